@@ -1,0 +1,1 @@
+"""Pure data and rules: no sockets, no files, no clock, no environment."""

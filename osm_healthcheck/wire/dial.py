@@ -1,0 +1,90 @@
+"""Connecting to an app.
+
+Over loopback and to a pod's own address a non-blocking ``connect()`` is decided when it returns:
+the first call says ``EINPROGRESS``, a second one at once says ``EISCONN`` or ``ECONNREFUSED``.
+Only a dropped SYN needs the event loop. That makes a check two system calls and no wakeup.
+"""
+
+import asyncio
+import errno
+import socket
+from collections.abc import Sequence
+
+from osm_healthcheck.wire.errors import RefusedError
+from osm_healthcheck.wire.stream import Stream, wait_writable
+
+_PENDING = frozenset({errno.EINPROGRESS, errno.EALREADY, errno.EWOULDBLOCK})
+
+
+class Attempt:
+    """One ``connect()`` that was started: made (``pending`` is false) or still under way."""
+
+    __slots__ = ("address", "pending", "port", "sock")
+
+    def __init__(self, address: str, port: int) -> None:
+        """Start to connect to the IP ``address``.
+
+        Raises:
+            RefusedError: where it is decided already, and not for us.
+        """
+        self.address = address
+        self.port = port
+        family = socket.AF_INET6 if ":" in address else socket.AF_INET
+        try:
+            self.sock = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+        except OSError as error:
+            raise RefusedError(address, port, error.errno or errno.EIO) from None
+        target = (address, port)
+        code = self.sock.connect_ex(target)
+        if code == errno.EINPROGRESS:
+            code = self.sock.connect_ex(target)
+        self.pending = code in _PENDING
+        if not self.pending:
+            self._decide(code)
+
+    async def finish(self) -> None:
+        """Wait until the attempt is decided; it is closed where this is cancelled.
+
+        Raises:
+            RefusedError: where it is not for us.
+        """
+        if self.pending:
+            try:
+                await wait_writable(self.sock)
+            except BaseException:
+                self.sock.close()
+                raise
+            self.pending = False
+            self._decide(self.sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR))
+
+    def _decide(self, code: int) -> None:
+        if code in (0, errno.EISCONN):
+            # A closed port in the ephemeral range can be given to the very socket that dials it.
+            # TCP then connects the socket to itself, and nobody is listening all the same.
+            own = self.sock.getsockname()
+            if own[1] != self.port or own != self.sock.getpeername():
+                return
+            code = errno.ECONNREFUSED
+        self.sock.close()
+        raise RefusedError(self.address, self.port, code)
+
+
+async def dial(addresses: Sequence[str], port: int) -> tuple[Stream, str]:
+    """Connect to ``port`` on the first of ``addresses`` that does not refuse.
+
+    Returns:
+        The connection, and the address that took it.
+
+    Raises:
+        RefusedError: where all refuse, with the first one's reason.
+    """
+    refusal: RefusedError | None = None
+    for address in addresses:
+        try:
+            attempt = Attempt(address, port)
+            await attempt.finish()
+        except RefusedError as error:
+            refusal = refusal or error
+        else:
+            return Stream(attempt.sock, asyncio.get_running_loop()), address
+    raise refusal or RefusedError("", port, errno.EDESTADDRREQ)

@@ -1,0 +1,38 @@
+"""What can go wrong between us and an app. Nothing else leaves this package.
+
+``OSError``, ``ssl.SSLError`` and ``h2`` exceptions end here. A deadline is the caller's business
+and stays ``TimeoutError``.
+"""
+
+import errno
+import os
+
+from osm_healthcheck.core.errors import OSMHealthcheckError
+
+
+class WireError(OSMHealthcheckError):
+    """An app could not be asked, or did not answer as it should."""
+
+
+class RefusedError(WireError):
+    """No connection: refused, unreachable or reset while dialling."""
+
+    def __init__(self, address: str, port: int, code: int) -> None:
+        self.address = address
+        self.port = port
+        self.code = code
+        reason = "connection refused" if code == errno.ECONNREFUSED else os.strerror(code).lower()
+        super().__init__(f"dial {authority(address, port)}: {reason}")
+
+
+class BadAnswerError(WireError):
+    """The app answered in another language, or ended the connection without an answer."""
+
+
+class BrokenOffError(WireError):
+    """An answer that had begun ended before it was whole."""
+
+
+def authority(address: str, port: int) -> str:
+    """``address`` and ``port`` as a URL holds them, with brackets around an IPv6 address."""
+    return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"

@@ -1,0 +1,137 @@
+"""A TCP connection to an app as plain non-blocking system calls.
+
+A transport would cost three times as much for the handful of calls that a probe makes, and would
+read ahead of us: here nothing is read before somebody wants it, which is all the back-pressure
+there is to have.
+"""
+
+import asyncio
+import contextlib
+import socket
+from typing import Protocol
+
+from osm_healthcheck.wire.errors import BrokenOffError
+
+CHUNK_BYTES = 16 * 1024
+# Closing a socket with unread data resets the connection, and apps log resets. What an app still
+# sends after we have lost interest is read and thrown away for so long, then it is reset after all.
+LINGER_SECONDS = 1.0
+
+
+class ByteStream(Protocol):
+    """What an HTTP exchange needs of a connection; TLS has one of its own."""
+
+    async def receive(self) -> bytes:
+        """Return up to ``CHUNK_BYTES``, or ``b""`` at the end; ``BrokenOffError`` on a reset."""
+
+    async def send(self, data: bytes) -> None:
+        """Send all of ``data``; ``BrokenOffError`` where the app is gone."""
+
+    def close(self) -> None:
+        """End a connection on which all has been said."""
+
+    def abandon(self) -> None:
+        """End a connection on which the app may still be talking, with FIN all the same."""
+
+
+class Stream:
+    """A connected socket. It belongs to this object, which closes it."""
+
+    __slots__ = ("_fd", "_loop", "sock")
+
+    def __init__(self, sock: socket.socket, loop: asyncio.AbstractEventLoop) -> None:
+        self.sock = sock
+        self._loop = loop
+        self._fd = sock.fileno()
+
+    async def receive(self) -> bytes:
+        """See `ByteStream`."""
+        while True:
+            try:
+                return self.sock.recv(CHUNK_BYTES)
+            except (BlockingIOError, InterruptedError):
+                await self._readable()
+            except OSError as error:
+                raise BrokenOffError(f"read: {(error.strerror or str(error)).lower()}") from None
+
+    async def send(self, data: bytes) -> None:
+        """See `ByteStream`."""
+        while data:
+            try:
+                data = data[self.sock.send(data) :]
+            except (BlockingIOError, InterruptedError):
+                await wait_writable(self.sock)
+            except OSError as error:
+                raise BrokenOffError(f"write: {(error.strerror or str(error)).lower()}") from None
+
+    def send_now(self, data: bytes) -> None:
+        """Send what can be sent without waiting: a farewell is not worth more."""
+        with contextlib.suppress(OSError):
+            self.sock.send(data)
+
+    def end(self) -> None:
+        """Say that nothing more will be sent (FIN), and go on reading."""
+        with contextlib.suppress(OSError):
+            self.sock.shutdown(socket.SHUT_WR)
+
+    def close(self) -> None:
+        """See `ByteStream`."""
+        self.sock.close()
+
+    def abandon(self) -> None:
+        """See `ByteStream`."""
+        self.end()
+        _Linger(self.sock, self._loop)
+
+    async def _readable(self) -> None:
+        waiter = self._loop.create_future()
+        self._loop.add_reader(self._fd, _wake, waiter)
+        try:
+            await waiter
+        finally:
+            self._loop.remove_reader(self._fd)
+
+
+class _Linger:
+    """Reads a socket empty until the app closes it, or `LINGER_SECONDS` have passed."""
+
+    __slots__ = ("_fd", "_loop", "_sock", "_timer")
+
+    def __init__(self, sock: socket.socket, loop: asyncio.AbstractEventLoop) -> None:
+        self._sock = sock
+        self._fd = sock.fileno()
+        self._loop = loop
+        self._timer = loop.call_later(LINGER_SECONDS, self._close)
+        loop.add_reader(self._fd, self._read)
+
+    def _read(self) -> None:
+        try:
+            if self._sock.recv(CHUNK_BYTES):
+                return
+        except (BlockingIOError, InterruptedError):
+            return
+        except OSError:
+            pass
+        self._close()
+
+    def _close(self) -> None:
+        self._timer.cancel()
+        self._loop.remove_reader(self._fd)
+        self._sock.close()
+
+
+async def wait_writable(sock: socket.socket) -> None:
+    """Wait until ``sock`` can be written to, or has failed to connect."""
+    loop = asyncio.get_running_loop()
+    waiter = loop.create_future()
+    fd = sock.fileno()
+    loop.add_writer(fd, _wake, waiter)
+    try:
+        await waiter
+    finally:
+        loop.remove_writer(fd)
+
+
+def _wake(waiter: "asyncio.Future[None]") -> None:
+    if not waiter.done():
+        waiter.set_result(None)
