@@ -1,4 +1,4 @@
-"""``osm-healthcheck [COMMAND] …``; without a command it is ``serve``, as OSM's daemon was called."""
+"""``osm-healthcheck [COMMAND] …``; without a command it is ``serve``, as OSM's daemon was."""
 
 import importlib
 import sys
