@@ -28,7 +28,8 @@ class DeclaredProbe:
         return f"{self.container}/{self.kind.value}"
 
 
-@dataclass(frozen=True, slots=True)
+# Targets are told apart by identity: results are kept for each, on every probe.
+@dataclass(frozen=True, slots=True, eq=False)
 class CheckTarget:
     """What 15904 asks: a port, or with ``service`` a gRPC health service on it.
 
@@ -47,7 +48,7 @@ class CheckTarget:
         return f"grpc://:{self.port}/{self.service}"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class HTTPTarget:
     """What a probe proxy asks for one declared ``httpGet``; ``deadline`` in seconds."""
 

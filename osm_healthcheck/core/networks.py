@@ -1,0 +1,49 @@
+"""Addresses: which are loopback, and who may ask."""
+
+import ipaddress
+from dataclasses import dataclass
+from typing import Self
+
+_MAPPED = "::ffff:"
+
+
+def unmapped(address: str) -> str:
+    """An IPv4 address that came in over IPv6 (``::ffff:10.0.0.1``) as plain IPv4."""
+    if address.startswith(_MAPPED) and "." in address:
+        return address[len(_MAPPED) :]
+    return address
+
+
+def is_loopback(address: str) -> bool:
+    """Whether an unmapped ``address`` is this machine's own (127.0.0.0/8 or ::1)."""
+    return address.startswith("127.") or address == "::1"
+
+
+@dataclass(frozen=True, slots=True)
+class AllowFrom:
+    """The networks whose callers are answered. Loopback always is."""
+
+    networks: tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...]
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read networks separated by commas; an address alone is a network of one.
+
+        Raises:
+            ValueError: for what is no network, host bits included (``10.0.0.1/8``).
+        """
+        networks = []
+        for part in text.split(","):
+            try:
+                networks.append(ipaddress.ip_network(part.strip()))
+            except ValueError as error:
+                raise ValueError(f"{error}; write networks such as 10.0.0.0/8,fd00::/8") from None
+        return cls(tuple(networks))
+
+    def permits(self, address: str) -> bool:
+        """Whether a caller at ``address`` is answered; a mapped IPv6 address counts as IPv4."""
+        address = unmapped(address)
+        if is_loopback(address):
+            return True
+        caller = ipaddress.ip_address(address.partition("%")[0])
+        return any(caller in network for network in self.networks)

@@ -1,0 +1,70 @@
+"""Binding: all of it or none of it."""
+
+import errno
+import socket
+from collections.abc import Iterable, Mapping
+
+from osm_healthcheck.core.errors import OSMHealthcheckError
+from osm_healthcheck.wire.errors import authority
+
+BACKLOG = 4096
+_NO_IPV6 = frozenset({errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL, errno.EPROTONOSUPPORT})
+
+
+class ListenError(OSMHealthcheckError):
+    """A port could not be had."""
+
+    def __init__(self, address: str, port: int, option: str, error: OSError) -> None:
+        advice = {
+            errno.EADDRINUSE: f"another process has it; end that one, or choose {option}",
+            errno.EACCES: f"ports below 1024 need root; choose {option}",
+            errno.EADDRNOTAVAIL: "this machine has no such address; see --bind",
+        }.get(error.errno or 0, f"see {option} and --bind")
+        reason = (error.strerror or str(error)).lower()
+        super().__init__(f"cannot listen on {authority(address, port)}: {reason}: {advice}")
+
+
+def bind_all(
+    addresses: Iterable[str], ports: Mapping[str, int], *, optional_ipv6: bool
+) -> dict[str, list[socket.socket]]:
+    """Bind every port on every address; nothing listens yet.
+
+    Args:
+        addresses: IP addresses; IPv6 ones take no IPv4 callers in.
+        ports: by the name that the result has them under; an option is called after each.
+        optional_ipv6: leave IPv6 out where the machine has none.
+
+    Raises:
+        ListenError: where one cannot be had; none is kept then.
+    """
+    bound: dict[str, list[socket.socket]] = {name: [] for name in ports}
+    try:
+        for name, port in ports.items():
+            for address in addresses:
+                try:
+                    bound[name].append(_bind(address, port))
+                except OSError as error:
+                    if optional_ipv6 and ":" in address and error.errno in _NO_IPV6:
+                        continue
+                    raise ListenError(address, port, f"--{name}-port", error) from None
+    except BaseException:
+        for sockets in bound.values():
+            for sock in sockets:
+                sock.close()
+        raise
+    return bound
+
+
+def _bind(address: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        sock.bind((address, port))
+        sock.setblocking(False)
+    except BaseException:
+        sock.close()
+        raise
+    return sock

@@ -1,0 +1,78 @@
+"""One line for each event, in the form of OSM's logs: level, time, component, message.
+
+``structlog`` renders; this file only says in what order and under which names.
+"""
+
+import contextlib
+import sys
+from collections.abc import Mapping, MutableMapping
+from typing import Any
+
+import structlog
+
+COMPONENT = "osm-healthcheck"
+# zerolog's levels against the numbers of ``logging``, by which structlog filters
+_NUMBERS = {
+    "trace": 10,
+    "debug": 10,
+    "info": 20,
+    "warn": 30,
+    "error": 40,
+    "fatal": 50,
+    "panic": 50,
+    "disabled": 100,
+}
+_NAMES = {"warning": "warn", "critical": "fatal", "exception": "error"}
+
+
+class _Stderr:
+    """Standard error, which may be gone while there are still probes to answer."""
+
+    def write(self, text: str) -> None:
+        with contextlib.suppress(OSError, ValueError):
+            sys.stderr.write(text)
+
+    def flush(self) -> None:
+        with contextlib.suppress(OSError, ValueError):
+            sys.stderr.flush()
+
+
+def configure(verbosity: str, log_format: str) -> None:
+    """Set up logging for the process, once; ``log_format`` is ``json`` or ``console``."""
+    processors: list[Any] = [structlog.processors.format_exc_info]
+    if log_format == "json":
+        processors += [
+            structlog.processors.TimeStamper(fmt="iso", utc=True, key="time"),
+            _in_order,
+            structlog.processors.JSONRenderer(default=str),
+        ]
+    else:
+        processors = [
+            structlog.stdlib.add_log_level,
+            structlog.processors.TimeStamper(fmt="%H:%M:%S", utc=False),
+            structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty()),
+        ]
+    structlog.configure(
+        processors=processors,
+        wrapper_class=structlog.make_filtering_bound_logger(_NUMBERS[verbosity]),
+        logger_factory=structlog.WriteLoggerFactory(file=_Stderr()),  # type: ignore[arg-type]
+        cache_logger_on_first_use=True,
+    )
+
+
+def logger() -> Any:
+    """The logger of the sidecar, which has a method for each level.
+
+    It is untyped because structlog makes its class when logging is configured.
+    """
+    return structlog.get_logger(component=COMPONENT)
+
+
+def _in_order(_logger: object, method: str, event: MutableMapping[str, Any]) -> Mapping[str, Any]:
+    return {
+        "level": _NAMES.get(method, method),
+        "time": event.pop("time"),
+        "component": event.pop("component", COMPONENT),
+        "message": event.pop("event"),
+        **event,
+    }

@@ -1,0 +1,122 @@
+"""The life of the sidecar: bind, serve, drain, end."""
+
+import asyncio
+from collections.abc import Awaitable
+from typing import Any
+
+from osm_healthcheck.core.constants import ProbeKind
+from osm_healthcheck.core.targets import Targets
+from osm_healthcheck.daemon.check import CheckEndpoint
+from osm_healthcheck.daemon.connection import Connection, Endpoint
+from osm_healthcheck.daemon.crowd import Crowd, connection_cap
+from osm_healthcheck.daemon.listen import BACKLOG, bind_all
+from osm_healthcheck.daemon.listening import listening_ports
+from osm_healthcheck.daemon.proxy import ProbeProxy
+from osm_healthcheck.daemon.reach import Reach
+from osm_healthcheck.daemon.results import Results
+from osm_healthcheck.daemon.settings import ANY_ADDRESS, Settings
+from osm_healthcheck.daemon.shutdown import Shutdown
+from osm_healthcheck.wire.errors import authority
+
+_DRAIN_POLL_SECONDS = 0.25
+
+
+class Sidecar:
+    """Everything that a running sidecar shares; see `Shop` for what connections use of it."""
+
+    def __init__(self, settings: Settings, log: Any) -> None:
+        self.settings = settings
+        self.log = log
+        self.loop = asyncio.get_running_loop()
+        self.crowd = Crowd(self.loop, connection_cap())
+        self.allow_from = settings.allow_from
+        self._servers: list[asyncio.Server] = []
+
+    async def start(self) -> list[str]:
+        """Listen on every port that is needed, and say where.
+
+        Raises:
+            ListenError: where one cannot be had; none is listened on then.
+        """
+        settings = self.settings
+        endpoints = self._endpoints()
+        ports = {"healthcheck": settings.ports.healthcheck}
+        ports |= {kind.value: settings.ports.of(kind) for kind in self._kinds()}
+        optional = settings.bind is ANY_ADDRESS
+        bound = bind_all(settings.bind, ports, optional_ipv6=optional)
+        addresses = []
+        for name, sockets in bound.items():
+            for sock in sockets:
+                endpoint = endpoints[name]
+                server = await self.loop.create_server(
+                    lambda endpoint=endpoint: Connection(self, endpoint),  # type: ignore[misc]
+                    sock=sock,
+                    backlog=BACKLOG,
+                )
+                self._servers.append(server)
+                address = sock.getsockname()
+                addresses.append(authority(address[0], address[1]))
+        return addresses
+
+    async def stop(self, how: Shutdown) -> None:
+        """End: with `Shutdown.DRAIN` after the app, at most ``drain`` seconds from now."""
+        targets = self.settings.targets
+        if how is Shutdown.DRAIN and targets is not None:
+            await self._drain(targets)
+        for server in self._servers:
+            server.close()
+        await self.crowd.disperse()
+
+    async def _drain(self, targets: Targets) -> None:
+        """Go on answering while the app does: it may be finishing requests, and still be ready."""
+        end = self.loop.time() + self.settings.drain
+        # Nothing tells when a port of another process stops to listen: it has to be looked up.
+        while listening_ports() & targets.ports and (left := end - self.loop.time()) > 0:  # noqa: ASYNC110
+            await asyncio.sleep(min(_DRAIN_POLL_SECONDS, left))
+
+    def _kinds(self) -> list[ProbeKind]:
+        targets = self.settings.targets
+        return [] if targets is None else list(targets.routes)
+
+    def _endpoints(self) -> dict[str, Endpoint]:
+        settings, targets = self.settings, self.settings.targets
+        results = Results(self.log)
+        reach = Reach(settings.target_hosts, settings.pod_ip, targets is not None)
+        endpoints: dict[str, Endpoint] = {
+            "healthcheck": CheckEndpoint(
+                targets, settings.ports, reach, results, self.crowd, self.loop
+            )
+        }
+        if targets is not None:
+            for kind, routes in targets.routes.items():
+                endpoints[kind.value] = ProbeProxy(
+                    routes, settings.ports, reach, results, self.loop
+                )
+            if any(service is not None for _, service in targets.checks):
+                # It will be asked for: better now than within the first probe's deadline.
+                import osm_healthcheck.wire.grpc_health  # noqa: F401
+        return endpoints
+
+
+async def serve(
+    settings: Settings,
+    log: Any,
+    shutdown: Awaitable[Shutdown],
+    ready: asyncio.Event | None = None,
+) -> None:
+    """Run the sidecar until ``shutdown`` says how to end; ``ready`` is set once all is bound.
+
+    Raises:
+        ListenError: where a port cannot be had.
+    """
+    sidecar = Sidecar(settings, log)
+    addresses = await sidecar.start()
+    if settings.targets is None:
+        log.info("no probes are declared: any port of this pod can be checked")
+    log.info("ready", listening=addresses)
+    if ready is not None:
+        ready.set()
+    how = await shutdown
+    log.info("ending", how=how.value)
+    await sidecar.stop(how)
+    log.info("ended")
