@@ -11,11 +11,10 @@ from osm_healthcheck.daemon.connection import Connection, Endpoint
 from osm_healthcheck.daemon.crowd import Crowd, connection_cap
 from osm_healthcheck.daemon.listen import BACKLOG, bind_all
 from osm_healthcheck.daemon.listening import listening_ports
-from osm_healthcheck.daemon.proxy import ProbeProxy
 from osm_healthcheck.daemon.reach import Reach
 from osm_healthcheck.daemon.results import Results
 from osm_healthcheck.daemon.settings import ANY_ADDRESS, Settings
-from osm_healthcheck.daemon.shutdown import Shutdown
+from osm_healthcheck.daemon.shutdown import Shutdown, on_signals
 from osm_healthcheck.wire.errors import authority
 
 _DRAIN_POLL_SECONDS = 0.25
@@ -87,14 +86,16 @@ class Sidecar:
                 targets, settings.ports, reach, results, self.crowd, self.loop
             )
         }
-        if targets is not None:
+        if targets is not None and targets.routes:
+            from osm_healthcheck.daemon.proxy import ProbeProxy
+
             for kind, routes in targets.routes.items():
                 endpoints[kind.value] = ProbeProxy(
                     routes, settings.ports, reach, results, self.loop
                 )
-            if any(service is not None for _, service in targets.checks):
-                # It will be asked for: better now than within the first probe's deadline.
-                import osm_healthcheck.wire.grpc_health  # noqa: F401
+        if targets is not None and any(service is not None for _, service in targets.checks):
+            # It will be asked for: better loaded now than within the first probe's deadline.
+            import osm_healthcheck.wire.grpc_health  # noqa: F401
         return endpoints
 
 
@@ -120,3 +121,12 @@ async def serve(
     log.info("ending", how=how.value)
     await sidecar.stop(how)
     log.info("ended")
+
+
+async def serve_until_signalled(settings: Settings, log: Any) -> None:
+    """Run the sidecar as a process of its own: SIGTERM drains, SIGINT does not.
+
+    Raises:
+        ListenError: where a port cannot be had.
+    """
+    await serve(settings, log, on_signals(asyncio.get_running_loop()))
