@@ -1,0 +1,258 @@
+"""The life of the process: start, ports in use, signals, drain, PID 1."""
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from osm_healthcheck.daemon.listening import listening_ports
+from tests.io.apps import app, hold, http_app, read_head, response
+from tests.io.sidecar import HEALTHCHECK, LIVENESS, PORTS, Process, process, sidecar, tcp_probe
+from tests.io.wire import connect, exchange, get, own_address, read_to_end
+
+
+def listens(address: str, port: int) -> bool:
+    with socket.socket() as sock:
+        return sock.connect_ex((address, port)) == 0
+
+
+def test_it_binds_15904_alone_where_nothing_is_declared() -> None:
+    with sidecar() as running:
+        assert listens(running.address, HEALTHCHECK)
+        assert not any(listens(running.address, port) for port in PORTS.values())
+
+
+def test_it_binds_what_declared_probes_need() -> None:
+    probes = {
+        "a": {"livenessProbe": {"httpGet": {"port": 1}}, "startupProbe": tcp_probe(2)},
+        "b": {"startupProbe": {"httpGet": {"port": 3, "scheme": "HTTPS"}}},
+    }
+    with sidecar(probes) as running:
+        bound = {port for port in (15901, 15902, 15903, 15904) if listens(running.address, port)}
+    assert bound == {15901, 15903, 15904}
+
+
+def test_it_serves_15904_while_another_process_holds_the_other_ports() -> None:
+    address = own_address()
+    with (
+        app(hold, address, 15901),
+        app(hold, address, 15902),
+        app(hold, address, 15903),
+        sidecar(address=address) as running,
+    ):
+        assert get(running.address, HEALTHCHECK, "/healthz").status == 200
+
+
+def test_both_families_are_served_by_default() -> None:
+    # The one test on all addresses, so it uses ports that no other test does.
+    ports = [arg for name in ("healthcheck", *PORTS) for arg in (f"--{name}-port", free(name))]
+    with process(*ports, bind=False) as running:
+        said = running.wait_for("ready")["listening"]
+        assert [line.rpartition(":")[0] for line in said] == ["0.0.0.0", "[::]"]
+        assert get("127.0.0.1", int(ports[1]), "/healthz").status == 200
+        assert get("::1", int(ports[1]), "/healthz", {"Host": "x"}).status == 200
+
+
+def free(_: str) -> str:
+    with socket.socket(socket.AF_INET6) as sock:
+        sock.bind(("::", 0))
+        return str(sock.getsockname()[1])
+
+
+def test_without_ipv6_it_serves_ipv4() -> None:
+    # A real kernel without IPv6 for this process: a network namespace where it is switched off.
+    if not can_unshare():
+        pytest.skip("needs unshare -n and root")
+    script = (
+        "ip link set lo up && echo 1 > /proc/sys/net/ipv6/conf/all/disable_ipv6 && exec "
+        f"{sys.executable} -m osm_healthcheck --bind 0.0.0.0,::"
+    )
+    done = subprocess.Popen(
+        ["unshare", "-n", "sh", "-c", script], stderr=subprocess.PIPE, text=True
+    )
+    try:
+        assert done.stderr is not None
+        lines = [json.loads(done.stderr.readline()) for _ in range(2)]
+    finally:
+        done.send_signal(signal.SIGINT)
+        done.communicate(timeout=20)
+    assert "0.0.0.0:15904" in lines[1]["listening"]
+
+
+def can_unshare() -> bool:
+    able = bool(shutil.which("unshare") and shutil.which("ip")) and os.geteuid() == 0
+    assert able or "CI" not in os.environ, "CI needs root, unshare (util-linux) and ip (iproute2)"
+    return able
+
+
+def test_a_port_in_use_is_1_and_nothing_is_left_half_up() -> None:
+    with process("--liveness", "http://:1/") as first:
+        first.wait_for("ready")
+        second = Process(
+            ["--liveness", "http://:1/", "--bind", first.address, "--healthcheck-port", "15999"],
+            bind=False,
+        )
+        try:
+            assert second.wait() == 1
+            told = "".join(second.text)
+        finally:
+            second.end()
+        assert not listens(first.address, 15999)
+        assert f"cannot listen on {first.address}:15901: address already in use" in told
+        assert "--liveness-port" in told
+        assert "Traceback" not in told
+
+
+def test_an_address_that_is_not_here_is_1() -> None:
+    with process("--bind", "192.0.2.1", bind=False) as running:
+        assert running.wait() == 1
+        assert "cannot listen on 192.0.2.1:15904" in running.text[-1]
+
+
+def test_sigterm_goes_on_answering_while_the_app_listens() -> None:
+    with app(hold) as target, process("--liveness", f"tcp://:{target.port}") as running:
+        running.wait_for("ready")
+        running.signal(signal.SIGTERM)
+        running.wait_for("ending")
+        assert check(running, target.port) == 200
+        target.close()
+        assert running.wait() == 0
+    assert target.connections == 1
+
+
+def test_sigterm_waits_no_longer_than_drain() -> None:
+    drain = ("--drain", "0.2")
+    with app(hold) as target, process("--liveness", f"tcp://:{target.port}", *drain) as running:
+        running.wait_for("ready")
+        running.signal(signal.SIGTERM)
+        assert running.wait() == 0
+    assert target.connections == 0
+
+
+@pytest.mark.parametrize(
+    ("declared", "number"), [(False, signal.SIGTERM), (False, signal.SIGINT), (True, signal.SIGINT)]
+)
+def test_it_ends_at_once_where_there_is_nothing_to_wait_for(
+    declared: bool, number: signal.Signals
+) -> None:
+    with app(hold) as target:
+        arguments = ["--liveness", f"tcp://:{target.port}"] if declared else []
+        with process(*arguments) as running:
+            running.wait_for("ready")
+            with connect(running.address, HEALTHCHECK):  # silent: nobody waits for it
+                running.signal(number)
+                assert running.wait() == 0
+        assert listening_ports() >= {target.port}
+
+
+def test_what_is_in_flight_is_finished() -> None:
+    asked, go = socket.socketpair(), socket.socketpair()
+
+    def serve(sock: socket.socket) -> None:
+        read_head(sock)
+        asked[0].send(b"x")
+        go[1].recv(1)
+        sock.sendall(response(body=b"done"))
+
+    with app(serve) as target:
+        probe = {"httpGet": {"port": target.port}, "timeoutSeconds": 20}
+        declared = json.dumps({"app": {"livenessProbe": probe}})
+        with process("--probes", declared) as running:
+            running.wait_for("ready")
+            with connect(running.address, LIVENESS) as caller:
+                caller.sendall(b"GET /osm-liveness-probe HTTP/1.1\r\nHost: x\r\n\r\n")
+                asked[1].recv(1)
+                running.signal(signal.SIGINT)
+                running.wait_for("ending")
+                go[0].send(b"x")
+                answer, _ = read_to_end(caller)
+            assert running.wait() == 0
+    assert answer.endswith(b"\r\n\r\ndone")
+    for pair in (asked, go):
+        for sock in pair:
+            sock.close()
+
+
+@pytest.mark.parametrize("second", [signal.SIGTERM, signal.SIGINT])
+def test_a_second_signal_ends_it_immediately(second: signal.Signals) -> None:
+    with app(hold) as target, process("--liveness", f"tcp://:{target.port}") as running:
+        running.wait_for("ready")
+        running.signal(signal.SIGTERM)
+        running.wait_for("ending")
+        running.signal(second)
+        assert running.wait() == 128 + second
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_during_the_start_ends_it_without_a_traceback(number: signal.Signals) -> None:
+    for _ in range(3):
+        with process() as running:
+            running.signal(number)
+            assert running.wait() in (0, 128 + number, -number)
+            assert "Traceback" not in "".join(running.text)
+
+
+def test_as_pid_1_it_behaves_the_same() -> None:
+    if not can_unshare():
+        pytest.skip("needs unshare --pid and root")
+    address = own_address()
+    with app(hold) as target:
+        command = [
+            *("unshare", "--pid", "--fork", "--kill-child", sys.executable, "-m"),
+            *("osm_healthcheck", "--bind", address, "--liveness", f"tcp://:{target.port}"),
+        ]
+        outer = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+        try:
+            assert outer.stderr is not None
+            assert json.loads(outer.stderr.readline())["message"] == "ready"
+            children = Path(f"/proc/{outer.pid}/task/{outer.pid}/children").read_text()
+            os.kill(int(children), signal.SIGTERM)
+            assert json.loads(outer.stderr.readline())["message"] == "ending"
+            headers = {"Original-Tcp-Port": str(target.port)}
+            assert get(address, HEALTHCHECK, "/osm-healthcheck", headers).status == 200
+            target.close()
+            outer.communicate(timeout=20)
+            assert outer.returncode == 0
+        finally:
+            outer.kill()
+            outer.wait()
+
+
+def test_standard_error_that_is_gone_stops_no_answer() -> None:
+    address = own_address()
+    with app(hold) as target:
+        command = [sys.executable, "-m", "osm_healthcheck", "--bind", address]
+        running = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+        try:
+            assert running.stderr is not None
+            while "ready" not in running.stderr.readline():
+                pass
+            running.stderr.close()
+            headers = {"Original-Tcp-Port": str(target.port)}
+            for _ in range(3):
+                assert get(address, HEALTHCHECK, "/osm-healthcheck", headers).status == 200
+            target.close()
+            assert get(address, HEALTHCHECK, "/osm-healthcheck", headers).status == 404
+        finally:
+            running.send_signal(signal.SIGINT)
+            assert running.wait(20) == 0
+
+
+def check(running: Process, port: int) -> int:
+    headers = {"Original-Tcp-Port": str(port)}
+    return get(running.address, HEALTHCHECK, "/osm-healthcheck", headers).status
+
+
+def test_the_command_of_osm_s_injector() -> None:
+    with http_app(response()) as target, process("--verbosity", "info") as running:
+        running.wait_for("ready")
+        assert [check(running, target.port), check(running, 1)] == [200, 404]
+        request = b"GET /osm-healthcheck HTTP/1.1\r\nHost: x\r\n\r\n"
+        assert exchange(running.address, HEALTHCHECK, request).status == 400
+        assert running.wait_for("no probes are declared: any port of this pod can be checked")
