@@ -10,7 +10,7 @@ from osm_healthcheck.daemon.check import CheckEndpoint
 from osm_healthcheck.daemon.connection import Connection, Endpoint
 from osm_healthcheck.daemon.crowd import Crowd, connection_cap
 from osm_healthcheck.daemon.listen import BACKLOG, bind_all
-from osm_healthcheck.daemon.listening import listening_ports
+from osm_healthcheck.daemon.procnet import listening_ports
 from osm_healthcheck.daemon.reach import Reach
 from osm_healthcheck.daemon.results import Results
 from osm_healthcheck.daemon.settings import ANY_ADDRESS, Settings
