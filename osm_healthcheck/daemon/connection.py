@@ -65,6 +65,7 @@ class Connection(asyncio.Protocol):
         self._endpoint = endpoint
         self._parser: HttpRequestParser | None = None
         self._received = 0
+        self._asked = False
         self._task: asyncio.Task[None] | None = None
         self._inbox: _Inbox | None = None
         self._more_to_come = False
@@ -86,8 +87,8 @@ class Connection(asyncio.Protocol):
         if self._inbox is not None:
             self._inbox.put(data)
             return
-        if self.expires == math.inf or self.transport.is_closing():
-            # The request is being answered. What comes after it is not read as anything.
+        if self._asked:
+            # What comes after the request is not read as anything.
             self._more_to_come = True
             return
         if self._parser is None:
@@ -112,6 +113,7 @@ class Connection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Stop whatever was done for this caller."""
         self._shop.crowd.leave(self)
+        self._parser = None
         if self._inbox is not None:
             self._inbox.end()
         if self._task is not None:
@@ -235,6 +237,8 @@ class Connection(asyncio.Protocol):
             self.respond(403, "this caller's address is not in --allow-from")
 
     def _in_flight(self) -> None:
+        self._asked = True
+        self._parser = None  # it holds on to us: a circle that would have to be collected
         self._shop.crowd.asked(self)
         self.expires = math.inf
 
