@@ -287,7 +287,7 @@ def _unescape_host(text: str, *, zone: bool = False) -> str:
         if not _ESCAPE.fullmatch(escape):
             raise _RefusedError(f"invalid URL escape {_quoted(escape)}")
         byte = int(escape[1:], 16)
-        allowed = byte == 0x20 or byte >= 0x80 or chr(byte) in _HOST_SAFE if zone else byte >= 0x80
+        allowed = byte == 0x20 or chr(byte) in _HOST_SAFE if zone else byte >= 0x80
         if escape != "%25" and not allowed:
             raise _RefusedError(f"invalid URL escape {_quoted(escape)}")
     if bad := _NOT_IN_HOST.search(text):

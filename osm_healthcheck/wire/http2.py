@@ -122,9 +122,9 @@ async def exchange(stream: ByteStream, method: str, hop: Hop) -> "HTTP2Response"
         [
             (b":method", method.encode()),
             (b":scheme", hop.url.scheme.encode()),
-            (b":authority", (hop.host or hop.url.host).encode("latin-1", "replace")),
-            (b":path", hop.url.request_target.encode("latin-1", "replace")),
-            *((n.lower(), v) for n, v in hop.headers if n.lower() not in _CONNECTION_HEADERS),
+            (b":authority", hop.authority.encode("latin-1")),
+            (b":path", hop.url.request_target.encode("latin-1")),
+            *((n.lower(), v) for n, v in hop.lines if n.lower() not in _CONNECTION_HEADERS),
         ]
     )
     try:
