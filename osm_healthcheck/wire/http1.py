@@ -17,22 +17,24 @@ from osm_healthcheck.wire.stream import CHUNK_BYTES, ByteStream
 
 # Go stops at 10 MiB; no app's head is between the two, and a hostile one costs less memory here.
 MAX_RESPONSE_HEAD_BYTES = 1024 * 1024
+# Go's read buffer: a chunk's first line and the trailers have to fit into it
 _MAX_CHUNK_LINE_BYTES = 4096
-_MAX_INTERIM_RESPONSES = 5
+_MAX_LENGTH = 2**63 - 1
 _STATUS_LINE = re.compile(rb"HTTP/(\d)\.(\d) +(\d{3})(?: (.*))?", re.DOTALL)
-_HEADER_NAME = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
+# a blank in a name is wrong, and is taken all the same (golang.org/issue/34540)
+_HEADER_NAME = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z ]+")
+_NOT_IN_VALUE = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 _HEAD_END = re.compile(rb"\r?\n\r?\n")
-_CHUNK_SIZE = re.compile(rb"([0-9A-Fa-f]{1,15})[ \t]*(?:;.*)?", re.DOTALL)
+_CHUNK_SIZE = re.compile(rb"([0-9A-Fa-f]{1,16})(?:;.*|[ \t]*)", re.DOTALL)
+_NOT_TRAILERS = frozenset({b"transfer-encoding", b"trailer", b"content-length"})
 
 
 def encode_request(method: str, hop: Hop) -> bytes:
     """The request of ``hop`` as bytes: ``Host`` first, no body."""
     lines = [
-        f"{method} {hop.url.request_target} HTTP/1.1\r\nHost: {hop.host or hop.url.host}".encode(
-            "latin-1", "replace"
-        )
+        f"{method} {hop.url.request_target} HTTP/1.1\r\nHost: {hop.authority}".encode("latin-1")
     ]
-    lines += [name + b": " + value for name, value in hop.headers]
+    lines += [name + b": " + value for name, value in hop.lines]
     lines.append(b"\r\n")
     return b"\r\n".join(lines)
 
@@ -50,13 +52,12 @@ async def exchange(stream: ByteStream, method: str, hop: Hop) -> "HTTP1Response"
     with contextlib.suppress(BrokenOffError):
         await stream.send(encode_request(method, hop))
     try:
-        for _ in range(_MAX_INTERIM_RESPONSES + 1):
+        while True:
             response = HTTP1Response(reader, await reader.head(), method)
             if response.status == 101 or not 100 <= response.status < 200:
                 return response
     except BrokenOffError as error:
         raise BadAnswerError(str(error)) from None
-    raise BadAnswerError("net/http: too many 1xx informational responses")
 
 
 class HTTP1Response:
@@ -85,11 +86,12 @@ class HTTP1Response:
                 shown = b", ".join(codings)
                 raise BadAnswerError(f'unsupported transfer encoding: "{_shown(shown)}"')
             chunked = True
-        lengths = {value.strip() for value in fields.get(b"content-length", ())}
-        if not chunked and lengths:
-            if len(lengths) > 1 or not (length := lengths.pop()).isdigit() or len(length) > 18:
-                raise BadAnswerError("bad Content-Length")
-            self._left = int(length)
+            for names in fields.get(b"trailer", ()):
+                if not _NOT_TRAILERS.isdisjoint(n.strip().lower() for n in names.split(b",")):
+                    raise BadAnswerError(f'bad trailer key "{_shown(names)}"')
+        if lengths := set(fields.get(b"content-length", ())):
+            length = _read_length(lengths)
+            self._left = 0 if chunked else length
         if method == "HEAD" or self.status in (204, 304):
             return Framing.NONE
         if self.status == 101:
@@ -133,6 +135,7 @@ class _Reader:
     def __init__(self, stream: ByteStream) -> None:
         self._stream = stream
         self._buffer = b""
+        self._heads = 0
         self.whole = False
 
     def close(self) -> None:
@@ -143,17 +146,17 @@ class _Reader:
 
     async def head(self) -> bytes:
         """Everything up to the first empty line, without it."""
-        match = None
-        while not match:
-            if len(self._buffer) > MAX_RESPONSE_HEAD_BYTES:
-                raise BadAnswerError(
-                    f"net/http: response headers exceeded {MAX_RESPONSE_HEAD_BYTES} bytes"
-                )
+        searched = 0
+        while not (match := _HEAD_END.search(self._buffer, searched)):
             searched = max(len(self._buffer) - 3, 0)
             if not (data := await self._stream.receive()):
                 raise BadAnswerError("unexpected EOF" if self._buffer else "EOF")
             self._buffer += data
-            match = _HEAD_END.search(self._buffer, searched)
+            if len(self._buffer) + self._heads > MAX_RESPONSE_HEAD_BYTES + CHUNK_BYTES:
+                raise BadAnswerError(
+                    f"net/http: response headers exceeded {MAX_RESPONSE_HEAD_BYTES} bytes"
+                )
+        self._heads += match.end()
         head = self._buffer[: match.start()]
         self._buffer = self._buffer[match.end() :]
         return head
@@ -172,47 +175,80 @@ class _Reader:
         piece, self._buffer = self._buffer, b""
         return piece or await self._stream.receive()
 
-    async def line(self) -> bytes:
-        while (end := self._buffer.find(b"\n")) < 0:
-            if len(self._buffer) > _MAX_CHUNK_LINE_BYTES:
-                raise BrokenOffError("header line too long")
-            if not (data := await self._stream.receive()):
-                raise BrokenOffError("unexpected EOF")
-            self._buffer += data
-        line, self._buffer = self._buffer[: end + 1], self._buffer[end + 1 :]
-        if not line.endswith(b"\r\n"):
-            raise BrokenOffError("malformed chunked encoding")
-        return line[:-2]
-
     async def chunk_size(self) -> int:
-        match = _CHUNK_SIZE.fullmatch(await self.line())
+        line = await self._until(b"\n", "header line too long")
+        if line.find(b"\r") != len(line) - 2:
+            raise BrokenOffError("malformed chunked encoding")
+        match = _CHUNK_SIZE.fullmatch(line[:-2])
         if match is None:
             raise BrokenOffError("invalid byte in chunk length")
         return int(match[1], 16)
 
     async def chunk_end(self) -> None:
-        if await self.line():
+        if await self._two() != b"\r\n":
             raise BrokenOffError("malformed chunked encoding")
+        self._buffer = self._buffer[2:]
 
     async def trailers(self) -> None:
-        for _ in range(MAX_RESPONSE_HEAD_BYTES // CHUNK_BYTES):
-            if not await self.line():
-                return
-        raise BrokenOffError("too many trailers")
+        if await self._two() == b"\r\n":
+            self._buffer = self._buffer[2:]
+            return
+        text = await self._until(b"\r\n\r\n", "http: suspiciously long trailer after chunked body")
+        try:
+            _headers(text[:-4].replace(b"\r\n", b"\n").split(b"\n"))
+        except BadAnswerError as error:
+            raise BrokenOffError(str(error)) from None
+
+    async def _two(self) -> bytes:
+        """The next two bytes, which are not taken."""
+        while len(self._buffer) < 2:
+            await self._more()
+        return self._buffer[:2]
+
+    async def _until(self, end: bytes, too_long: str) -> bytes:
+        """Everything up to ``end``, with it."""
+        while (at := self._buffer.find(end, 0, _MAX_CHUNK_LINE_BYTES)) < 0:
+            if len(self._buffer) >= _MAX_CHUNK_LINE_BYTES:
+                raise BrokenOffError(too_long)
+            await self._more()
+        at += len(end)
+        text, self._buffer = self._buffer[:at], self._buffer[at:]
+        return text
+
+    async def _more(self) -> None:
+        if not (data := await self._stream.receive()):
+            raise BrokenOffError("unexpected EOF")
+        self._buffer += data
+
+
+def _read_length(values: set[bytes]) -> int:
+    """``fixLength`` and ``parseContentLength``: the same length may stand there twice."""
+    digits = values.pop()
+    if values:
+        raise BadAnswerError("http: message cannot contain multiple Content-Length headers")
+    significant = digits.lstrip(b"0") or b"0"
+    if not digits.isdigit() or len(significant) > 19 or int(significant) > _MAX_LENGTH:
+        raise BadAnswerError(f'bad Content-Length "{_shown(digits)}"')
+    return int(significant)
 
 
 def _headers(lines: list[bytes]) -> list[tuple[bytes, bytes]]:
     """Header lines of a head; a line that begins with a blank continues the one before it."""
     found: list[tuple[bytes, bytes]] = []
     for line in lines:
-        if line[:1] in (b" ", b"\t") and found:
+        if line[:1] in (b" ", b"\t"):
+            if not found:
+                raise BadAnswerError(f'malformed MIME header initial line: "{_shown(line)}"')
             name, value = found[-1]
             found[-1] = (name, (value + b" " + line.strip(b" \t")).strip(b" "))
             continue
         name, colon, value = line.partition(b":")
-        if not colon or not _HEADER_NAME.fullmatch(name) or b"\0" in value or b"\r" in value:
+        if not colon or not _HEADER_NAME.fullmatch(name):
             raise BadAnswerError(f'malformed MIME header line: "{_shown(line)}"')
         found.append((name, value.strip(b" \t")))
+    for name, value in found:
+        if _NOT_IN_VALUE.search(value):
+            raise BadAnswerError(f'malformed MIME header line: "{_shown(name + b": " + value)}"')
     return found
 
 

@@ -7,6 +7,7 @@ there is to have.
 
 import asyncio
 import contextlib
+import os
 import socket
 from typing import Protocol
 
@@ -93,20 +94,26 @@ class Stream:
 
 
 class _Linger:
-    """Reads a socket empty until the app closes it, or `LINGER_SECONDS` have passed."""
+    """Reads a socket empty until the app closes it, or `LINGER_SECONDS` have passed.
 
-    __slots__ = ("_fd", "_loop", "_sock", "_timer")
+    It is closed as well where the loop ends first, with the sidecar.
+    """
+
+    __slots__ = ("_fd", "_loop", "_timer")
 
     def __init__(self, sock: socket.socket, loop: asyncio.AbstractEventLoop) -> None:
-        self._sock = sock
-        self._fd = sock.fileno()
+        self._fd = sock.detach()
         self._loop = loop
         self._timer = loop.call_later(LINGER_SECONDS, self._close)
         loop.add_reader(self._fd, self._read)
 
+    def __del__(self) -> None:
+        if self._fd >= 0:
+            os.close(self._fd)
+
     def _read(self) -> None:
         try:
-            if self._sock.recv(CHUNK_BYTES):
+            if os.read(self._fd, CHUNK_BYTES):
                 return
         except (BlockingIOError, InterruptedError):
             return
@@ -117,7 +124,8 @@ class _Linger:
     def _close(self) -> None:
         self._timer.cancel()
         self._loop.remove_reader(self._fd)
-        self._sock.close()
+        fd, self._fd = self._fd, -1
+        os.close(fd)
 
 
 async def wait_writable(sock: socket.socket) -> None:
