@@ -2,7 +2,8 @@
 
 aiohttp's request parser does the reading; its server is left out because a probe needs none of
 what it does besides, at twice the cost. One request a connection is what the kubelet makes, and
-what keeps pipelines and smuggled requests from being anything at all.
+what keeps pipelines and smuggled requests from being anything at all: the parser stops after the
+first head, and is gone once it has been read.
 """
 
 import asyncio
@@ -29,6 +30,7 @@ LINGER_SECONDS = 1.0
 WRITE_BUFFER_BYTES = 4 * 1024
 
 _TLS_HANDSHAKE = 0x16
+_HEAD_END = b"\r\n\r\n"
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 _STATUS_LINES = {
     status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus
@@ -65,6 +67,7 @@ class Connection(asyncio.Protocol):
         self._endpoint = endpoint
         self._parser: HttpRequestParser | None = None
         self._received = 0
+        self._asked = False
         self._task: asyncio.Task[None] | None = None
         self._inbox: _Inbox | None = None
         self._more_to_come = False
@@ -86,17 +89,23 @@ class Connection(asyncio.Protocol):
         if self._inbox is not None:
             self._inbox.put(data)
             return
-        if self.expires == math.inf or self.transport.is_closing():
-            # The request is being answered. What comes after it is not read as anything.
+        if self._asked:
+            # The request is being answered, or has been. What follows it is not read as anything.
             self._more_to_come = True
             return
         if self._parser is None:
             if data[0] == _TLS_HANDSHAKE and self._begin_tls(data):
                 return
             shop = self._shop
-            self._parser = HttpRequestParser(self, shop.loop, MAX_HEAD_BYTES)  # type: ignore[arg-type]
+            self._parser = HttpRequestParser(
+                self,  # type: ignore[arg-type]
+                shop.loop,
+                MAX_HEAD_BYTES,
+                max_headers=MAX_HEAD_BYTES,
+                auto_decompress=False,
+                max_msg_queue_size=1,
+            )
             self.expires = shop.loop.time() + HEAD_SECONDS
-        self._received += len(data)
         self._read(self._parser, data)
 
     def eof_received(self) -> bool:
@@ -213,21 +222,27 @@ class Connection(asyncio.Protocol):
         return True
 
     def _read(self, parser: HttpRequestParser, data: bytes) -> None:
-        if self._received > MAX_HEAD_BYTES:
-            self._more_to_come = True
-            self._refuse(431, f"the request's head is longer than {MAX_HEAD_BYTES} bytes")
-            return
+        head = data[: MAX_HEAD_BYTES - self._received]
+        self._received += len(data)
         try:
-            messages, _, _ = parser.feed_data(data)
+            messages, _, _ = parser.feed_data(head)
         except (HttpProcessingError, ValueError, AssertionError) as error:
             self._more_to_come = True
             self._refuse(400, f"not an HTTP/1.1 request: {_first_line(error)}")
             return
         if not messages:
+            if self._received > MAX_HEAD_BYTES:
+                self._more_to_come = True
+                self._refuse(431, f"the request's head is longer than {MAX_HEAD_BYTES} bytes")
             return
         request, payload = messages[0]
-        self._more_to_come = len(messages) > 1 or payload is not EMPTY_PAYLOAD
+        self._more_to_come = payload is not EMPTY_PAYLOAD or data.find(_HEAD_END) != len(
+            data
+        ) - len(_HEAD_END)
         self.head_only = request.method == "HEAD"
+        if request.version.major != 1:
+            self._refuse(505, "a probe is a request in HTTP/1.1")
+            return
         self._in_flight()
         if self._permitted():
             self._endpoint.answer(self, request)
@@ -236,6 +251,8 @@ class Connection(asyncio.Protocol):
 
     def _in_flight(self) -> None:
         self._shop.crowd.asked(self)
+        self._asked = True
+        self._parser = None
         self.expires = math.inf
 
     def _refuse(self, status: int, text: str) -> None:

@@ -1,7 +1,9 @@
 """The connections that are open, and who has to leave when there are too many.
 
 The rule that keeps the kubelet served: a connection that has not sent a whole request is worth
-less than a new one. At the cap the oldest of them makes room.
+less than a new one. At the cap the oldest of them makes room. Where all have asked, the oldest of
+all does: the kubelet's own are answered long before a thousand others come, and callers that never
+read their answers would else keep it out.
 """
 
 import asyncio
@@ -50,13 +52,15 @@ class Crowd:
     def join(self, member: Member) -> None:
         """Take in a new connection, which has not sent its request.
 
-        Where the cap is reached, the oldest without a whole request ends; that is the new one
-        itself where all others are being answered.
+        Where the cap is reached, the oldest without a whole request ends, or the oldest of all
+        where the new one is the only such.
         """
         self._all[member] = None
         self._waiting[member] = None
         if len(self._all) > self._cap:
             oldest = next(iter(self._waiting))
+            if oldest is member:
+                oldest = next(iter(self._all))
             self.leave(oldest)
             oldest.expire()
         if self._sweep is None:
