@@ -27,7 +27,9 @@ IDLE_SECONDS = 15.0
 # A caller that goes on sending after its request is read so long, so that the answer reaches it.
 LINGER_SECONDS = 1.0
 # What may wait in memory for a slow reader before the app is no longer read.
-WRITE_BUFFER_BYTES = 4 * 1024
+WRITE_BUFFER_BYTES = 1024
+# After so much, other connections get their turn, however fast this one's app and caller are.
+TURN_BYTES = 64 * 1024
 
 _TLS_HANDSHAKE = 0x16
 _HEAD_END = b"\r\n\r\n"
@@ -68,6 +70,7 @@ class Connection(asyncio.Protocol):
         self._parser: HttpRequestParser | None = None
         self._received = 0
         self._asked = False
+        self._turn = 0
         self._task: asyncio.Task[None] | None = None
         self._inbox: _Inbox | None = None
         self._more_to_come = False
@@ -182,16 +185,22 @@ class Connection(asyncio.Protocol):
     async def write(self, data: bytes) -> None:
         """Send ``data``; back when the caller has read enough for more."""
         self.transport.write(data)
+        self._turn += len(data)
         if self._drained is not None:
             await self._drained
+        elif self._turn >= TURN_BYTES:
+            self._turn = 0
+            await asyncio.sleep(0)
 
     def close(self) -> None:
         """End the connection after what has been written.
 
         A caller that is still sending would be reset by that, and might lose the answer: its
-        side is read to the end, for `LINGER_SECONDS`.
+        side is read to the end, for `LINGER_SECONDS`. One that reads slowly has as long as an idle
+        one for what is left.
         """
-        self.expires = self._shop.loop.time() + LINGER_SECONDS
+        seconds = LINGER_SECONDS if self._more_to_come else IDLE_SECONDS
+        self.expires = self._shop.loop.time() + seconds
         if self._more_to_come and not self.transport.is_closing():
             self.transport.write_eof()
         else:
@@ -295,12 +304,12 @@ class _Inbox:
         self._wake()
 
     async def get(self) -> bytes:
-        if not self._data and not self._ended:
+        # Not before: what was got last is still being sent, and one piece in memory is enough.
+        self._transport.resume_reading()
+        while not self._data and not self._ended:
             self._waiter = self._loop.create_future()
             await self._waiter
         data, self._data = self._data, b""
-        if not self._ended:
-            self._transport.resume_reading()
         return data
 
     def _wake(self) -> None:

@@ -12,7 +12,8 @@ from typing import Protocol
 
 from osm_healthcheck.wire.errors import BrokenOffError
 
-CHUNK_BYTES = 16 * 1024
+# A piece waits in memory while its reader is slow: a thousand of them have to fit.
+CHUNK_BYTES = 8 * 1024
 # Closing a socket with unread data resets the connection, and apps log resets. What an app still
 # sends after we have lost interest is read and thrown away for so long, then it is reset after all.
 LINGER_SECONDS = 1.0
