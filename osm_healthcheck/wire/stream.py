@@ -19,6 +19,16 @@ CHUNK_BYTES = 8 * 1024
 LINGER_SECONDS = 1.0
 
 
+_lingering: "dict[_Linger, None]" = {}
+_max_lingering = 1024
+
+
+def limit_lingering(count: int) -> None:
+    """Let at most ``count`` sockets wait for their apps to hang up; the oldest is cut short."""
+    global _max_lingering
+    _max_lingering = count
+
+
 class ByteStream(Protocol):
     """What an HTTP exchange needs of a connection; TLS has one of its own."""
 
@@ -104,6 +114,9 @@ class _Linger:
         self._loop = loop
         self._timer = loop.call_later(LINGER_SECONDS, self._close)
         loop.add_reader(self._fd, self._read)
+        _lingering[self] = None
+        if len(_lingering) > _max_lingering:
+            next(iter(_lingering))._close()
 
     def _read(self) -> None:
         try:
@@ -116,6 +129,7 @@ class _Linger:
         self._close()
 
     def _close(self) -> None:
+        del _lingering[self]
         self._timer.cancel()
         self._loop.remove_reader(self._fd)
         self._sock.close()

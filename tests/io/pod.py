@@ -110,6 +110,7 @@ def pod(
         app(lambda sock: sock.sendall(_TLS_ALERT)) as tls,
         app(hold) as undeclared,
         closed_port() as dead,
+        contextlib.ExitStack() as stack,
     ):
         probes = {
             "web": {
@@ -120,17 +121,15 @@ def pod(
             "tls": {"startupProbe": http_probe(tls.port, scheme="HTTPS")},
             **(more or {}),
         }
-        with (
-            open_files(files),
-            process("--probes", json.dumps(probes), *arguments) as running,
-        ):
-            running.wait_for("ready")
-            yield Pod(running, web, tcp, tls, undeclared, dead)
+        with open_files(files):
+            running = stack.enter_context(process("--probes", json.dumps(probes), *arguments))
+        running.wait_for("ready")
+        yield Pod(running, web, tcp, tls, undeclared, dead)
 
 
 @contextlib.contextmanager
 def open_files(limit: int) -> Iterator[None]:
-    """Set RLIMIT_NOFILE for processes that start in the block; ours is only ever raised."""
+    """Set RLIMIT_NOFILE for this process, and so for those that it starts."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if hard != resource.RLIM_INFINITY and limit > hard:
         reason = f"this test needs {limit} open files and may have {hard}: ulimit -Hn {limit}"
