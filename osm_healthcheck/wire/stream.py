@@ -13,10 +13,21 @@ from typing import Protocol
 
 from osm_healthcheck.wire.errors import BrokenOffError
 
-CHUNK_BYTES = 16 * 1024
+# A piece waits in memory while its reader is slow: a thousand of them have to fit.
+CHUNK_BYTES = 8 * 1024
 # Closing a socket with unread data resets the connection, and apps log resets. What an app still
 # sends after we have lost interest is read and thrown away for so long, then it is reset after all.
 LINGER_SECONDS = 1.0
+
+
+_lingering: "dict[_Linger, None]" = {}
+_max_lingering = 1024
+
+
+def limit_lingering(count: int) -> None:
+    """Let at most ``count`` sockets wait for their apps to hang up; the oldest is cut short."""
+    global _max_lingering
+    _max_lingering = count
 
 
 class ByteStream(Protocol):
@@ -106,6 +117,9 @@ class _Linger:
         self._loop = loop
         self._timer = loop.call_later(LINGER_SECONDS, self._close)
         loop.add_reader(self._fd, self._read)
+        _lingering[self] = None
+        if len(_lingering) > _max_lingering:
+            next(iter(_lingering))._close()
 
     def __del__(self) -> None:
         if self._fd >= 0:
@@ -122,6 +136,7 @@ class _Linger:
         self._close()
 
     def _close(self) -> None:
+        del _lingering[self]
         self._timer.cancel()
         self._loop.remove_reader(self._fd)
         fd, self._fd = self._fd, -1
