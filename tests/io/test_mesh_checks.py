@@ -22,7 +22,7 @@ from tests.io.sidecar import (
     tcp_probe,
 )
 from tests.io.wire import black_hole, closed_port, get
-from tests.net.namespace import in_pod
+from tests.net.pod_addresses import statuses_in_a_pod
 
 PATH = "/osm-liveness-probe"
 CHECK = "/osm-healthcheck"
@@ -162,7 +162,7 @@ def test_grpc_without_a_health_service(undeclared: Sidecar) -> None:
 def test_the_address_that_the_app_listens_on() -> None:
     assert CASES["RT-054"]["target"] == "ok"
     assert CASES["RT-055"]["target"] == "fails by default; opt-in for localhost"
-    statuses = in_pod("tests.net.pod_addresses")
+    statuses = statuses_in_a_pod()
     for probe in ("http", "tcp"):
         assert statuses[f"{probe} on pod IP"] == 200
         assert statuses[f"{probe} on loopback"] in (404, 503)

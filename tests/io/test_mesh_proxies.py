@@ -24,7 +24,7 @@ from tests.io.sidecar import (
 from tests.io.tls import certificate_files, server_context
 from tests.io.vector_servers import answering, site, status
 from tests.io.wire import closed_port, get
-from tests.net.namespace import missing
+from tests.net.namespaces import need
 
 PATH = "/osm-liveness-probe"
 CHECK = "/osm-healthcheck"
@@ -187,20 +187,18 @@ def test_proxy_variables_are_ignored(name: str, monkeypatch: pytest.MonkeyPatch)
 @contextlib.contextmanager
 def openssl(*alpn: str) -> Iterator[int]:
     """OpenSSL's own server, which turns away a client that shares no protocol with it."""
+    need("openssl")
     with certificate_files() as (chain, key):
-        try:
-            server = subprocess.Popen(
-                [
-                    *("openssl", "s_server", "-accept", "127.0.0.1:0", "-www"),
-                    *("-cert", chain, "-key", key, "-alpn", ",".join(alpn)),
-                ],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                text=True,
-            )
-        except FileNotFoundError:
-            missing("openssl is not installed")
+        server = subprocess.Popen(
+            [
+                *("openssl", "s_server", "-accept", "127.0.0.1:0", "-www"),
+                *("-cert", chain, "-key", key, "-alpn", ",".join(alpn)),
+            ],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
         with server:
             assert server.stdout is not None
             try:

@@ -1,13 +1,32 @@
-"""Run inside a pod's namespace: probes of apps that listen on one address only.
+"""Probes of apps that listen on one address of their pod only, asked inside a namespace.
 
-Prints the statuses as JSON, by what was asked.
+As a module of its own it asks, and prints the statuses as JSON; `statuses_in_a_pod` runs it.
 """
 
 import json
+import subprocess
+import sys
 
 from tests.io.apps import app, hold, http_app, response
 from tests.io.sidecar import http_probe, sidecar, tcp_probe
-from tests.net.namespace import POD_IP
+from tests.net.namespaces import need
+
+POD_IP = "192.0.2.10"
+_SCRIPT = f'ip link set lo up && ip addr add {POD_IP}/32 dev lo && exec "$@"'
+
+
+def statuses_in_a_pod() -> dict[str, int]:
+    """What `main` prints in a namespace that has loopback and `POD_IP`, of no user's privilege."""
+    need("unshare", "ip")
+    done = subprocess.run(
+        ["unshare", "-rn", "sh", "-c", _SCRIPT, "sh", sys.executable, "-m", __name__],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    statuses: dict[str, int] = json.loads(done.stdout)
+    return statuses
 
 
 def main() -> None:

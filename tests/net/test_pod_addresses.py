@@ -1,10 +1,10 @@
 """Which of a pod's addresses an app listens on decides as it does for the kubelet."""
 
-from tests.net.namespace import in_pod
+from tests.net.pod_addresses import statuses_in_a_pod
 
 
 def test_an_app_is_judged_at_the_address_that_the_kubelet_asks() -> None:
-    assert in_pod("tests.net.pod_addresses") == {
+    assert statuses_in_a_pod() == {
         "http on pod IP": 200,
         "tcp on pod IP": 200,
         "undeclared tcp on pod IP": 200,
