@@ -18,6 +18,8 @@ _SCRIPT = f'ip link set lo up && ip addr add {POD_IP}/32 dev lo && exec "$@"'
 def statuses_in_a_pod() -> dict[str, int]:
     """What `main` prints in a namespace that has loopback and `POD_IP`, of no user's privilege."""
     need("unshare", "ip")
+    trial = subprocess.run(["unshare", "-rn", "true"], capture_output=True, check=False)
+    need(root=trial.returncode != 0)
     done = subprocess.run(
         ["unshare", "-rn", "sh", "-c", _SCRIPT, "sh", sys.executable, "-m", __name__],
         capture_output=True,
