@@ -15,7 +15,7 @@ from osm_healthcheck.daemon import connection, crowd
 from osm_healthcheck.wire import stream
 from tests.io.apps import App, app, hold, http_app, read_head, response
 from tests.io.sidecar import HEALTHCHECK, LIVENESS, Sidecar, http_probe, sidecar
-from tests.io.wire import TIMEOUT, connect, parse, read_to_end
+from tests.io.wire import TIMEOUT, connect, own_address, parse, read_to_end
 
 SHORT = 0.05
 LONG = 3600.0
@@ -57,6 +57,11 @@ def drip(sock: socket.socket, pieces: Iterator[bytes]) -> bytes:
     raise AssertionError("there are no more pieces")
 
 
+def send_for_ever(sock: socket.socket, piece: bytes) -> None:
+    while True:
+        sock.sendall(piece)
+
+
 @pytest.mark.parametrize("port", [HEALTHCHECK, LIVENESS])
 @pytest.mark.parametrize("piece", [b"x", b"X: y\r\n"])
 def test_a_head_that_drips_in_is_cut_off(
@@ -90,19 +95,20 @@ def test_a_request_that_is_being_answered_is_not_idle(monkeypatch: pytest.Monkey
     monkeypatch.setattr(connection, "HEAD_SECONDS", SHORT)
     monkeypatch.setattr(connection, "IDLE_SECONDS", SHORT)
 
+    address = own_address()
+
     def serve(sock: socket.socket) -> None:
         read_head(sock)
         # This caller comes after the one that waits for the answer, and is idle: once it has been
         # closed, the other would have been.
-        with connect(running.address, LIVENESS) as idle:
+        with connect(address, LIVENESS) as idle:
             assert read_to_end(idle) == (b"", True)
         sock.sendall(response(body=b"at last"))
 
-    with (
-        app(serve) as slow,
-        sidecar({"app": {"livenessProbe": http_probe(slow.port, timeoutSeconds=60)}}) as running,
-    ):
-        assert running.probe().body == b"at last"
+    with app(serve) as slow:
+        probes = {"app": {"livenessProbe": http_probe(slow.port, timeoutSeconds=60)}}
+        with sidecar(probes, address=address) as running:
+            assert running.probe().body == b"at last"
 
 
 @pytest.mark.parametrize("port", [HEALTHCHECK, LIVENESS])
@@ -114,8 +120,7 @@ def test_an_endless_head_ends_with_the_connection(
 ) -> None:
     monkeypatch.setattr(connection, "LINGER_SECONDS", SHORT)
     with connect(running.address, port) as sock, pytest.raises(OSError, match=GONE):
-        for _ in itertools.count():
-            sock.sendall(piece)
+        send_for_ever(sock, piece)
     assert running.probe().body == b"alive"
 
 
@@ -128,8 +133,7 @@ def test_what_follows_a_request_without_end_ends_with_the_connection(
         sock.sendall(GET + b"Content-Length: 9\r\n\r\n" + b"x" * 9)
         assert b"alive" in sock.recv(65536)
         with pytest.raises(OSError, match=GONE):
-            for _ in itertools.count():
-                sock.sendall(piece)
+            send_for_ever(sock, piece)
     assert running.probe().body == b"alive"
     assert not any(b"smuggled" in request for request in web.requests)
 
