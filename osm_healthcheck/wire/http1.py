@@ -115,8 +115,6 @@ class HTTP1Response:
                 if self._left:
                     piece = await self._reader.some(self._left)
                     self._left -= len(piece)
-                    if not self._left:
-                        await self._reader.chunk_end()
                 else:
                     await self._reader.trailers()
             case Framing.CLOSE:
@@ -136,6 +134,7 @@ class _Reader:
         self._stream = stream
         self._buffer = b""
         self._heads = 0
+        self._in_chunks = False
         self.whole = False
 
     def close(self) -> None:
@@ -156,6 +155,10 @@ class _Reader:
                 raise BadAnswerError(
                     f"net/http: response headers exceeded {MAX_RESPONSE_HEAD_BYTES} bytes"
                 )
+            if not _begins_as_http(self._buffer):
+                # An app that greets in another language may wait for ever to be greeted back.
+                first = self._buffer.partition(b"\n")[0].rstrip(b"\r")
+                raise BadAnswerError(f'malformed HTTP response "{_shown(first)}"')
         self._heads += match.end()
         head = self._buffer[: match.start()]
         self._buffer = self._buffer[match.end() :]
@@ -176,6 +179,15 @@ class _Reader:
         return piece or await self._stream.receive()
 
     async def chunk_size(self) -> int:
+        """The size of the next chunk, once the end of the one before it has been looked at.
+
+        That end is not waited for with the chunk: what has come is the caller's at once.
+        """
+        if self._in_chunks:
+            if await self._two() != b"\r\n":
+                raise BrokenOffError("malformed chunked encoding")
+            self._buffer = self._buffer[2:]
+        self._in_chunks = True
         line = await self._until(b"\n", "header line too long")
         if line.find(b"\r") != len(line) - 2:
             raise BrokenOffError("malformed chunked encoding")
@@ -183,11 +195,6 @@ class _Reader:
         if match is None:
             raise BrokenOffError("invalid byte in chunk length")
         return int(match[1], 16)
-
-    async def chunk_end(self) -> None:
-        if await self._two() != b"\r\n":
-            raise BrokenOffError("malformed chunked encoding")
-        self._buffer = self._buffer[2:]
 
     async def trailers(self) -> None:
         if await self._two() == b"\r\n":
@@ -250,6 +257,10 @@ def _headers(lines: list[bytes]) -> list[tuple[bytes, bytes]]:
         if _NOT_IN_VALUE.search(value):
             raise BadAnswerError(f'malformed MIME header line: "{_shown(name + b": " + value)}"')
     return found
+
+
+def _begins_as_http(data: bytes) -> bool:
+    return data.startswith(b"HTTP/") or b"HTTP/".startswith(data)
 
 
 def _shown(text: bytes) -> str:
