@@ -111,14 +111,14 @@ def value_of(node: Node) -> object:
 
 def key_of(node: Node) -> str:
     """A key as JSON has it, where each is a string: ``8080: x`` has the key ``"8080"``."""
-    value = node.value if isinstance(node, ScalarNode) else None
-    match value:
-        case str():
-            return value
-        case bool():
-            return "true" if value else "false"
-        case int() | float():
-            return str(value)
+    scalar = node.target if isinstance(node, AliasNode) else node
+    match scalar.value if isinstance(scalar, ScalarNode) else None:
+        case str() as text:
+            return text
+        case bool() as answer:
+            return "true" if answer else "false"
+        case int() | float() as number:
+            return str(number)
         case _:
             raise YAMLTextError("a key of a mapping must be a string", node.start)
 

@@ -80,7 +80,9 @@ class _Patch:
 
     def apply(self, before: object, after: object) -> str:
         if not self._descend(self._root, before, after):
-            raise _UnpatchableError
+            if not self._root.flow:
+                raise _UnpatchableError
+            self._replace(self._root, inline(after))
         newline = "\r\n" if "\r\n" in self._text else "\n"
         parts = []
         position = 0
