@@ -181,7 +181,8 @@ def _name(manifest: Manifest) -> str:
         return "(no name)"
     name = metadata.get("name") or metadata.get("generateName") or "(no name)"
     namespace = metadata.get("namespace")
-    return f"{namespace}/{name}" if namespace else str(name)
+    # a message is one line, whatever stands there
+    return " ".join((f"{namespace}/{name}" if namespace else str(name)).split())
 
 
 def _read_pod(value: Manifest, where: str, kind: str, mistakes: list[Mistake]) -> Pod | None:
