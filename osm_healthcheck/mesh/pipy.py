@@ -22,7 +22,7 @@ _LISTS = {
 
 
 def pipy_config(originals: Sequence[OriginalProbe], https: HTTPSMode) -> Manifest:
-    """``{"Spec": {"Probes": …}}``: by kind its probes, those that Pipy serves first; or ``None``."""
+    """``{"Spec": {"Probes": …}}``: by kind its probes, Pipy's own first, or ``None``."""
     changed = list(zip(originals, rewritten(originals, https), strict=True))
     changed.sort(key=lambda pair: not pair[0].scheme)
     return {
