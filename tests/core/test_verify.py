@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from hypothesis import assume, given
+from hypothesis import given
 
 from osm_healthcheck.core.findings import Finding, Mark
 from osm_healthcheck.core.pods import pods_in
@@ -77,8 +77,9 @@ def live(mesh: str = "istio", **options: Any) -> Any:
 @given(templates(), injections)
 def test_what_inject_writes_is_right(template: dict[str, Any], how: Any) -> None:
     pod = injected({"apiVersion": "v1", "kind": "Pod", **template}, how)
-    assume("original-probes" in str(pod))  # else nothing was there to inject, or nothing could
-    assert marks(found(pod, bypassed_elsewhere=not how.init), Mark.WRONG) == []
+    # else nothing was there to inject, or nothing could be
+    if "original-probes" in str(pod):
+        assert marks(found(pod, bypassed_elsewhere=not how.init), Mark.WRONG) == []
 
 
 @pytest.mark.parametrize("mesh", ["istio", "none"])

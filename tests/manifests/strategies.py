@@ -108,7 +108,9 @@ _annotations = st.none() | _optional(
         "traffic.kuma.io/exclude-inbound-ports": st.just("80,"),
         "config.linkerd.io/skip-inbound-ports": st.just("8000-9000"),
         "healthcheck.openservicemesh.io/skip-containers": st.sampled_from(["api", "api, db"]),
-        "healthcheck.openservicemesh.io/inject": st.sampled_from(["enabled", "disabled"]),
+        "healthcheck.openservicemesh.io/inject": st.sampled_from(
+            ["enabled", "Enabled", "enabled", "disabled"]
+        ),
     }
 )
 _metadata: Strategy = st.sampled_from([None, {}]) | _merged(
@@ -128,7 +130,11 @@ def templates(draw: st.DrawFn) -> dict[str, object]:
     has_list: bool = draw(st.booleans())
     if init or has_list:
         spec["initContainers"] = init or draw(st.sampled_from([None, []]))
-    spec |= draw(_optional(hostNetwork=st.just(True), future=json_values))
+    spec |= draw(
+        _optional(
+            hostNetwork=st.sampled_from([False, False, False, False, True]), future=json_values
+        )
+    )
     template: dict[str, object] = {"spec": spec}
     if draw(st.booleans()):
         template["metadata"] = draw(_metadata)
