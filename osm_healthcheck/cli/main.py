@@ -9,6 +9,10 @@ from osm_healthcheck import __version__
 # Each is a module of this package with ``run(argv) -> exit code``, loaded when it is asked for.
 COMMANDS = {
     "serve": "the sidecar: answer probes on 15901-15904 (the default)",
+    "inject": "rewrite the probes in manifests, and add what answers them",
+    "uninject": "give back the manifests that were injected",
+    "verify": "what is wrong with the probes of a meshed pod",
+    "render": "the configuration of a mesh's proxy that serves a pod's probes",
 }
 _USAGE = """\
 usage: osm-healthcheck [COMMAND] [OPTION ...]
