@@ -310,6 +310,13 @@ def test_users_of_the_proxys_number_are_warned() -> None:
         assert notes(manifest, "istio") == []
 
 
+def test_a_pod_that_osm_will_inject_is_warned_about() -> None:
+    manifest = pod(app(livenessProbe=HTTP))
+    manifest["metadata"]["annotations"] = {"openservicemesh.io/sidecar-injection": "Enabled"}
+    assert "use --mesh osm" in notes(manifest)[0]
+    assert notes(manifest, "osm") == []
+
+
 def test_fields_that_nobody_knows_survive() -> None:
     probe = {"httpGet": {"port": 80, "mode": "new"}, "jitterSeconds": 1}
     manifest = pod(app(livenessProbe=probe))

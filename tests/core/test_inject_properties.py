@@ -126,7 +126,7 @@ def _without(mapping: Any, names: set[str]) -> dict[str, object]:
     return {name: value for name, value in mapping.items() if name not in names}
 
 
-@settings(unhurried, max_examples=300)
+@settings(unhurried, max_examples=150)
 @given(templates(), st.sampled_from(["none", "istio"]), st.sampled_from(["passthrough", "request"]))
 def test_the_sidecar_answers_every_probe_that_asks_it(
     template: dict[str, Any], mesh: str, https: str
