@@ -8,6 +8,7 @@ schemes may change, the ``Host`` header does not count), at most ten requests.
 from dataclasses import dataclass
 
 from osm_healthcheck.core.errors import OSMHealthcheckError
+from osm_healthcheck.core.quote import quote
 from osm_healthcheck.core.request import Headers
 from osm_healthcheck.core.url import URL, URLError, parse
 
@@ -52,18 +53,24 @@ def next_hop(location: str, hops: list[Hop]) -> Hop | None:
     try:
         url = last.url.join(location)
     except URLError as error:
-        raise RedirectError(f'failed to parse Location header "{location}": {error}') from None
+        raise RedirectError(
+            f"Get {last.url.quoted}: failed to parse Location header {_quoted(location)}: {error}"
+        ) from None
     if url.hostname != first.url.hostname:
         return None
     if len(hops) >= MAX_REQUESTS:
-        raise RedirectError(f'Get "{location}": stopped after {MAX_REQUESTS} redirects')
+        raise RedirectError(f"Get {_quoted(location)}: stopped after {MAX_REQUESTS} redirects")
     if url.scheme not in ("http", "https"):
-        raise RedirectError(f'Get "{url}": unsupported protocol scheme "{url.scheme}"')
-    if not 1 <= url.port <= 65535:
-        raise RedirectError(f'Get "{url}": dial tcp: address {url.port}: invalid port')
+        raise RedirectError(f'Get {url.quoted}: unsupported protocol scheme "{url.scheme}"')
+    if url.port > 65535:
+        raise RedirectError(f"Get {url.quoted}: dial tcp: address {url.port}: invalid port")
     # an absolute Location names its own host: the probe's Host header ends there
     host = first.host if not parse(location).scheme else ""
     return Hop(url, host, _with_referer(first.headers, last.url, url))
+
+
+def _quoted(location: str) -> str:
+    return quote(location.encode("utf-8", "surrogateescape"))
 
 
 def _with_referer(headers: Headers, last: URL, url: URL) -> Headers:

@@ -13,6 +13,7 @@ import re
 from dataclasses import dataclass, replace
 
 from osm_healthcheck.core.errors import OSMHealthcheckError
+from osm_healthcheck.core.quote import quote
 
 _UNRESERVED = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_.~")
 # net/url shouldEscape: what a path and a host may hold unescaped besides the unreserved ones
@@ -34,7 +35,7 @@ class URLError(OSMHealthcheckError):
     def __init__(self, text: str, reason: str) -> None:
         self.text = text
         self.reason = reason
-        super().__init__(f'parse "{text}": {reason}')
+        super().__init__(f"parse {quote(text.encode('utf-8', 'surrogateescape'))}: {reason}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +80,13 @@ class URL:
         else:
             target = self.escaped_path or "/"
         return target + "?" + self.query if self.force_query or self.query else target
+
+    @property
+    def quoted(self) -> str:
+        """In quotes and without a password, as Go's client shows it in an error."""
+        user, colon, _ = (self.user or "").partition(":")
+        shown = replace(self, user=f"{user}:***") if colon else self
+        return quote(str(shown).encode("latin-1"))
 
     def __str__(self) -> str:
         text = f"{self.scheme}:" if self.scheme else ""

@@ -86,5 +86,6 @@ async def dial(addresses: Sequence[str], port: int) -> tuple[Stream, str]:
         except RefusedError as error:
             refusal = refusal or error
         else:
-            return Stream(attempt.sock, asyncio.get_running_loop()), address
+            loop = asyncio.get_running_loop()
+            return Stream(attempt.sock, loop, (address, port)), address
     raise refusal or RefusedError("", port, errno.EDESTADDRREQ)

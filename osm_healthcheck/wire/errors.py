@@ -29,6 +29,10 @@ class BadAnswerError(WireError):
     """The app answered in another language, or ended the connection without an answer."""
 
 
+class MalformedError(BadAnswerError):
+    """An answer whose head is no HTTP/1, or ends before it is whole. The words are Go's."""
+
+
 class BrokenOffError(WireError):
     """An answer that had begun ended before it was whole."""
 

@@ -102,7 +102,7 @@ async def check(
         async with asyncio.timeout_at(deadline):
             connection, address = await dialler.connect()
             try:
-                await _call(connection, authority(address, port), service, deadline, caller)
+                await call(connection, authority(address, port), service, deadline, caller)
             finally:
                 connection.abandon()
     except TimeoutError:
@@ -111,9 +111,15 @@ async def check(
         raise
 
 
-async def _call(
+async def call(
     connection: HTTP2Connection, host: str, service: str, deadline: float, caller: bytes
 ) -> None:
+    """Make the call itself on a greeted connection to ``host`` (the ``:authority``).
+
+    Raises:
+        UnhealthyError: where the answer is not ``SERVING``.
+        BadAnswerError: where the connection does not take the request.
+    """
     left = max(1, int((deadline - asyncio.get_running_loop().time()) * 1000))
     try:
         number = await connection.request(

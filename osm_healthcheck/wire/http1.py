@@ -9,18 +9,21 @@ are those of ``ReadResponse``, ``readTransfer`` and ``internal/chunked``.
 import contextlib
 import re
 
+from osm_healthcheck.core.quote import quote
 from osm_healthcheck.core.redirect import Hop
-from osm_healthcheck.core.request import Headers
-from osm_healthcheck.wire.errors import BadAnswerError, BrokenOffError
+from osm_healthcheck.core.request import Headers, is_upgrade
+from osm_healthcheck.wire.errors import BadAnswerError, BrokenOffError, MalformedError
 from osm_healthcheck.wire.response import Framing
 from osm_healthcheck.wire.stream import CHUNK_BYTES, ByteStream
 
 # Go stops at 10 MiB; no app's head is between the two, and a hostile one costs less memory here.
 MAX_RESPONSE_HEAD_BYTES = 1024 * 1024
 _MAX_CHUNK_LINE_BYTES = 4096
-_MAX_INTERIM_RESPONSES = 5
+_MAX_QUOTED_BYTES = 200
 _STATUS_LINE = re.compile(rb"HTTP/(\d)\.(\d) +(\d{3})(?: (.*))?", re.DOTALL)
-_HEADER_NAME = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
+# Go lets a blank in a name pass, and so it takes "name : value" for an answer
+_HEADER_NAME = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z ]+")
+_BAD_HEADER_VALUE = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 _HEAD_END = re.compile(rb"\r?\n\r?\n")
 _CHUNK_SIZE = re.compile(rb"([0-9A-Fa-f]{1,15})[ \t]*(?:;.*)?", re.DOTALL)
 
@@ -49,14 +52,10 @@ async def exchange(stream: ByteStream, method: str, hop: Hop) -> "HTTP1Response"
     # An app may answer and close before it has read the request: its answer counts.
     with contextlib.suppress(BrokenOffError):
         await stream.send(encode_request(method, hop))
-    try:
-        for _ in range(_MAX_INTERIM_RESPONSES + 1):
-            response = HTTP1Response(reader, await reader.head(), method)
-            if response.status == 101 or not 100 <= response.status < 200:
-                return response
-    except BrokenOffError as error:
-        raise BadAnswerError(str(error)) from None
-    raise BadAnswerError("net/http: too many 1xx informational responses")
+    while True:
+        response = HTTP1Response(reader, await reader.head(), method)
+        if response.status == 101 or not 100 <= response.status < 200:
+            return response
 
 
 class HTTP1Response:
@@ -66,10 +65,7 @@ class HTTP1Response:
         self._reader = reader
         self._left = 0
         first, *lines = head.replace(b"\r\n", b"\n").split(b"\n")
-        match = _STATUS_LINE.fullmatch(first)
-        if match is None:
-            raise BadAnswerError(f'malformed HTTP response "{_shown(first)}"')
-        major, minor, status, reason = match.groups()
+        major, minor, status, reason = _status_line(first)
         self.status = int(status)
         self.reason = reason or b""
         self.headers: Headers = tuple(_headers(lines))
@@ -81,19 +77,18 @@ class HTTP1Response:
             fields.setdefault(name.lower(), []).append(value)
         chunked = False
         if http11 and (codings := fields.get(b"transfer-encoding")):
-            if len(codings) > 1 or codings[0].lower() != b"chunked":
-                shown = b", ".join(codings)
-                raise BadAnswerError(f'unsupported transfer encoding: "{_shown(shown)}"')
+            if len(codings) > 1:
+                raise MalformedError(f"too many transfer encodings: {_quoted_all(codings)}")
+            if codings[0].lower() != b"chunked":
+                raise MalformedError(f"unsupported transfer encoding: {_quoted(codings[0])}")
             chunked = True
-        lengths = {value.strip() for value in fields.get(b"content-length", ())}
-        if not chunked and lengths:
-            if len(lengths) > 1 or not (length := lengths.pop()).isdigit() or len(length) > 18:
-                raise BadAnswerError("bad Content-Length")
-            self._left = int(length)
+        if lengths := fields.get(b"content-length"):
+            length = _content_length(lengths)
+            self._left = 0 if chunked else length
         if method == "HEAD" or self.status in (204, 304):
             return Framing.NONE
         if self.status == 101:
-            return Framing.CLOSE
+            return Framing.CLOSE if is_upgrade(self.headers) else Framing.NONE
         if chunked:
             return Framing.CHUNKED
         if b"content-length" in fields:
@@ -133,6 +128,7 @@ class _Reader:
     def __init__(self, stream: ByteStream) -> None:
         self._stream = stream
         self._buffer = b""
+        self._head_bytes = 0
         self.whole = False
 
     def close(self) -> None:
@@ -142,21 +138,47 @@ class _Reader:
             self._stream.abandon()
 
     async def head(self) -> bytes:
-        """Everything up to the first empty line, without it."""
-        match = None
-        while not match:
-            if len(self._buffer) > MAX_RESPONSE_HEAD_BYTES:
+        """Everything up to the first empty line, without it.
+
+        Go counts the bytes of all heads, interim ones included, against one limit.
+        """
+        searched = 0
+        plausible = False
+        while not (match := _HEAD_END.search(self._buffer, searched)):
+            if self._head_bytes + len(self._buffer) > MAX_RESPONSE_HEAD_BYTES:
                 raise BadAnswerError(
-                    f"net/http: response headers exceeded {MAX_RESPONSE_HEAD_BYTES} bytes"
+                    f"net/http: server response headers exceeded {MAX_RESPONSE_HEAD_BYTES} bytes; "
+                    "aborted"
                 )
+            if not plausible and b"\n" in self._buffer:
+                _status_line(self._buffer.partition(b"\n")[0].removesuffix(b"\r"))
+                plausible = True
             searched = max(len(self._buffer) - 3, 0)
-            if not (data := await self._stream.receive()):
-                raise BadAnswerError("unexpected EOF" if self._buffer else "EOF")
+            try:
+                data = await self._stream.receive()
+            except BrokenOffError as error:
+                raise self._cut_short(str(error)) from None
+            if not data:
+                raise self._cut_short("unexpected EOF" if self._began else "EOF")
             self._buffer += data
-            match = _HEAD_END.search(self._buffer, searched)
+        self._head_bytes += match.end()
         head = self._buffer[: match.start()]
         self._buffer = self._buffer[match.end() :]
         return head
+
+    @property
+    def _began(self) -> bool:
+        return bool(self._buffer or self._head_bytes)
+
+    def _cut_short(self, reason: str) -> BadAnswerError:
+        """Why there is no whole head: what is wrong with the half one comes first, as with Go."""
+        if not self._began:
+            return BadAnswerError(reason)
+        if self._buffer:
+            first, *lines = self._buffer.replace(b"\r\n", b"\n").removesuffix(b"\n").split(b"\n")
+            _status_line(first)
+            _headers(lines)
+        return MalformedError(reason)
 
     async def some(self, limit: int) -> bytes:
         """At least one and at most ``limit`` bytes."""
@@ -201,20 +223,56 @@ class _Reader:
         raise BrokenOffError("too many trailers")
 
 
+def _status_line(line: bytes) -> tuple[bytes, bytes, bytes, bytes | None]:
+    """Major and minor version, status and reason."""
+    if match := _STATUS_LINE.fullmatch(line):
+        major, minor, status, reason = match.groups()
+        return major, minor, status, reason
+    version, blank, rest = line.partition(b" ")
+    status = rest.lstrip(b" ").partition(b" ")[0]
+    if not blank:
+        raise MalformedError(f"malformed HTTP response {_quoted(line)}")
+    if len(status) != 3 or not status.isdigit():
+        raise MalformedError(f"malformed HTTP status code {_quoted(status)}")
+    raise MalformedError(f"malformed HTTP version {_quoted(version)}")
+
+
+def _content_length(values: list[bytes]) -> int:
+    value = values[0].strip()
+    if any(other.strip() != value for other in values):
+        raise MalformedError(
+            "http: message cannot contain multiple Content-Length headers; "
+            f"got {_quoted_all(values)}"
+        )
+    if not value:
+        raise MalformedError('invalid empty Content-Length ""')
+    if not value.isdigit() or len(value) > 18:
+        raise MalformedError(f"bad Content-Length {_quoted(value)}")
+    return int(value)
+
+
 def _headers(lines: list[bytes]) -> list[tuple[bytes, bytes]]:
     """Header lines of a head; a line that begins with a blank continues the one before it."""
     found: list[tuple[bytes, bytes]] = []
     for line in lines:
-        if line[:1] in (b" ", b"\t") and found:
+        if line[:1] in (b" ", b"\t"):
+            if not found:
+                raise MalformedError(f"malformed MIME header initial line: {_quoted(line)}")
             name, value = found[-1]
             found[-1] = (name, (value + b" " + line.strip(b" \t")).strip(b" "))
             continue
         name, colon, value = line.partition(b":")
-        if not colon or not _HEADER_NAME.fullmatch(name) or b"\0" in value or b"\r" in value:
-            raise BadAnswerError(f'malformed MIME header line: "{_shown(line)}"')
+        if not colon:
+            raise MalformedError(f"malformed MIME header: missing colon: {_quoted(line)}")
+        if not _HEADER_NAME.fullmatch(name) or _BAD_HEADER_VALUE.search(value):
+            raise MalformedError(f"malformed MIME header line: {_quoted(line)}")
         found.append((name, value.strip(b" \t")))
     return found
 
 
-def _shown(text: bytes) -> str:
-    return text[:80].decode("utf-8", "backslashreplace")
+def _quoted(text: bytes) -> str:
+    return quote(text[:_MAX_QUOTED_BYTES])
+
+
+def _quoted_all(texts: list[bytes]) -> str:
+    return f"[{' '.join(map(_quoted, texts))}]"

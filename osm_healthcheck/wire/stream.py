@@ -10,7 +10,7 @@ import contextlib
 import socket
 from typing import Protocol
 
-from osm_healthcheck.wire.errors import BrokenOffError
+from osm_healthcheck.wire.errors import BrokenOffError, authority
 
 CHUNK_BYTES = 16 * 1024
 # Closing a socket with unread data resets the connection, and apps log resets. What an app still
@@ -35,13 +35,19 @@ class ByteStream(Protocol):
 
 
 class Stream:
-    """A connected socket. It belongs to this object, which closes it."""
+    """A connected socket. It belongs to this object, which closes it.
 
-    __slots__ = ("_fd", "_loop", "sock")
+    ``peer`` (address, port) is for error messages: a connection that was reset has forgotten it.
+    """
 
-    def __init__(self, sock: socket.socket, loop: asyncio.AbstractEventLoop) -> None:
+    __slots__ = ("_fd", "_loop", "_peer", "sock")
+
+    def __init__(
+        self, sock: socket.socket, loop: asyncio.AbstractEventLoop, peer: tuple[str, int]
+    ) -> None:
         self.sock = sock
         self._loop = loop
+        self._peer = peer
         self._fd = sock.fileno()
 
     async def receive(self) -> bytes:
@@ -52,7 +58,7 @@ class Stream:
             except (BlockingIOError, InterruptedError):
                 await self._readable()
             except OSError as error:
-                raise BrokenOffError(f"read: {(error.strerror or str(error)).lower()}") from None
+                raise self._broken("read", error) from None
 
     async def send(self, data: bytes) -> None:
         """See `ByteStream`."""
@@ -62,7 +68,7 @@ class Stream:
             except (BlockingIOError, InterruptedError):
                 await wait_writable(self.sock)
             except OSError as error:
-                raise BrokenOffError(f"write: {(error.strerror or str(error)).lower()}") from None
+                raise self._broken("write", error) from None
 
     def send_now(self, data: bytes) -> None:
         """Send what can be sent without waiting: a farewell is not worth more."""
@@ -82,6 +88,12 @@ class Stream:
         """See `ByteStream`."""
         self.end()
         _Linger(self.sock, self._loop)
+
+    def _broken(self, call: str, error: OSError) -> BrokenOffError:
+        """The error of a failed system call, in the words of Go's ``net.OpError``."""
+        own = authority(*self.sock.getsockname()[:2])
+        reason = (error.strerror or str(error)).lower()
+        return BrokenOffError(f"{call} tcp {own}->{authority(*self._peer)}: {call}: {reason}")
 
     async def _readable(self) -> None:
         waiter = self._loop.create_future()
