@@ -107,14 +107,16 @@ class Stream:
 class _Linger:
     """Reads a socket empty until the app closes it, or `LINGER_SECONDS` have passed."""
 
-    __slots__ = ("_fd", "_loop", "_sock", "_timer")
+    __slots__ = ("_fd", "_sock", "_timer", "loop", "over")
 
     def __init__(self, sock: socket.socket, loop: asyncio.AbstractEventLoop) -> None:
         self._sock = sock
         self._fd = sock.fileno()
-        self._loop = loop
+        self.loop = loop
+        self.over: asyncio.Future[None] | None = None
         self._timer = loop.call_later(LINGER_SECONDS, self._close)
         loop.add_reader(self._fd, self._read)
+        _lingering.add(self)
 
     def _read(self) -> None:
         try:
@@ -128,8 +130,22 @@ class _Linger:
 
     def _close(self) -> None:
         self._timer.cancel()
-        self._loop.remove_reader(self._fd)
+        self.loop.remove_reader(self._fd)
         self._sock.close()
+        _lingering.discard(self)
+        if self.over is not None and not self.over.done():
+            self.over.set_result(None)
+
+
+_lingering: set[_Linger] = set()
+
+
+async def settle() -> None:
+    """Wait until the connections that were given up have ended, `LINGER_SECONDS` at most."""
+    loop = asyncio.get_running_loop()
+    while waiting := [linger for linger in _lingering if linger.loop is loop]:
+        waiting[0].over = loop.create_future()
+        await waiting[0].over
 
 
 async def wait_writable(sock: socket.socket) -> None:
