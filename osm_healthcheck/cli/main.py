@@ -9,6 +9,8 @@ from osm_healthcheck import __version__
 # Each is a module of this package with ``run(argv) -> exit code``, loaded when it is asked for.
 COMMANDS = {
     "serve": "the sidecar: answer probes on 15901-15904 (the default)",
+    "inject": "rewrite the probes in manifests, and add what answers them",
+    "uninject": "give back the manifests that were injected",
 }
 _USAGE = """\
 usage: osm-healthcheck [COMMAND] [OPTION ...]

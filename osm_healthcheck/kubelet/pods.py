@@ -4,31 +4,20 @@ What the API server would refuse about a probe is refused here, in its words
 (``pkg/apis/core/validation/validation.go``); everything else in a manifest is none of ours.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import cast
 
 from osm_healthcheck.core.constants import ProbeKind
 from osm_healthcheck.core.errors import InvalidInputError, Mistake
+from osm_healthcheck.core.pods import Container, Pod, pods_in
 from osm_healthcheck.core.ports import PORT_RANGE, is_port
 from osm_healthcheck.core.probes import Probe, Reader, quoted, read_probe
 
-# Where the pod's spec stands in each kind that has one.
-_POD_SPECS = {
-    "Pod": ("spec",),
-    "PodTemplate": ("template", "spec"),
-    "CronJob": ("spec", "jobTemplate", "spec", "template", "spec"),
-    **dict.fromkeys(
-        (
-            "DaemonSet",
-            "Deployment",
-            "Job",
-            "ReplicaSet",
-            "ReplicationController",
-            "StatefulSet",
-        ),
-        ("spec", "template", "spec"),
-    ),
+_TEMPLATE_PATHS = {
+    "Pod": "spec",
+    "PodTemplate": "template.spec",
+    "CronJob": "spec.jobTemplate.spec.template.spec",
 }
 _RESTART_POLICIES = ("Always", "Never", "OnFailure")
 _DEFAULT_GRACE_SECONDS = 30
@@ -68,62 +57,27 @@ def read_pods(documents: Iterable[object], source: str) -> tuple[PodSpec, ...]:
     Raises:
         InvalidInputError: with everything that is wrong, or where there is no pod at all.
     """
-    objects = list(_objects(documents))
     mistakes: list[Mistake] = []
-    pods = []
-    with_pods = [
-        one for one in objects if isinstance(one, Mapping) and one.get("kind") in _POD_SPECS
-    ]
-    for index, one in enumerate(objects):
-        if not isinstance(one, Mapping) or not isinstance(one.get("kind"), str):
-            problem = "not a Kubernetes object: a mapping with apiVersion and kind is wanted"
-            mistakes.append(Mistake(f"{source}, object {index + 1}", problem))
-    for one in with_pods:
+    pods = [pod for document in documents for pod in pods_in(document, mistakes)]
+    specs = []
+    for pod in pods:
         found: list[Mistake] = []
-        pods.append(_read_pod(one, found))
-        prefix = f"{one['kind']}/{_name(one)}: " if len(with_pods) > 1 else ""
+        specs.append(read_pod(pod, found))
+        prefix = f"{pod.where}: " if len(pods) > 1 else ""
         mistakes += [Mistake(prefix + mistake.where, mistake.problem) for mistake in found]
-    if not with_pods and not mistakes:
-        kinds = ", ".join(sorted({str(one.get("kind")) for one in objects if one})) or "nothing"
-        wanted = ", ".join(sorted(_POD_SPECS))
-        mistakes.append(Mistake(source, f"no pod in it, found {kinds}; wanted is one of {wanted}"))
+    if not pods and not mistakes:
+        mistakes.append(Mistake(source, "no pod in it, nor a Deployment or the like that has one"))
     if mistakes:
         raise InvalidInputError(mistakes)
-    return tuple(pods)
+    return tuple(specs)
 
 
-def _objects(documents: Iterable[object]) -> Iterator[Mapping[str, object]]:
-    for document in documents:
-        if document is None:
-            continue
-        if isinstance(document, Mapping) and isinstance(document.get("items"), list | tuple):
-            yield from _objects(document["items"])
-        else:
-            yield cast("Mapping[str, object]", document)
-
-
-def _name(document: Mapping[str, object]) -> str:
-    metadata = document.get("metadata")
-    name = None
-    if isinstance(metadata, Mapping):
-        name = metadata.get("name") or metadata.get("generateName")
-    return str(name or "unnamed")
-
-
-def _read_pod(document: Mapping[str, object], mistakes: list[Mistake]) -> PodSpec:
-    kind = str(document["kind"])
-    name = _name(document)
-    metadata = document.get("metadata")
-    metadata = metadata if isinstance(metadata, Mapping) else {}
-    owner = f"{name}_{metadata.get('namespace') or 'default'}({metadata.get('uid') or ''})"
-    reader: Reader = Reader(document, "", mistakes)
-    for step in _POD_SPECS[kind]:
-        inner = reader.mapping(step)
-        if inner is None:
-            if reader.value.get(step) is None:
-                reader.invalid(step, "Required value")
-            return PodSpec(kind, name, ())
-        reader = Reader(inner.value, inner.path.removeprefix("."), mistakes)
+def read_pod(pod: Pod, mistakes: list[Mistake]) -> PodSpec:
+    """Read one pod; what is wrong with its probes is noted in ``mistakes``."""
+    reader = Reader(pod.spec, _TEMPLATE_PATHS.get(pod.kind, "spec.template.spec"), mistakes)
+    name = pod.where.partition(" ")[2]
+    namespace, _, bare = name.rpartition("/")
+    owner = f"{bare}_{namespace or 'default'}"
     policy = reader.text("restartPolicy", "Always")
     if policy not in _RESTART_POLICIES:
         supported = ", ".join(map(quoted, _RESTART_POLICIES))
@@ -133,21 +87,27 @@ def _read_pod(document: Mapping[str, object], mistakes: list[Mistake]) -> PodSpe
     grace = reader.number("terminationGracePeriodSeconds", _DEFAULT_GRACE_SECONDS)
     if reader.value.get("terminationGracePeriodSeconds") == 0:
         grace = 0
-    containers = [
-        _read_container(one, owner, is_sidecar=False) for one in _entries(reader, "containers")
-    ]
-    if not containers and not isinstance(reader.value.get("containers"), list | tuple):
-        reader.invalid("containers", "Required value")
     sidecars = []
-    for one in _entries(reader, "initContainers"):
-        if one.value.get("restartPolicy") == "Always":
-            sidecars.append(_read_container(one, owner, is_sidecar=True))
+    for index, one in enumerate(_listed(pod, "initContainers")):
+        container = Reader(one.value, f"{reader.path}.initContainers[{index}]", mistakes)
+        if one.is_native_sidecar:
+            sidecars.append(_read_container(one, container, owner))
         else:
             rule = "may not be set for init containers without restartPolicy=Always"
-            _forbid_probes(one, rule)
-    for one in _entries(reader, "ephemeralContainers"):
-        _forbid_probes(one, "cannot be set for an Ephemeral Container")
-    return PodSpec(kind, name, (*sidecars, *containers), policy, grace)
+            _forbid_probes(container, rule)
+    containers = [
+        _read_container(
+            one, Reader(one.value, f"{reader.path}.containers[{index}]", mistakes), owner
+        )
+        for index, one in enumerate(_listed(pod, "containers"))
+    ]
+    for container in _entries(reader, "ephemeralContainers"):
+        _forbid_probes(container, "cannot be set for an Ephemeral Container")
+    return PodSpec(pod.kind, name, (*sidecars, *containers), policy, grace)
+
+
+def _listed(pod: Pod, field: str) -> list[Container]:
+    return [container for container in pod.containers if container.field == field]
 
 
 def _entries(reader: Reader, name: str) -> list[Reader]:
@@ -167,12 +127,9 @@ def _entries(reader: Reader, name: str) -> list[Reader]:
     return readers
 
 
-def _read_container(container: Reader, owner: str, *, is_sidecar: bool) -> ContainerSpec:
-    name = container.text("name")
-    if not name:
-        container.invalid("name", "Required value")
+def _read_container(container: Container, reader: Reader, owner: str) -> ContainerSpec:
     ports: dict[str, int] = {}
-    for port in _entries(container, "ports"):
+    for port in _entries(reader, "ports"):
         number = port.value.get("containerPort")
         if not is_port(number):
             port.invalid_value("containerPort", PORT_RANGE)
@@ -180,11 +137,13 @@ def _read_container(container: Reader, owner: str, *, is_sidecar: bool) -> Conta
             ports.setdefault(port_name, cast("int", number))
     probes = {}
     for kind in ProbeKind:
-        if (reader := container.mapping(kind.field)) is None:
+        if (field := reader.mapping(kind.field)) is None:
             continue
-        if (probe := read_probe(reader, kind)) is not None:
+        if (probe := read_probe(field, kind)) is not None:
             probes[kind] = probe
-    return ContainerSpec(name, probes, ports, is_sidecar, f"{owner}:{name}")
+    return ContainerSpec(
+        container.name, probes, ports, container.is_native_sidecar, f"{owner}:{container.name}"
+    )
 
 
 def _forbid_probes(container: Reader, rule: str) -> None:

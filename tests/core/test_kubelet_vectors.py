@@ -279,7 +279,9 @@ def test_status(vector: dict[str, Any]) -> None:
         # it has no worker here either: the API server refuses its probes
         init = {"name": "init", "startupProbe": {"tcpSocket": {"port": 80}}}
         with pytest.raises(InvalidInputError, match="may not be set for init containers"):
-            read_pods([pod_manifest({"containers": [], "initContainers": [init]})], "FILE")
+            read_pods(
+                [pod_manifest({"containers": [{"name": "app"}], "initContainers": [init]})], "FILE"
+            )
         return
     probes, is_sidecar = STATUSES[vector["given"]]
     spec = {kind: Probe(HTTPGetAction(80)) for kind in probes}
@@ -322,7 +324,10 @@ def test_api(vector: dict[str, Any]) -> None:
         return
     if "ephemeralContainer" in given:
         probe_field = {"livenessProbe": {"tcpSocket": {"port": 80}}}
-        spec = {"containers": [], "ephemeralContainers": [{"name": "debug", **probe_field}]}
+        spec = {
+            "containers": [{"name": "app"}],
+            "ephemeralContainers": [{"name": "debug", **probe_field}],
+        }
     else:
         ((field, value),) = given.items()
         if value and not {"httpGet", "tcpSocket"} & value.keys():

@@ -1,0 +1,49 @@
+"""What the commands for manifests have in common on the command line."""
+
+import argparse
+import os
+import signal
+import sys
+from collections.abc import Callable
+
+from osm_healthcheck.cli.files import STDIN
+
+_BROKEN_PIPE = 128 + signal.SIGPIPE
+_INTERRUPTED = 128 + signal.SIGINT
+
+
+def parser_for(command: str, what: str, epilog: str = "") -> argparse.ArgumentParser:
+    """A parser with the files that a command reads; ``what`` is said in its help."""
+    parser = argparse.ArgumentParser(
+        prog=f"osm-healthcheck {command}",
+        description=what,
+        epilog=epilog,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument(
+        "files",
+        nargs="*",
+        default=[STDIN],
+        metavar="FILE",
+        help="YAML or JSON, one document or many; - or none is the standard input",
+    )
+    return parser
+
+
+def guarded(work: Callable[[], int]) -> int:
+    """Run ``work``; a reader that leaves and a Ctrl-C end it as they end other tools."""
+    try:
+        code = work()
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # what is still buffered has nowhere to go: not even at exit
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return _BROKEN_PIPE
+    except KeyboardInterrupt:
+        print(file=sys.stderr)
+        return _INTERRUPTED
+    except OSError as error:
+        print(f"osm-healthcheck: cannot write: {error.strerror or error}", file=sys.stderr)
+        return 2
+    return code

@@ -1,0 +1,155 @@
+"""Taking an earlier injection back: what it added goes, what it changed is restored.
+
+Edits that somebody made since are kept: a probe that no longer asks us is left as it is, and of
+a list of ports only our own entries go.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import cast
+
+from osm_healthcheck.core.additions import PROBES_VARIABLE, environment_of
+from osm_healthcheck.core.bypass import without
+from osm_healthcheck.core.constants import HEALTHCHECK_PATH, ProbeKind
+from osm_healthcheck.core.errors import InvalidInputError, Mistake
+from osm_healthcheck.core.pods import INIT_CONTAINER, SIDECAR, Container, Manifest, Pod, pods_in
+from osm_healthcheck.core.ports import OwnPorts
+from osm_healthcheck.core.record import Record, read_record, remove_record
+from osm_healthcheck.core.rewrite import own_port_of, restored
+
+_OWN = OwnPorts()
+LOST_RECORD = (
+    "its probes have been rewritten already, but the annotation that holds the originals is gone "
+    "(kubectl debug drops it)"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """A document after a command, and remarks for the reader; the document given is unchanged."""
+
+    manifest: object
+    notes: tuple[Mistake, ...] = ()
+
+
+def each_pod(
+    manifest: object, change: Callable[[Pod, list[Mistake], list[Mistake]], object]
+) -> Outcome:
+    """Call ``change(pod, mistakes, notes)`` for the pods in a copy of ``manifest``.
+
+    Raises:
+        InvalidInputError: with every mistake in the document.
+    """
+    changed = _copy(manifest)
+    mistakes: list[Mistake] = []
+    notes: list[Mistake] = []
+    for pod in pods_in(changed, mistakes):
+        change(pod, mistakes, notes)
+    if mistakes:
+        raise InvalidInputError(mistakes)
+    return Outcome(changed, tuple(notes))
+
+
+def uninject(manifest: object, version: str) -> Outcome:
+    """Give back the document that was injected; ``version`` is that of this program.
+
+    Raises:
+        InvalidInputError: where it is no Kubernetes object, or its annotations are broken.
+    """
+
+    def change(pod: Pod, mistakes: list[Mistake], notes: list[Mistake]) -> None:
+        undone = undo(pod, version, mistakes)
+        if undone is pod and has_lost_record(pod):
+            notes.append(Mistake(pod.where, f"left alone: {LOST_RECORD}"))
+
+    return each_pod(manifest, change)
+
+
+def undo(pod: Pod, version: str, mistakes: list[Mistake]) -> Pod:
+    """Undo what an earlier injection did to ``pod``, in place; the view on what is left."""
+    record = read_record(pod, version, mistakes)
+    if record is None:
+        return pod
+    for container in pod.containers:
+        for name, saved in record.probes.get(container.name, {}).items():
+            current = container.value.get(name)
+            if isinstance(current, dict) and own_port_of(current, _OWN):
+                container.value[name] = restored(current, saved)
+    _restore_annotations(pod, record)
+    ours = [one for one in pod.containers if _is_added(one)]
+    for field in {one.field for one in ours}:
+        listed = cast("list[Manifest]", pod.spec[field])
+        names = {one.name for one in ours}
+        pod.spec[field] = [one for one in listed if one["name"] not in names]
+        _restore_empty(pod.spec, field, f"spec.{field}", record)
+    return replace(pod, containers=tuple(one for one in pod.containers if one not in ours))
+
+
+def has_lost_record(pod: Pod) -> bool:
+    """Whether somebody has rewritten this pod's probes, and nothing says what they were."""
+    sidecar = pod.container(SIDECAR)
+    if sidecar is not None and PROBES_VARIABLE in environment_of(sidecar):
+        return True
+    return any(
+        is_rewritten(probe, pod, container, kind)
+        for container in pod.containers
+        if container.name != SIDECAR
+        for kind, probe in container.probes()
+    )
+
+
+def is_rewritten(probe: object, pod: Pod, container: Container, kind: ProbeKind) -> bool:
+    """Whether ``probe`` looks like the work of ``inject``, of OSM or of osm-edge.
+
+    Passed-through HTTPS keeps its own path: it shows by the port alone, which says something
+    only where a proxy or sidecar that answers there is in the pod.
+    """
+    if own_port_of(probe, _OWN) is None:
+        return False
+    action = cast("dict[str, Manifest]", probe).get("httpGet")
+    if not isinstance(action, dict):
+        return False
+    if action.get("scheme") == "HTTPS":
+        return pod.container(SIDECAR) is not None or any(map(pod.is_mesh_container, pod.containers))
+    return action.get("path") in (kind.path, f"{kind.path}/{container.name}", HEALTHCHECK_PATH)
+
+
+def _is_added(container: Container) -> bool:
+    return container.name == SIDECAR or (
+        container.name == INIT_CONTAINER and container.starts_before_containers
+    )
+
+
+def _restore_annotations(pod: Pod, record: Record) -> None:
+    annotations = pod.annotations
+    for name, (was, written) in record.annotations.items():
+        current = annotations.get(name)
+        if not isinstance(current, str):
+            continue
+        value = was if current == written else without(current, written, was)
+        if value or (value is not None and was is not None):
+            annotations[name] = value
+        else:
+            del annotations[name]
+    remove_record(annotations)
+    metadata = cast("Manifest", pod.value["metadata"])
+    _restore_empty(metadata, "annotations", "metadata.annotations", record)
+    _restore_empty(pod.value, "metadata", "metadata", record)
+
+
+def _restore_empty(parent: Manifest, key: str, path: str, record: Record) -> None:
+    """Take away a mapping or list that holds nothing any more, or put back what was there."""
+    if parent[key]:
+        return
+    if path in record.empty:
+        parent[key] = record.empty[path]
+    elif parent[key] is not None:
+        del parent[key]
+
+
+def _copy(value: object) -> object:
+    if isinstance(value, dict):
+        return {key: _copy(entry) for key, entry in value.items()}
+    if isinstance(value, list):
+        return [_copy(entry) for entry in value]
+    return value

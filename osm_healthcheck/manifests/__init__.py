@@ -1,0 +1,1 @@
+"""Manifests as text: documents in files and streams, read and changed in place."""

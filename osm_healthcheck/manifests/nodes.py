@@ -1,0 +1,263 @@
+"""One YAML document as a tree of nodes that know where in the text they stand.
+
+The parser is libyaml, by way of PyYAML: go-yaml, by which Kubernetes reads manifests, is the same
+parser in Go. What scalars mean is not PyYAML's business but that of ``scalars.resolve``.
+"""
+
+import base64
+import binascii
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+import yaml
+
+from osm_healthcheck.core.probes import quoted
+from osm_healthcheck.manifests.scalars import resolve
+
+try:
+    from yaml import CSafeLoader as _Loader
+except ImportError:  # PyYAML built without libyaml: ten times slower, and the same
+    from yaml import SafeLoader as _Loader  # type: ignore[assignment]
+
+_TAG = "tag:yaml.org,2002:"
+_MERGE = "<<"
+# A document that aliases blow up beyond this is refused, as go-yaml does it.
+_MOST_VALUES = 1_000_000
+_DEEPEST = 200
+
+
+class YAMLTextError(Exception):
+    """The text is no YAML document; ``index`` is the character where that shows."""
+
+    def __init__(self, problem: str, index: int) -> None:
+        self.problem = problem
+        self.index = index
+        super().__init__(problem)
+
+
+@dataclass(slots=True)
+class Node:
+    """A node and its place: the text from ``start`` to ``end``, anchor and tag included.
+
+    ``end`` is where the last character that belongs to it has passed; comments behind it and
+    between its parts do not.
+    """
+
+    start: int
+    end: int
+    column: int
+    flow: bool = False
+
+
+@dataclass(slots=True)
+class ScalarNode(Node):
+    """A scalar; ``value`` is what Kubernetes reads, ``plain`` says that it has no quotes."""
+
+    value: object = None
+    plain: bool = False
+    text: str = ""
+
+
+@dataclass(slots=True)
+class MappingNode(Node):
+    """A mapping; ``column`` is that of its keys."""
+
+    items: list[tuple[Node, Node]] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class SequenceNode(Node):
+    """A list; in block style ``column`` is that of its dashes."""
+
+    items: list[Node] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class AliasNode(Node):
+    """An alias, ``target`` is the node with its anchor."""
+
+    target: Node = field(default_factory=lambda: Node(0, 0, 0))
+
+
+def compose(text: str) -> Node | None:
+    """Parse one document; ``None`` where there is none.
+
+    Raises:
+        YAMLTextError: where it is not YAML, or more than one document.
+    """
+    try:
+        events = yaml.parse(text, Loader=_Loader)
+        return _Composer(text, events).document()
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
+        # a character that YAML does not allow has a reason and a position, all else has marks
+        problem = getattr(error, "problem", None) or getattr(error, "reason", "") or str(error)
+        index = mark.index if mark else getattr(error, "position", 0)
+        raise YAMLTextError(f"is not YAML: {problem}", index) from None
+    except RecursionError:
+        raise YAMLTextError("is nested too deeply", 0) from None
+
+
+def value_of(node: Node) -> object:
+    """The JSON value that Kubernetes makes of ``node``.
+
+    Raises:
+        YAMLTextError: for a key that stands there twice, or is no scalar; for aliases that contain
+            themselves or grow without measure.
+    """
+    return _Values().of(node, 0)
+
+
+def key_of(node: Node) -> str:
+    """A key as JSON has it, where each is a string: ``8080: x`` has the key ``"8080"``."""
+    value = node.value if isinstance(node, ScalarNode) else None
+    match value:
+        case str():
+            return value
+        case bool():
+            return "true" if value else "false"
+        case int() | float():
+            return str(value)
+        case _:
+            raise YAMLTextError("a key of a mapping must be a string", node.start)
+
+
+def is_merge(key: Node) -> bool:
+    """Whether ``key`` is ``<<``, which merges another mapping in."""
+    return isinstance(key, ScalarNode) and key.plain and key.text == _MERGE
+
+
+class _Composer:
+    def __init__(self, text: str, events: Iterator[Any]) -> None:
+        self._text = text
+        self._events = events
+        self._anchors: dict[str, Node] = {}
+
+    def document(self) -> Node | None:
+        next(self._events)
+        if isinstance(event := next(self._events), yaml.StreamEndEvent):
+            return None
+        root = self._node(next(self._events), 0)
+        next(self._events)
+        if type(event := next(self._events)) is not yaml.StreamEndEvent:
+            raise YAMLTextError("a second document without --- before it", event.start_mark.index)
+        return root
+
+    def _node(self, event: Any, depth: int) -> Node:
+        start, column = event.start_mark.index, event.start_mark.column
+        flow = bool(getattr(event, "flow_style", False))
+        anchor = event.anchor
+        if depth > _DEEPEST:
+            raise YAMLTextError("is nested too deeply", start)
+        node: Node
+        if isinstance(event, yaml.AliasEvent):
+            if anchor not in self._anchors:
+                raise YAMLTextError(f"is not YAML: found undefined alias {anchor}", start)
+            return AliasNode(start, start + 1 + len(anchor), column, target=self._anchors[anchor])
+        if isinstance(event, yaml.ScalarEvent):
+            node = self._scalar(event)
+        elif isinstance(event, yaml.MappingStartEvent):
+            node = MappingNode(start, 0, column, flow)
+        else:
+            node = SequenceNode(start, 0, column, flow)
+        if anchor:
+            self._anchors[anchor] = node
+        if isinstance(node, MappingNode):
+            self._fill_mapping(node, depth)
+        elif isinstance(node, SequenceNode):
+            self._fill_sequence(node, depth)
+        return node
+
+    def _scalar(self, event: Any) -> ScalarNode:
+        start, end = event.start_mark.index, event.end_mark.index
+        plain = not event.style
+        if event.style in ("|", ">"):
+            # it ends where the next token begins; all but "+" give up trailing blank lines
+            text = self._text[start:end].rstrip(" ")
+            keeps = "+" in text.partition("\n")[0]
+            end = start + len(text.removesuffix("\n") if keeps else text.rstrip())
+        node = ScalarNode(start, end, event.start_mark.column, plain=plain, text=event.value)
+        node.value = _scalar_value(event, plain=plain)
+        return node
+
+    def _fill_mapping(self, node: MappingNode, depth: int) -> None:
+        while not _is(event := next(self._events), yaml.MappingEndEvent):
+            key = self._node(event, depth + 1)
+            node.items.append((key, self._node(next(self._events), depth + 1)))
+        if node.flow:
+            node.end = event.end_mark.index
+        else:
+            node.end = node.items[-1][1].end
+            node.column = node.items[0][0].column
+
+    def _fill_sequence(self, node: SequenceNode, depth: int) -> None:
+        while not _is(event := next(self._events), yaml.SequenceEndEvent):
+            node.items.append(self._node(event, depth + 1))
+        node.end = event.end_mark.index if node.flow else node.items[-1].end
+
+
+def _is(event: object, kind: type[yaml.Event]) -> bool:
+    return isinstance(event, kind)
+
+
+class _Values:
+    def __init__(self) -> None:
+        self._count = 0
+        self._open: set[int] = set()
+
+    def of(self, node: Node, depth: int) -> object:
+        if isinstance(node, ScalarNode):
+            return node.value
+        self._count += 1
+        if self._count > _MOST_VALUES or depth > _DEEPEST:
+            raise YAMLTextError("its aliases expand without measure", node.start)
+        if isinstance(node, AliasNode):
+            if id(node.target) in self._open:
+                raise YAMLTextError("an alias contains itself", node.start)
+            return self.of(node.target, depth + 1)
+        self._open.add(id(node))
+        value: object
+        if isinstance(node, SequenceNode):
+            value = [self.of(item, depth + 1) for item in node.items]
+        else:
+            value = self._mapping(node, depth) if isinstance(node, MappingNode) else None
+        self._open.discard(id(node))
+        return value
+
+    def _mapping(self, node: MappingNode, depth: int) -> dict[str, object]:
+        merged: dict[str, object] = {}
+        own: dict[str, object] = {}
+        for key_node, value_node in node.items:
+            if is_merge(key_node):
+                for source in self._merge_sources(value_node, depth):
+                    merged = {**source, **merged}
+                continue
+            key = key_of(key_node)
+            if key in own:
+                raise YAMLTextError(
+                    f"the key {quoted(key)} stands twice in a mapping", key_node.start
+                )
+            own[key] = self.of(value_node, depth + 1)
+        return {**merged, **own} if merged else own
+
+    def _merge_sources(self, node: Node, depth: int) -> list[dict[str, object]]:
+        value = self.of(node, depth + 1)
+        sources = value if isinstance(value, list) else [value]
+        if not all(isinstance(source, dict) for source in sources):
+            raise YAMLTextError("<< must name a mapping, or a list of mappings", node.start)
+        return cast("list[dict[str, object]]", sources)
+
+
+def _scalar_value(event: Any, *, plain: bool) -> object:
+    tag = event.tag
+    if tag is None or tag == "!":
+        return resolve(event.value) if plain and tag is None else event.value
+    if tag in (f"{_TAG}int", f"{_TAG}float", f"{_TAG}bool", f"{_TAG}null"):
+        return resolve(event.value)
+    if tag == f"{_TAG}binary":
+        try:
+            return base64.b64decode(event.value, validate=False).decode("latin-1")
+        except binascii.Error:
+            raise YAMLTextError("!!binary is not base64", event.start_mark.index) from None
+    return event.value

@@ -1,0 +1,1 @@
+"""What a mesh needs: its annotations, and the configuration of its proxy."""
