@@ -11,6 +11,7 @@ COMMANDS = {
     "serve": "the sidecar: answer probes on 15901-15904 (the default)",
     "inject": "rewrite the probes in manifests, and add what answers them",
     "uninject": "give back the manifests that were injected",
+    "probe": "run a manifest's probes against an app here, as the kubelet would",
 }
 _USAGE = """\
 usage: osm-healthcheck [COMMAND] [OPTION ...]

@@ -5,7 +5,7 @@ What the API server would refuse about a probe is refused here, in its words
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import cast
 
 from osm_healthcheck.core.constants import ProbeKind
@@ -70,6 +70,16 @@ def read_pods(documents: Iterable[object], source: str) -> tuple[PodSpec, ...]:
     if mistakes:
         raise InvalidInputError(mistakes)
     return tuple(specs)
+
+
+def only_container(pods: Iterable[PodSpec], name: str) -> tuple[PodSpec, ...]:
+    """The pods that have a container of that name, with no other container left in them."""
+    chosen = []
+    for pod in pods:
+        containers = tuple(one for one in pod.containers if one.name == name)
+        if containers:
+            chosen.append(replace(pod, containers=containers))
+    return tuple(chosen)
 
 
 def read_pod(pod: Pod, mistakes: list[Mistake]) -> PodSpec:
