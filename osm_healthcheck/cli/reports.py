@@ -77,7 +77,7 @@ class TextReport(Output):
         self._watches = watches
         for line in describe_pods([watch.spec for watch in watches]):
             self.write(line + "\n")
-        for line in event_header():
+        for line in event_header("At"):
             self.write(line + "\n")
 
     def probed(self, watch: Watch, beat: Beat, outcome: Outcome) -> None:
@@ -88,7 +88,8 @@ class TextReport(Output):
         if not recorded.sent and not self._noted:
             self._noted = True
             self.write(_NOT_SENT + "\n")
-        self.write(event_line(watch, recorded, recorded.last, named=self._is_named) + "\n")
+        since = age(recorded.last - watch.started_at)
+        self.write(event_line(recorded, since, recorded.last, named=self._is_named) + "\n")
 
     def changed(self, watch: Watch, container: str) -> None:
         """See `Observer`."""
@@ -251,19 +252,19 @@ def describe_pods(pods: Sequence[PodSpec]) -> Iterator[str]:
                 yield "    (no probes)"
 
 
-def event_header() -> Sequence[str]:
-    """The head of the list of events."""
+def event_header(time_column: str) -> Sequence[str]:
+    """The head of the list of events, whose time is an ``Age`` or the time they came ``At``."""
     return (
         "Events:",
-        f"  {'Type':<7}  {'Reason':<12}  {'Age':<18}  Message",
+        f"  {'Type':<7}  {'Reason':<12}  {time_column:<18}  Message",
         f"  {'----':<7}  {'------':<12}  {'----':<18}  -------",
     )
 
 
-def event_line(watch: Watch, recorded: Recorded, now: float, *, named: bool) -> str:
-    """One event of the list, its age counted from the start of the watch."""
+def event_line(recorded: Recorded, time_text: str, now: float, *, named: bool) -> str:
+    """One event of the list as it stands at ``now``."""
     event = recorded.event
-    when = f"{age(recorded.last - watch.started_at)} {recorded.repetition(now)}".rstrip()
+    when = f"{time_text} {recorded.repetition(now)}".rstrip()
     name = f"{event.container}: " if named and event.reason in ("Unhealthy", "ProbeWarning") else ""
     return f"  {event.kind:<7}  {event.reason:<12}  {when:<18}  {name}{printable(event.message)}"
 

@@ -28,7 +28,7 @@ from osm_healthcheck.kubelet.verdict import Result
 from osm_healthcheck.kubelet.watch import Beat, Watch
 
 _SLOWEST_REFRESH = 1.0
-_FASTEST_REFRESH = 0.1
+_FASTEST_REFRESH = 0.25
 _COLORS = {"success": "32", "warning": "33", "failure": "31", "unknown": "31", "errored": "31"}
 _MIN_EVENTS = 5
 
@@ -73,7 +73,7 @@ class TableReport(Output):
         now = asyncio.get_running_loop().time()
         for line in describe_pods([watch.spec for watch in self._watches]):
             self.write(line + "\n")
-        for line in [*event_header(), *self._events(now), *map(summary, self._watches)]:
+        for line in [*event_header("Age"), *self._events(now), *map(summary, self._watches)]:
             self.write(line + "\n")
 
     def once(self, pods: Sequence[PodSpec], outcomes: Outcomes) -> None:
@@ -98,21 +98,41 @@ class TableReport(Output):
     def _frame(self) -> list[str]:
         now = asyncio.get_running_loop().time()
         since = age(now - min((watch.started_at for watch in self._watches), default=now))
+        head = event_header("Age")
         lines = [f"Probing {self._address.ip} for {since} as the kubelet would; Ctrl-C ends it."]
-        for watch in self._watches:
-            lines += [summary(watch), *self._table(watch, now)]
         events = self._events(now)
-        room = shutil.get_terminal_size().lines - len(lines) - len(event_header())
-        return [*lines, *event_header(), *events[-max(room, _MIN_EVENTS) :]]
+        height = shutil.get_terminal_size().lines
+        room = height - len(head) - min(len(events), _MIN_EVENTS) - len(lines)
+        lines += self._tables(now, room)
+        return [*lines, *head, *events[-max(height - len(lines) - len(head), 1) :]]
+
+    def _tables(self, now: float, room: int) -> list[str]:
+        """The probes of all pods; where there is no room, those that are well are left out."""
+        tables = [(watch, list(self._table(watch, now))) for watch in self._watches]
+        left_out = sum(len(table) for _, table in tables) + len(tables) - max(room, 3)
+        left_out += left_out > 0
+        hidden = 0
+        lines = []
+        for watch, table in tables:
+            lines.append(summary(watch))
+            for state, line in table:
+                if state == "success" and hidden < left_out:
+                    hidden += 1
+                else:
+                    lines.append(line)
+        if hidden:
+            lines.append(f"  … and {hidden} probes that succeed")
+        return lines
 
     def _events(self, now: float) -> list[str]:
         """All events, the latest last, as ``kubectl describe`` folds them."""
         is_named = sum(len(watch.spec.containers) for watch in self._watches) > 1
-        listed = [(one.last, watch, one) for watch in self._watches for one in watch.recorder.list]
-        listed.sort(key=lambda entry: entry[0])
-        return [event_line(watch, one, now, named=is_named) for _, watch, one in listed]
+        listed = [one for watch in self._watches for one in watch.recorder.list]
+        listed.sort(key=lambda one: one.last)
+        return [event_line(one, age(now - one.last), now, named=is_named) for one in listed]
 
-    def _table(self, watch: Watch, now: float) -> Iterator[str]:
+    def _table(self, watch: Watch, now: float) -> Iterator[tuple[str, str]]:
+        """The rows of one pod, each with the verdict in it."""
         rows = [("PROBE", "VERDICT", "STREAK", "NEXT", "LATENCY", "")]
         beats = {(beat.worker.container, beat.worker.kind): beat for beat in watch.beats}
         for _, container, kind, line in probe_lines([watch.spec]):
@@ -127,7 +147,7 @@ class TableReport(Output):
             cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=False)]
             if self._is_colored and (color := _COLORS.get(row[1])):
                 cells[1] = f"\x1b[{color}m{cells[1]}\x1b[0m"
-            yield "  " + "  ".join([*cells, row[5]]).rstrip()
+            yield row[1], "  " + "  ".join([*cells, row[5]]).rstrip()
 
     def _cells(self, watch: Watch, beat: Beat, now: float) -> tuple[str, str, str, str]:
         """Verdict, streak, when it is due, latency."""
