@@ -12,6 +12,7 @@ COMMANDS = {
     "inject": "rewrite the probes in manifests, and add what answers them",
     "uninject": "give back the manifests that were injected",
     "probe": "run a manifest's probes against an app here, as the kubelet would",
+    "diagnose": "ask each probe directly and through the sidecar, and compare",
 }
 _USAGE = """\
 usage: osm-healthcheck [COMMAND] [OPTION ...]
