@@ -13,6 +13,7 @@ COMMANDS = {
     "uninject": "give back the manifests that were injected",
     "probe": "run a manifest's probes against an app here, as the kubelet would",
     "diagnose": "ask each probe directly and through the sidecar, and compare",
+    "demo": "watch an app fall ill, with no cluster",
 }
 _USAGE = """\
 usage: osm-healthcheck [COMMAND] [OPTION ...]

@@ -70,6 +70,7 @@ class TextReport(Output):
     def __init__(self, over: asyncio.Event | None = None) -> None:
         super().__init__(over)
         self._watches: Sequence[Watch] = ()
+        self._summaries: dict[Watch, str] = {}
         self._noted = False
 
     def begin(self, watches: Sequence[Watch], address: PodAddress) -> None:
@@ -93,8 +94,11 @@ class TextReport(Output):
 
     def changed(self, watch: Watch, container: str) -> None:
         """See `Observer`."""
-        since = age(asyncio.get_running_loop().time() - watch.started_at)
-        self.write(f"  {'-':<7}  {'-':<12}  {since:<18}  {summary(watch)}\n")
+        line = summary(watch)
+        if self._summaries.get(watch) != line:
+            self._summaries[watch] = line
+            since = age(asyncio.get_running_loop().time() - watch.started_at)
+            self.write(f"  {'-':<7}  {'-':<12}  {since:<18}  {line}\n")
 
     def end(self) -> None:
         """See `Report`."""
