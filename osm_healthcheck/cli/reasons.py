@@ -4,7 +4,9 @@ The messages of the kubelet say what happened, not what to do about it. Here the
 are tried out, one after another, by asking again in another way.
 """
 
+import ipaddress
 import re
+import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -16,7 +18,7 @@ from osm_healthcheck.kubelet.pods import ContainerSpec
 from osm_healthcheck.kubelet.prober import Outcome, probe
 from osm_healthcheck.kubelet.verdict import Result
 
-_PATIENCE_SECONDS = 5
+PATIENCE_SECONDS = 5
 _LISTEN = "0A"  # include/net/tcp_states.h TCP_LISTEN
 
 
@@ -45,17 +47,22 @@ def verdict(outcome: Outcome) -> str:
     return "no verdict" if outcome.verdict.error is not None else outcome.verdict.result.value
 
 
-async def examine(subject: Subject, app: PodAddress, sidecar: PodAddress) -> Finding:
-    """Ask ``subject`` directly and through the sidecar, and find out why it is so."""
+async def compare(subject: Subject, app: PodAddress, sidecar: PodAddress) -> Finding:
+    """Ask ``subject`` directly and through the sidecar."""
     direct = await _ask(subject, subject.original, app)
-    through = await _ask(subject, subject.rewritten, sidecar)
-    finding = Finding(subject, direct, through)
+    return Finding(subject, direct, await _ask(subject, subject.rewritten, sidecar))
+
+
+async def examine(
+    subject: Subject, app: PodAddress, sidecar: PodAddress, patience: int = PATIENCE_SECONDS
+) -> Finding:
+    """`compare`, and find out why it is so; a slow app is given ``patience`` seconds for that."""
+    finding = await compare(subject, app, sidecar)
+    why = ""
     if not finding.agrees:
-        why = await _about_sidecar(finding, sidecar) or await _about_app(finding, app)
-    elif verdict(direct) != "success":
-        why = await _about_app(finding, app)
-    else:
-        why = ""
+        why = await _about_sidecar(finding, sidecar)
+    if not why and (not finding.agrees or verdict(finding.direct) != "success"):
+        why = await _about_app(finding, app, patience)
     return replace(finding, why=why)
 
 
@@ -97,7 +104,7 @@ async def _about_sidecar(finding: Finding, sidecar: PodAddress) -> str:
     return ""
 
 
-async def _about_app(finding: Finding, app: PodAddress) -> str:
+async def _about_app(finding: Finding, app: PodAddress, patience: int) -> str:
     """What is wrong with the app, or with the probe."""
     subject, said = finding.subject, _text(finding.direct)
     spec, handler = subject.original, subject.original.handler
@@ -112,13 +119,13 @@ async def _about_app(finding: Finding, app: PodAddress) -> str:
             return f"listening on another address only: port {port} on {where}, not on {app.ip}"
         return f"not listening: nobody listens on port {port} of {app.ip}"
     if "Client.Timeout" in said or "i/o timeout" in said or said.startswith("timeout:"):
-        patient = await _ask(subject, replace(spec, timeout_seconds=_PATIENCE_SECONDS), app)
+        patient = await _ask(subject, replace(spec, timeout_seconds=patience), app)
         if patient.result is Result.SUCCESS:
             return (
                 f"timeout too short: the app needs {patient.seconds:.2f}s, timeoutSeconds is "
                 f"{spec.timeout_seconds}"
             )
-        return f"no answer: not within {_PATIENCE_SECONDS}s either"
+        return f"no answer: not within {patience}s either"
     if (status := re.search(r"statuscode: (\d+)", said)) and isinstance(handler, HTTPGetAction):
         for host in ("localhost", f"localhost:{port}"):
             headers = (HTTPHeader("Host", host),)
@@ -167,8 +174,5 @@ def listening_addresses(port: int) -> set[str]:
 
 def _address(text: str) -> str:
     """An address of ``/proc/net/tcp``: words of 32 bits, each in the machine's byte order."""
-    import ipaddress
-    import sys
-
     words = [int(text[at : at + 8], 16).to_bytes(4, sys.byteorder) for at in range(0, len(text), 8)]
     return str(ipaddress.ip_address(b"".join(words)))

@@ -44,7 +44,7 @@ class TableReport(Output):
         self._taken = contextlib.ExitStack()
         self._is_new = asyncio.Event()
         self._drawing: asyncio.Task[None] | None = None
-        self._is_colored = "NO_COLOR" not in os.environ and os.environ.get("TERM") != "dumb"
+        self._is_colored = "NO_COLOR" not in os.environ
 
     def begin(self, watches: Sequence[Watch], address: PodAddress) -> None:
         """See `Report`."""

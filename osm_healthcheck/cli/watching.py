@@ -1,6 +1,7 @@
 """Running probes for a command: once, or for as long as somebody watches."""
 
 import asyncio
+import os
 import signal
 import sys
 from collections.abc import Mapping, Sequence
@@ -91,7 +92,7 @@ async def _run(watches: Sequence[Watch]) -> None:
 def _report(output: str, over: asyncio.Event) -> Report:
     if output == "json":
         return JSONReport(over)
-    if sys.stdout.isatty():
+    if sys.stdout.isatty() and os.environ.get("TERM", "dumb") != "dumb":
         from osm_healthcheck.cli.table import TableReport
 
         return TableReport(over)

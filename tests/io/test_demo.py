@@ -17,23 +17,18 @@ def test_demo_shows_every_sickness_and_recovers() -> None:
     )
     objects = [json.loads(line) for line in ran.stdout.splitlines()]
     assert (ran.returncode, ran.stderr) == (0, ""), ran.stdout
-    story = {}
-    for one in objects:
-        if one["kind"] == "Chapter":
-            chapter = one
-            story[chapter["name"]] = (chapter, [])
-        elif one["kind"] == "Event":
-            story.setdefault("", ({}, []))
-            (story[chapter["name"]] if len(story) > 1 else story[""])[1].append(one)
-    assert [name for name in story if name] == [
+    chapters = [one for one in objects if one["kind"] == "Chapter"]
+    assert [one["name"] for one in chapters] == [
         "beginning",
         *(chapter.name for chapter in CHAPTERS),
         "end",
     ]
-    for chapter in CHAPTERS:
-        messages = [event["message"] for event in story[chapter.name][1]]
+    for chapter, told in zip(CHAPTERS, chapters[1:], strict=False):
+        following = objects[objects.index(told) :]
+        end = next(i for i, one in enumerate(following) if i and one["kind"] == "Chapter")
+        messages = [one["message"] for one in following[:end] if one["kind"] == "Event"]
         assert any(chapter.event in message for message in messages), (chapter.name, messages)
-    first = story["beginning"][0]["withoutInjection"]
+    first = chapters[0]["withoutInjection"]
     assert [line.partition(": ")[0] for line in first] == ["shop", "till", "stock", "search"]
     assert "Readiness probe failed: Get" in first[0]
     assert first[1].endswith("remote error: tls: certificate required")

@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from osm_healthcheck.cli.occasion import sidecar_for
-from osm_healthcheck.cli.reasons import Finding, examine, verdict
+from osm_healthcheck.cli.reasons import Finding, compare, examine, verdict
 from osm_healthcheck.cli.subjects import find_subjects
 from osm_healthcheck.kubelet.address import PodAddress
 from osm_healthcheck.wire.stream import settle
@@ -35,14 +35,19 @@ def pod(**probes: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def findings(manifest: dict[str, Any], host: str = "127.0.0.1") -> list[Finding]:
-    """What comes out with a sidecar for the occasion."""
+def findings(manifest: dict[str, Any], *, patience: int = 0) -> list[Finding]:
+    """What comes out with a sidecar for the occasion; why only where there is ``patience``."""
 
     async def run() -> list[Finding]:
         (found,) = find_subjects([manifest], "test", None, {})
-        async with sidecar_for(found.declaration, host) as address:
-            both = PodAddress(host), PodAddress(address)
-            result = [await examine(subject, *both) for subject in found.subjects]
+        async with sidecar_for(found.declaration, "127.0.0.1") as address:
+            result = []
+            for subject in found.subjects:
+                both = PodAddress(), PodAddress(address)
+                if patience:
+                    result.append(await examine(subject, *both, patience))
+                else:
+                    result.append(await compare(subject, *both))
         await settle()
         return result
 
@@ -120,7 +125,7 @@ def test_examples_agree(example: Callable[[int], dict[str, dict[str, Any]]], sta
 
 
 def why(manifest: dict[str, Any]) -> str:
-    (finding,) = findings(manifest)
+    (finding,) = findings(manifest, patience=2)
     return finding.why
 
 
@@ -159,7 +164,7 @@ def test_timeout_too_short() -> None:
 
 def test_no_answer_at_all() -> None:
     with app(hold) as running:
-        assert why(pod(liveness=http_get(running.port))) == "no answer: not within 5s either"
+        assert why(pod(liveness=http_get(running.port))) == "no answer: not within 2s either"
 
 
 def test_wrong_host() -> None:
