@@ -13,12 +13,12 @@ RUN /opt/osm-healthcheck/bin/python -m pip install --no-cache-dir --only-binary 
 COPY LICENSE README.md pyproject.toml ./
 COPY osm_healthcheck osm_healthcheck
 # uvloop's library is 16 MB with its symbols and 2 MB without. What runs is bytecode, without
-# docstrings (-OO) and without a look at the sources' times.
+# docstrings (-OO), without columns for tracebacks and without a look at the sources' times.
 RUN /opt/osm-healthcheck/bin/python -m pip install --no-cache-dir --no-deps . \
  && /opt/osm-healthcheck/bin/python -m pip uninstall -q -y pip \
  && find /opt/osm-healthcheck -name '*.so' -exec strip --strip-unneeded {} + \
  && find /opt/osm-healthcheck '(' -name '*.pyx' -o -name '*.pxd' -o -name '*.c' -o -name '*.pyc' ')' -delete \
- && python3.15 -m compileall -q -o 2 --invalidation-mode unchecked-hash /opt/osm-healthcheck/lib \
+ && python3.15 -X no_debug_ranges -m compileall -q -o 2 --invalidation-mode unchecked-hash /opt/osm-healthcheck/lib \
  && printf '%s\n' \
       '#!/opt/osm-healthcheck/bin/python -IOOXlazy_imports=all' \
       'from osm_healthcheck.cli.main import main' \
@@ -27,7 +27,7 @@ RUN /opt/osm-healthcheck/bin/python -m pip install --no-cache-dir --no-deps . \
 
 FROM ${BASE}
 # The standard library as the same kind of bytecode: the root file system is read-only later.
-RUN python3.15 -m compileall -q -o 2 --invalidation-mode unchecked-hash -x '/(test|idlelib|site-packages|dist-packages)/' \
+RUN python3.15 -X no_debug_ranges -m compileall -q -o 2 --invalidation-mode unchecked-hash -x '/(test|idlelib|site-packages|dist-packages)/' \
       "$(python3.15 -c 'import sysconfig; print(sysconfig.get_path("stdlib"))')"
 COPY --from=build /opt/osm-healthcheck /opt/osm-healthcheck
 # OSM's injector calls it by this path.

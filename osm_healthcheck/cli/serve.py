@@ -32,9 +32,9 @@ def run(argv: Sequence[str]) -> int:
     from osm_healthcheck.daemon.listen import ListenError
     from osm_healthcheck.daemon.serve import serve_until_signalled
 
-    logs.configure(settings.verbosity, settings.log_format)
+    log = logs.make_logger(settings.verbosity, settings.log_format)
     try:
-        uvloop.run(serve_until_signalled(settings, logs.logger()))
+        uvloop.run(serve_until_signalled(settings, log))
     except ListenError as error:
         print(f"osm-healthcheck: {error}", file=sys.stderr)
         return 1

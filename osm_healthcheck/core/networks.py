@@ -23,7 +23,7 @@ def is_loopback(address: str) -> bool:
 class AllowFrom:
     """The networks whose callers are answered. Loopback always is."""
 
-    networks: tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...]
+    networks: "tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...]"
 
     @classmethod
     def parse(cls, text: str) -> Self:

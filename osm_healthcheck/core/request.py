@@ -51,19 +51,19 @@ class ProbeHeaders:
 
 def probe_headers(declared: Iterable[HTTPHeader]) -> ProbeHeaders:
     """Turn a probe's ``httpHeaders`` into what the kubelet sends for them."""
-    host = ""
+    host: str | None = None
     lines: list[tuple[bytes, bytes]] = []
     refusal = ""
     for header in declared:
         name = _canonical(header.name)
         value = header.value.strip(" \t\r\n")
-        if name == "Host":
-            host = host or value
-        elif re.search(r"[\x00-\x08\x0a-\x1f\x7f]", header.value):
+        if re.search(r"[\x00-\x08\x0a-\x1f\x7f]", header.value):
             refusal = f'net/http: invalid header field value for "{name}"'
+        elif name == "Host":
+            host = _punycode(header.value) if host is None else host
         elif name not in _NEVER_SENT and (value or name not in ("User-Agent", "Accept")):
             lines.append((name.encode("latin-1"), value.encode("utf-8", "surrogateescape")))
-    return ProbeHeaders(host, tuple(lines), refusal)
+    return ProbeHeaders(host or "", tuple(lines), refusal)
 
 
 def request_headers(declared: Iterable[HTTPHeader], user_agent: str) -> Headers:
@@ -120,8 +120,13 @@ def end_to_end(received: Headers) -> list[tuple[bytes, bytes]]:
 
 
 def is_upgrade(lines: Iterable[tuple[bytes, bytes]]) -> bool:
-    """Whether these headers ask for, or grant, another protocol on the connection."""
-    return b"upgrade" in _nominated(lines)
+    """Whether these headers ask for, or grant, another protocol on the connection.
+
+    It takes both, as in Go's ``isProtocolSwitchHeader``: ``Connection: upgrade`` and ``Upgrade``.
+    """
+    lines = tuple(lines)
+    named = any(value and name.lower() == b"upgrade" for name, value in lines)
+    return named and b"upgrade" in _nominated(lines)
 
 
 def _closes(lines: Iterable[tuple[bytes, bytes]]) -> bool:
@@ -134,6 +139,14 @@ def _nominated(lines: Iterable[tuple[bytes, bytes]]) -> frozenset[bytes]:
         if len(name) == 10 and name.lower() == b"connection":
             found += [token.strip().lower() for token in value.split(b",")]
     return frozenset(found)
+
+
+def _punycode(host: str) -> str:
+    """``httpguts.PunycodeHostPort``: a name in letters that ASCII does not have."""
+    return ".".join(
+        label if label.isascii() else "xn--" + label.encode("punycode").decode("ascii")
+        for label in host.split(".")
+    )
 
 
 def _canonical(name: str) -> str:

@@ -2,7 +2,8 @@
 
 aiohttp's request parser does the reading; its server is left out because a probe needs none of
 what it does besides, at twice the cost. One request a connection is what the kubelet makes, and
-what keeps pipelines and smuggled requests from being anything at all.
+what keeps pipelines and smuggled requests from being anything at all: the parser stops after the
+first head, and is gone once it has been read.
 """
 
 import asyncio
@@ -26,9 +27,12 @@ IDLE_SECONDS = 15.0
 # A caller that goes on sending after its request is read so long, so that the answer reaches it.
 LINGER_SECONDS = 1.0
 # What may wait in memory for a slow reader before the app is no longer read.
-WRITE_BUFFER_BYTES = 4 * 1024
+WRITE_BUFFER_BYTES = 1024
+# After so much, other connections get their turn, however fast this one's app and caller are.
+TURN_BYTES = 64 * 1024
 
 _TLS_HANDSHAKE = 0x16
+_HEAD_END = b"\r\n\r\n"
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 _STATUS_LINES = {
     status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus
@@ -65,6 +69,8 @@ class Connection(asyncio.Protocol):
         self._endpoint = endpoint
         self._parser: HttpRequestParser | None = None
         self._received = 0
+        self._asked = False
+        self._turn = 0
         self._task: asyncio.Task[None] | None = None
         self._inbox: _Inbox | None = None
         self._more_to_come = False
@@ -86,17 +92,23 @@ class Connection(asyncio.Protocol):
         if self._inbox is not None:
             self._inbox.put(data)
             return
-        if self.expires == math.inf or self.transport.is_closing():
-            # The request is being answered. What comes after it is not read as anything.
+        if self._asked:
+            # What comes after the request is not read as anything.
             self._more_to_come = True
             return
         if self._parser is None:
             if data[0] == _TLS_HANDSHAKE and self._begin_tls(data):
                 return
             shop = self._shop
-            self._parser = HttpRequestParser(self, shop.loop, MAX_HEAD_BYTES)  # type: ignore[arg-type]
+            self._parser = HttpRequestParser(
+                self,  # type: ignore[arg-type]
+                shop.loop,
+                MAX_HEAD_BYTES,
+                max_headers=MAX_HEAD_BYTES,
+                auto_decompress=False,
+                max_msg_queue_size=1,
+            )
             self.expires = shop.loop.time() + HEAD_SECONDS
-        self._received += len(data)
         self._read(self._parser, data)
 
     def eof_received(self) -> bool:
@@ -112,6 +124,7 @@ class Connection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Stop whatever was done for this caller."""
         self._shop.crowd.leave(self)
+        self._parser = None
         if self._inbox is not None:
             self._inbox.end()
         if self._task is not None:
@@ -173,16 +186,22 @@ class Connection(asyncio.Protocol):
     async def write(self, data: bytes) -> None:
         """Send ``data``; back when the caller has read enough for more."""
         self.transport.write(data)
+        self._turn += len(data)
         if self._drained is not None:
             await self._drained
+        elif self._turn >= TURN_BYTES:
+            self._turn = 0
+            await asyncio.sleep(0)
 
     def close(self) -> None:
         """End the connection after what has been written.
 
         A caller that is still sending would be reset by that, and might lose the answer: its
-        side is read to the end, for `LINGER_SECONDS`.
+        side is read to the end, for `LINGER_SECONDS`. One that reads slowly has as long as an idle
+        one for what is left.
         """
-        self.expires = self._shop.loop.time() + LINGER_SECONDS
+        seconds = LINGER_SECONDS if self._more_to_come else IDLE_SECONDS
+        self.expires = self._shop.loop.time() + seconds
         if self._more_to_come and not self.transport.is_closing():
             self.transport.write_eof()
         else:
@@ -213,21 +232,27 @@ class Connection(asyncio.Protocol):
         return True
 
     def _read(self, parser: HttpRequestParser, data: bytes) -> None:
-        if self._received > MAX_HEAD_BYTES:
-            self._more_to_come = True
-            self._refuse(431, f"the request's head is longer than {MAX_HEAD_BYTES} bytes")
-            return
+        head = data[: MAX_HEAD_BYTES - self._received]
+        self._received += len(data)
         try:
-            messages, _, _ = parser.feed_data(data)
+            messages, _, _ = parser.feed_data(head)
         except (HttpProcessingError, ValueError, AssertionError) as error:
             self._more_to_come = True
             self._refuse(400, f"not an HTTP/1.1 request: {_first_line(error)}")
             return
         if not messages:
+            if self._received > MAX_HEAD_BYTES:
+                self._more_to_come = True
+                self._refuse(431, f"the request's head is longer than {MAX_HEAD_BYTES} bytes")
             return
         request, payload = messages[0]
-        self._more_to_come = len(messages) > 1 or payload is not EMPTY_PAYLOAD
+        self._more_to_come = payload is not EMPTY_PAYLOAD or data.find(_HEAD_END) != len(
+            data
+        ) - len(_HEAD_END)
         self.head_only = request.method == "HEAD"
+        if request.version.major != 1:
+            self._refuse(505, "a probe is a request in HTTP/1.1")
+            return
         self._in_flight()
         if self._permitted():
             self._endpoint.answer(self, request)
@@ -235,6 +260,8 @@ class Connection(asyncio.Protocol):
             self.respond(403, "this caller's address is not in --allow-from")
 
     def _in_flight(self) -> None:
+        self._asked = True
+        self._parser = None  # it holds on to us: a circle that would have to be collected
         self._shop.crowd.asked(self)
         self.expires = math.inf
 
@@ -278,12 +305,12 @@ class _Inbox:
         self._wake()
 
     async def get(self) -> bytes:
-        if not self._data and not self._ended:
+        # Not before: what was got last is still being sent, and one piece in memory is enough.
+        self._transport.resume_reading()
+        while not self._data and not self._ended:
             self._waiter = self._loop.create_future()
             await self._waiter
         data, self._data = self._data, b""
-        if not self._ended:
-            self._transport.resume_reading()
         return data
 
     def _wake(self) -> None:

@@ -1,7 +1,9 @@
 """The connections that are open, and who has to leave when there are too many.
 
 The rule that keeps the kubelet served: a connection that has not sent a whole request is worth
-less than a new one. At the cap the oldest of them makes room.
+less than a new one. At the cap the oldest of them makes room. Where they are few, nearly all
+callers have asked and do not take their answers, and the few may be the kubelet's, just come: then
+the oldest of all makes room. The kubelet's own are answered long before a cap of others has come.
 """
 
 import asyncio
@@ -14,6 +16,8 @@ _RESERVED_FILES = 64
 # A connection may hold one to the app, and one more that is being given back.
 _FILES_PER_CONNECTION = 3
 _SWEEP_SECONDS = 0.5
+# Of the cap, those that may wait to be read when others make room instead.
+_FEW = 1 / 8
 
 
 class Member(Protocol):
@@ -50,13 +54,14 @@ class Crowd:
     def join(self, member: Member) -> None:
         """Take in a new connection, which has not sent its request.
 
-        Where the cap is reached, the oldest without a whole request ends; that is the new one
-        itself where all others are being answered.
+        Where the cap is reached, the oldest without a whole request ends, or, where there are few
+        of these, the oldest of all.
         """
         self._all[member] = None
         self._waiting[member] = None
         if len(self._all) > self._cap:
-            oldest = next(iter(self._waiting))
+            few = len(self._waiting) <= self._cap * _FEW
+            oldest = next(iter(self._all if few else self._waiting))
             self.leave(oldest)
             oldest.expire()
         if self._sweep is None:

@@ -8,6 +8,11 @@ from osm_healthcheck.core.errors import OSMHealthcheckError
 from osm_healthcheck.wire.errors import authority
 
 BACKLOG = 4096
+# What the kernel holds for one connection; accepted sockets inherit it. Left to itself it grows to
+# megabytes for each caller that does not read, which a pod's memory limit counts as ours. What has
+# been received comes in one piece, so this bounds that piece too.
+SEND_BUFFER_BYTES = 32 * 1024
+RECEIVE_BUFFER_BYTES = 8 * 1024
 _NO_IPV6 = frozenset({errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL, errno.EPROTONOSUPPORT})
 
 
@@ -62,6 +67,8 @@ def _bind(address: str, port: int) -> socket.socket:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if family == socket.AF_INET6:
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER_BYTES)
         sock.bind((address, port))
         sock.setblocking(False)
     except BaseException:

@@ -37,8 +37,16 @@ class _Stderr:
             sys.stderr.flush()
 
 
-def configure(verbosity: str, log_format: str) -> None:
-    """Set up logging for the process, once; ``log_format`` is ``json`` or ``console``."""
+def make_logger(verbosity: str, log_format: str) -> Any:
+    """The logger of the sidecar, which has a method for each level.
+
+    Args:
+        verbosity: one of OSM's levels.
+        log_format: ``json`` or ``console``.
+
+    It is made without structlog's global configuration, whose defaults load the renderer for
+    consoles and all that belongs to it. It is untyped because structlog makes its class here.
+    """
     processors: list[Any] = [structlog.processors.format_exc_info]
     if log_format == "json":
         processors += [
@@ -48,24 +56,13 @@ def configure(verbosity: str, log_format: str) -> None:
         ]
     else:
         processors = [
-            structlog.stdlib.add_log_level,
+            structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="%H:%M:%S", utc=False),
             structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty()),
         ]
-    structlog.configure(
-        processors=processors,
-        wrapper_class=structlog.make_filtering_bound_logger(_NUMBERS[verbosity]),
-        logger_factory=structlog.WriteLoggerFactory(file=_Stderr()),  # type: ignore[arg-type]
-        cache_logger_on_first_use=True,
-    )
-
-
-def logger() -> Any:
-    """The logger of the sidecar, which has a method for each level.
-
-    It is untyped because structlog makes its class when logging is configured.
-    """
-    return structlog.get_logger(component=COMPONENT)
+    logger_class: Any = structlog.make_filtering_bound_logger(_NUMBERS[verbosity])
+    stderr = structlog.WriteLogger(_Stderr())  # type: ignore[arg-type]
+    return logger_class(stderr, processors, {"component": COMPONENT})
 
 
 def _in_order(_logger: object, method: str, event: MutableMapping[str, Any]) -> Mapping[str, Any]:

@@ -124,7 +124,7 @@ class ProbeProxy:
         response = await ask_on(stream, request.method, hops[0])
         while location := location_of(response.status, response.headers):
             try:
-                hop = next_hop(location, hops)
+                hop = next_hop(response.status, location, hops)
             except RedirectError:
                 response.close()
                 raise
@@ -174,7 +174,7 @@ def _head(response: Response, chunked: bool) -> bytes:
     """The app's own status and headers; of ours there is nothing but the framing."""
     upgraded = response.status == 101
     headers = response.headers if upgraded else end_to_end(response.headers)
-    lines = [b"HTTP/1.1 %d %b" % (response.status, response.reason)]
+    lines = [b"HTTP/1.1 %03d %b" % (response.status, response.reason)]
     framed_by_length = response.framing in (Framing.LENGTH, Framing.NONE)
     lines += [
         name + b": " + value

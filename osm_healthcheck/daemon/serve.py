@@ -10,12 +10,13 @@ from osm_healthcheck.daemon.check import CheckEndpoint
 from osm_healthcheck.daemon.connection import Connection, Endpoint
 from osm_healthcheck.daemon.crowd import Crowd, connection_cap
 from osm_healthcheck.daemon.listen import BACKLOG, bind_all
-from osm_healthcheck.daemon.listening import listening_ports
+from osm_healthcheck.daemon.procnet import listening_ports
 from osm_healthcheck.daemon.reach import Reach
 from osm_healthcheck.daemon.results import Results
 from osm_healthcheck.daemon.settings import ANY_ADDRESS, Settings
 from osm_healthcheck.daemon.shutdown import Shutdown, on_signals
 from osm_healthcheck.wire.errors import authority
+from osm_healthcheck.wire.stream import limit_lingering
 
 _DRAIN_POLL_SECONDS = 0.25
 
@@ -27,7 +28,9 @@ class Sidecar:
         self.settings = settings
         self.log = log
         self.loop = asyncio.get_running_loop()
-        self.crowd = Crowd(self.loop, connection_cap())
+        cap = connection_cap()
+        self.crowd = Crowd(self.loop, cap)
+        limit_lingering(cap)
         self.allow_from = settings.allow_from
         self._servers: list[asyncio.Server] = []
 

@@ -124,6 +124,8 @@ def _parser() -> argparse.ArgumentParser:
         description="The sidecar: answer the kubelet's probes on 15901-15904.",
         epilog=f"Each option can be set as {_TWIN_PREFIX}<NAME> in the environment, "
         "--target-host as OSM_HEALTHCHECK_TARGET_HOST. A flag beats the environment.",
+        # A width of its own: finding the terminal's loads shutil and every compression library.
+        formatter_class=lambda prog: argparse.HelpFormatter(prog, width=100),
         allow_abbrev=False,
     )
     for option in OPTIONS:

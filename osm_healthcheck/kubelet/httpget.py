@@ -86,7 +86,7 @@ class _Exchange:
             response = await self._ask(self._hops[-1])
             try:
                 location = location_of(response.status, response.headers)
-                following = next_hop(location, self._hops) if location else None
+                following = next_hop(response.status, location, self._hops) if location else None
                 if following is None:
                     self.has_answer = True
                     return _judge(response.status, await _read_body(response))

@@ -18,24 +18,25 @@ from osm_healthcheck.wire.stream import CHUNK_BYTES, ByteStream
 
 # Go stops at 10 MiB; no app's head is between the two, and a hostile one costs less memory here.
 MAX_RESPONSE_HEAD_BYTES = 1024 * 1024
+# Go's read buffer: a chunk's first line and the trailers have to fit into it
 _MAX_CHUNK_LINE_BYTES = 4096
+_MAX_LENGTH = 2**63 - 1
 _MAX_QUOTED_BYTES = 200
 _STATUS_LINE = re.compile(rb"HTTP/(\d)\.(\d) +(\d{3})(?: (.*))?", re.DOTALL)
-# Go lets a blank in a name pass, and so it takes "name : value" for an answer
+# a blank in a name is wrong, and is taken all the same (golang.org/issue/34540)
 _HEADER_NAME = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z ]+")
-_BAD_HEADER_VALUE = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
+_NOT_IN_VALUE = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 _HEAD_END = re.compile(rb"\r?\n\r?\n")
-_CHUNK_SIZE = re.compile(rb"([0-9A-Fa-f]{1,15})[ \t]*(?:;.*)?", re.DOTALL)
+_CHUNK_SIZE = re.compile(rb"([0-9A-Fa-f]{1,16})(?:;.*|[ \t]*)", re.DOTALL)
+_NOT_TRAILERS = frozenset({b"transfer-encoding", b"trailer", b"content-length"})
 
 
 def encode_request(method: str, hop: Hop) -> bytes:
     """The request of ``hop`` as bytes: ``Host`` first, no body."""
     lines = [
-        f"{method} {hop.url.request_target} HTTP/1.1\r\nHost: {hop.host or hop.url.host}".encode(
-            "latin-1", "replace"
-        )
+        f"{method} {hop.url.request_target} HTTP/1.1\r\nHost: {hop.authority}".encode("latin-1")
     ]
-    lines += [name + b": " + value for name, value in hop.headers]
+    lines += [name + b": " + value for name, value in hop.lines]
     lines.append(b"\r\n")
     return b"\r\n".join(lines)
 
@@ -82,8 +83,11 @@ class HTTP1Response:
             if codings[0].lower() != b"chunked":
                 raise MalformedError(f"unsupported transfer encoding: {_quoted(codings[0])}")
             chunked = True
+            for names in fields.get(b"trailer", ()):
+                if not _NOT_TRAILERS.isdisjoint(n.strip().lower() for n in names.split(b",")):
+                    raise MalformedError(f"bad trailer key {_quoted(names)}")
         if lengths := fields.get(b"content-length"):
-            length = _content_length(lengths)
+            length = _read_length(lengths)
             self._left = 0 if chunked else length
         if method == "HEAD" or self.status in (204, 304):
             return Framing.NONE
@@ -128,7 +132,7 @@ class _Reader:
     def __init__(self, stream: ByteStream) -> None:
         self._stream = stream
         self._buffer = b""
-        self._head_bytes = 0
+        self._heads = 0
         self.whole = False
 
     def close(self) -> None:
@@ -138,19 +142,11 @@ class _Reader:
             self._stream.abandon()
 
     async def head(self) -> bytes:
-        """Everything up to the first empty line, without it.
-
-        Go counts the bytes of all heads, interim ones included, against one limit.
-        """
+        """Everything up to the first empty line, without it."""
         searched = 0
         plausible = False
         while not (match := _HEAD_END.search(self._buffer, searched)):
-            if self._head_bytes + len(self._buffer) > MAX_RESPONSE_HEAD_BYTES:
-                raise BadAnswerError(
-                    f"net/http: server response headers exceeded {MAX_RESPONSE_HEAD_BYTES} bytes; "
-                    "aborted"
-                )
-            if not plausible and b"\n" in self._buffer:
+            if not plausible and b"\n" in self._buffer:  # what is no HTTP may never end
                 _status_line(self._buffer.partition(b"\n")[0].removesuffix(b"\r"))
                 plausible = True
             searched = max(len(self._buffer) - 3, 0)
@@ -159,20 +155,21 @@ class _Reader:
             except BrokenOffError as error:
                 raise self._cut_short(str(error)) from None
             if not data:
-                raise self._cut_short("unexpected EOF" if self._began else "EOF")
+                raise self._cut_short("unexpected EOF" if self._buffer or self._heads else "EOF")
             self._buffer += data
-        self._head_bytes += match.end()
+            if len(self._buffer) + self._heads > MAX_RESPONSE_HEAD_BYTES + CHUNK_BYTES:
+                raise BadAnswerError(
+                    f"net/http: server response headers exceeded {MAX_RESPONSE_HEAD_BYTES} bytes; "
+                    "aborted"
+                )
+        self._heads += match.end()
         head = self._buffer[: match.start()]
         self._buffer = self._buffer[match.end() :]
         return head
 
-    @property
-    def _began(self) -> bool:
-        return bool(self._buffer or self._head_bytes)
-
     def _cut_short(self, reason: str) -> BadAnswerError:
         """Why there is no whole head: what is wrong with the half one comes first, as with Go."""
-        if not self._began:
+        if not self._buffer and not self._heads:
             return BadAnswerError(reason)
         if self._buffer:
             first, *lines = self._buffer.replace(b"\r\n", b"\n").removesuffix(b"\n").split(b"\n")
@@ -194,33 +191,50 @@ class _Reader:
         piece, self._buffer = self._buffer, b""
         return piece or await self._stream.receive()
 
-    async def line(self) -> bytes:
-        while (end := self._buffer.find(b"\n")) < 0:
-            if len(self._buffer) > _MAX_CHUNK_LINE_BYTES:
-                raise BrokenOffError("header line too long")
-            if not (data := await self._stream.receive()):
-                raise BrokenOffError("unexpected EOF")
-            self._buffer += data
-        line, self._buffer = self._buffer[: end + 1], self._buffer[end + 1 :]
-        if not line.endswith(b"\r\n"):
-            raise BrokenOffError("malformed chunked encoding")
-        return line[:-2]
-
     async def chunk_size(self) -> int:
-        match = _CHUNK_SIZE.fullmatch(await self.line())
+        line = await self._until(b"\n", "header line too long")
+        if line.find(b"\r") != len(line) - 2:
+            raise BrokenOffError("malformed chunked encoding")
+        match = _CHUNK_SIZE.fullmatch(line[:-2])
         if match is None:
             raise BrokenOffError("invalid byte in chunk length")
         return int(match[1], 16)
 
     async def chunk_end(self) -> None:
-        if await self.line():
+        if await self._two() != b"\r\n":
             raise BrokenOffError("malformed chunked encoding")
+        self._buffer = self._buffer[2:]
 
     async def trailers(self) -> None:
-        for _ in range(MAX_RESPONSE_HEAD_BYTES // CHUNK_BYTES):
-            if not await self.line():
-                return
-        raise BrokenOffError("too many trailers")
+        if await self._two() == b"\r\n":
+            self._buffer = self._buffer[2:]
+            return
+        text = await self._until(b"\r\n\r\n", "http: suspiciously long trailer after chunked body")
+        try:
+            _headers(text[:-4].replace(b"\r\n", b"\n").split(b"\n"))
+        except BadAnswerError as error:
+            raise BrokenOffError(str(error)) from None
+
+    async def _two(self) -> bytes:
+        """The next two bytes, which are not taken."""
+        while len(self._buffer) < 2:
+            await self._more()
+        return self._buffer[:2]
+
+    async def _until(self, end: bytes, too_long: str) -> bytes:
+        """Everything up to ``end``, with it."""
+        while (at := self._buffer.find(end, 0, _MAX_CHUNK_LINE_BYTES)) < 0:
+            if len(self._buffer) >= _MAX_CHUNK_LINE_BYTES:
+                raise BrokenOffError(too_long)
+            await self._more()
+        at += len(end)
+        text, self._buffer = self._buffer[:at], self._buffer[at:]
+        return text
+
+    async def _more(self) -> None:
+        if not (data := await self._stream.receive()):
+            raise BrokenOffError("unexpected EOF")
+        self._buffer += data
 
 
 def _status_line(line: bytes) -> tuple[bytes, bytes, bytes, bytes | None]:
@@ -237,18 +251,20 @@ def _status_line(line: bytes) -> tuple[bytes, bytes, bytes, bytes | None]:
     raise MalformedError(f"malformed HTTP version {_quoted(version)}")
 
 
-def _content_length(values: list[bytes]) -> int:
-    value = values[0].strip()
-    if any(other.strip() != value for other in values):
+def _read_length(values: list[bytes]) -> int:
+    """``fixLength`` and ``parseContentLength``: the same length may stand there twice."""
+    digits = values[0]
+    if any(other != digits for other in values):
         raise MalformedError(
             "http: message cannot contain multiple Content-Length headers; "
             f"got {_quoted_all(values)}"
         )
-    if not value:
+    if not digits:
         raise MalformedError('invalid empty Content-Length ""')
-    if not value.isdigit() or len(value) > 18:
-        raise MalformedError(f"bad Content-Length {_quoted(value)}")
-    return int(value)
+    significant = digits.lstrip(b"0") or b"0"
+    if not digits.isdigit() or len(significant) > 19 or int(significant) > _MAX_LENGTH:
+        raise MalformedError(f"bad Content-Length {_quoted(digits)}")
+    return int(significant)
 
 
 def _headers(lines: list[bytes]) -> list[tuple[bytes, bytes]]:
@@ -264,9 +280,12 @@ def _headers(lines: list[bytes]) -> list[tuple[bytes, bytes]]:
         name, colon, value = line.partition(b":")
         if not colon:
             raise MalformedError(f"malformed MIME header: missing colon: {_quoted(line)}")
-        if not _HEADER_NAME.fullmatch(name) or _BAD_HEADER_VALUE.search(value):
+        if not _HEADER_NAME.fullmatch(name):
             raise MalformedError(f"malformed MIME header line: {_quoted(line)}")
         found.append((name, value.strip(b" \t")))
+    for name, value in found:
+        if _NOT_IN_VALUE.search(value):
+            raise MalformedError(f"malformed MIME header line: {_quoted(name + b': ' + value)}")
     return found
 
 

@@ -21,6 +21,9 @@ from osm_healthcheck.wire.stream import ByteStream
 _CONNECTION_HEADERS = frozenset(
     {b"connection", b"keep-alive", b"proxy-connection", b"te", b"transfer-encoding", b"upgrade"}
 )
+# RFC 9113 sections 4.1 and 6.5
+_FRAME_TYPE_AT = 3
+_SETTINGS = b"\x04"
 # Inbound rules stay off as far as the kubelet's client has none: an odd header is no sickness.
 _CONFIG = h2.config.H2Configuration(
     client_side=True, header_encoding=None, validate_inbound_headers=False
@@ -34,6 +37,7 @@ class HTTP2Connection:
         self._stream = stream
         self._h2 = h2.connection.H2Connection(_CONFIG)
         self._events: list[h2.events.Event] = []
+        self._began = b""
 
     async def greet(self, *, wait: bool = False) -> None:
         """Send our preface; with ``wait``, come back when the app has answered with its own.
@@ -93,6 +97,7 @@ class HTTP2Connection:
         while not self._events:
             if not (data := await self._stream.receive()):
                 raise BrokenOffError("unexpected EOF")
+            self._check_beginning(data)
             try:
                 self._events += self._h2.receive_data(data)
             except h2.exceptions.ProtocolError as error:
@@ -102,6 +107,16 @@ class HTTP2Connection:
         if isinstance(event, h2.events.ConnectionTerminated) and event.error_code:
             raise BrokenOffError(f"http2: server sent GOAWAY: {event.error_code!s}")
         return event
+
+    def _check_beginning(self, data: bytes) -> None:
+        """RFC 9113 section 3.4: a server begins with SETTINGS; what is none is told at once.
+
+        ``h2`` would wait for the rest of a frame, which in other languages is very long.
+        """
+        if len(self._began) <= _FRAME_TYPE_AT:
+            self._began += data[: _FRAME_TYPE_AT + 1]
+            if self._began[_FRAME_TYPE_AT:][:1] not in (b"", _SETTINGS):
+                raise BrokenOffError("http2: server does not begin with SETTINGS")
 
     async def _flush(self) -> None:
         if data := self._h2.data_to_send():
@@ -122,9 +137,9 @@ async def exchange(stream: ByteStream, method: str, hop: Hop) -> "HTTP2Response"
         [
             (b":method", method.encode()),
             (b":scheme", hop.url.scheme.encode()),
-            (b":authority", (hop.host or hop.url.host).encode("latin-1", "replace")),
-            (b":path", hop.url.request_target.encode("latin-1", "replace")),
-            *((n.lower(), v) for n, v in hop.headers if n.lower() not in _CONNECTION_HEADERS),
+            (b":authority", hop.authority.encode("latin-1")),
+            (b":path", hop.url.request_target.encode("latin-1")),
+            *((n.lower(), v) for n, v in hop.lines if n.lower() not in _CONNECTION_HEADERS),
         ]
     )
     try:

@@ -7,15 +7,27 @@ there is to have.
 
 import asyncio
 import contextlib
+import os
 import socket
 from typing import Protocol
 
 from osm_healthcheck.wire.errors import BrokenOffError, authority
 
-CHUNK_BYTES = 16 * 1024
+# A piece waits in memory while its reader is slow: a thousand of them have to fit.
+CHUNK_BYTES = 8 * 1024
 # Closing a socket with unread data resets the connection, and apps log resets. What an app still
 # sends after we have lost interest is read and thrown away for so long, then it is reset after all.
 LINGER_SECONDS = 1.0
+
+
+_lingering: "dict[_Linger, None]" = {}
+_max_lingering = 1024
+
+
+def limit_lingering(count: int) -> None:
+    """Let at most ``count`` sockets wait for their apps to hang up; the oldest is cut short."""
+    global _max_lingering
+    _max_lingering = count
 
 
 class ByteStream(Protocol):
@@ -105,22 +117,30 @@ class Stream:
 
 
 class _Linger:
-    """Reads a socket empty until the app closes it, or `LINGER_SECONDS` have passed."""
+    """Reads a socket empty until the app closes it, or `LINGER_SECONDS` have passed.
 
-    __slots__ = ("_fd", "_sock", "_timer", "loop", "over")
+    It is closed as well where the loop ends first, with the sidecar.
+    """
+
+    __slots__ = ("_fd", "_timer", "loop", "over")
 
     def __init__(self, sock: socket.socket, loop: asyncio.AbstractEventLoop) -> None:
-        self._sock = sock
-        self._fd = sock.fileno()
+        self._fd = sock.detach()
         self.loop = loop
         self.over: asyncio.Future[None] | None = None
         self._timer = loop.call_later(LINGER_SECONDS, self._close)
         loop.add_reader(self._fd, self._read)
-        _lingering.add(self)
+        _lingering[self] = None
+        if len(_lingering) > _max_lingering:
+            next(iter(_lingering))._close()
+
+    def __del__(self) -> None:
+        if self._fd >= 0:
+            os.close(self._fd)
 
     def _read(self) -> None:
         try:
-            if self._sock.recv(CHUNK_BYTES):
+            if os.read(self._fd, CHUNK_BYTES):
                 return
         except (BlockingIOError, InterruptedError):
             return
@@ -129,15 +149,13 @@ class _Linger:
         self._close()
 
     def _close(self) -> None:
+        del _lingering[self]
         self._timer.cancel()
         self.loop.remove_reader(self._fd)
-        self._sock.close()
-        _lingering.discard(self)
+        fd, self._fd = self._fd, -1
+        os.close(fd)
         if self.over is not None and not self.over.done():
             self.over.set_result(None)
-
-
-_lingering: set[_Linger] = set()
 
 
 async def settle() -> None:

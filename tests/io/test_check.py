@@ -84,6 +84,7 @@ def test_only_get_and_head(undeclared: Sidecar) -> None:
             assert answer.status == 405
             assert answer.header("Allow") == "GET, HEAD"
         head = undeclared.check(target.port, method="HEAD")
+        target.wait_for(lambda target: target.connections > 0)
     assert target.connections == 1
     assert (head.status, head.body) == (200, b"")
     assert head.header("Content-Length") == str(len(f"tcp://:{target.port}: connected\n"))

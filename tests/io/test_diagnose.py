@@ -17,8 +17,8 @@ from osm_healthcheck.cli.subjects import find_subjects
 from osm_healthcheck.kubelet.address import PodAddress
 from osm_healthcheck.wire.stream import settle
 from tests.io.apps import app, hold, http_app, read_head, response
+from tests.io.kubelet_servers import closed_port, grpc_server, serve_vector
 from tests.io.sidecar import sidecar
-from tests.io.vector_servers import closed_port, grpc_server, serve_vector
 from tests.io.wire import TIMEOUT
 from tests.kubelet_vectors import group, vector_id
 

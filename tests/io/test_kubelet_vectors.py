@@ -14,7 +14,7 @@ from osm_healthcheck.kubelet.prober import MAX_ATTEMPTS, Outcome, probe
 from osm_healthcheck.kubelet.verdict import Result
 from osm_healthcheck.wire.stream import settle
 from tests.io.apps import header_lines
-from tests.io.vector_servers import Scenario, app_of, serve_vector
+from tests.io.kubelet_servers import Scenario, app_of, serve_vector
 from tests.kubelet_vectors import group, vector_id
 
 GROUPS = ("request_target", "headers", "http", "tls", "redirect", "tcp", "grpc")

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from osm_healthcheck.daemon.listening import listening_ports
+from osm_healthcheck.daemon.procnet import listening_ports
 from tests.io.apps import app, hold, http_app, read_head, response
 from tests.io.sidecar import HEALTHCHECK, LIVENESS, PORTS, Process, process, sidecar, tcp_probe
 from tests.io.wire import connect, exchange, get, own_address, read_to_end

@@ -1,0 +1,1 @@
+"""A pod and its node, made of network namespaces."""

@@ -1,0 +1,212 @@
+"""``life``: how soon the sidecar answers, and what many probes leave behind.
+
+Two tables. ``start``: from just before exec to the first 200, and the memory at that moment,
+every round with processes of its own. ``soak``: one process each that answers many probes, looked
+at when idle, after a tenth of them and after all.
+
+TIME_WAIT is counted per probe, after few probes of a server of its own: then none has expired yet,
+no port has been used again, and the kernel's table of them is not full. Sixty seconds times the
+rate of the probes is what one per probe comes to.
+"""
+
+import sys
+import time
+from collections.abc import Callable
+
+from tests.bench import load, procfs, sidecar
+from tests.bench.lab import Lab
+from tests.bench.load import tcp_check
+from tests.bench.measurement import Column, Figures, Measurement, Target, results, rotations
+from tests.bench.process import free_port
+
+_PLAIN = "plain aiohttp + uvloop + structlog"
+_USUAL, _QUICK = 100_000, 3000
+_MB = 1e6
+_LAZY_START_MS, _LAZY_RSS = 80, 30 * _MB
+_PRIVATE = "private memory is less while another process maps the same files; RSS is what counts"
+# Something kept for every probe takes 16 bytes a probe at the very least; a step of the allocators,
+# of which one may fall into the run, is up to 300 kB.
+_GROWTH_PER_PROBE, _ONE_STEP = 4, 300_000
+_SETTLE_SECONDS = 0.3
+_TIME_WAIT_SECONDS = 60
+_TIME_WAIT_PROBES = 1000
+_START_COLUMNS = (
+    Column("start_ms", "first 200, ms", 1),
+    Column("rss_bytes", "RSS MB", 1, _MB),
+    Column("private_bytes", "private MB", 1, _MB),
+)
+
+_Command = Callable[[Lab, int, int], list[str]]
+
+
+def measure(lab: Lab) -> list[Measurement]:
+    """Compare the sidecar with a plain server on the same libraries and the same Python."""
+    return [_starts(lab), _soak(lab)]
+
+
+def _sidecar(lab: Lab, port: int, app_port: int) -> list[str]:
+    return sidecar.for_tcp_checks(lab, port, app_port=app_port)
+
+
+def _plain(lab: Lab, port: int, _app_port: int) -> list[str]:
+    return lab.python.command("tests.bench.servers.plain", str(port))
+
+
+_COMPETITORS: dict[str, _Command] = {sidecar.NAME: _sidecar, _PLAIN: _plain}
+
+
+def _starts(lab: Lab) -> Measurement:
+    rounds: dict[str, list[Figures]] = {name: [] for name in _COMPETITORS}
+    orders = rotations(_COMPETITORS)
+    with lab.app("listening_app") as app_port:
+        for name in _COMPETITORS:  # not measured: it writes the bytecode
+            _start(lab, name, app_port)
+        for number in range(lab.rounds):
+            for name in orders[number % len(orders)]:
+                rounds[name].append(_start(lab, name, app_port))
+    servers = results(rounds)
+    return Measurement(
+        name="start",
+        title=f"From exec to the first 200: {lab.rounds} rounds, {lab.python}",
+        columns=_START_COLUMNS,
+        servers=servers,
+        targets=_start_targets(lab, servers[sidecar.NAME].median, servers[_PLAIN].median),
+        notes=["MB = 1,000,000 bytes, at the first 200", _PRIVATE],
+    )
+
+
+def _start(lab: Lab, name: str, app_port: int) -> Figures:
+    port = free_port()
+    with lab.server(name, _COMPETITORS[name](lab, port, app_port)) as server:
+        seconds = load.until_ready(server, tcp_check(port, app_port=app_port))
+        memory = procfs.memory(server.pid)
+    return {
+        "start_ms": seconds * 1000,
+        "rss_bytes": memory.rss,
+        "private_bytes": memory.private,
+    }
+
+
+def _start_targets(lab: Lab, ours: Figures, plain: Figures) -> list[Target]:
+    if lab.python.lazy:
+        start, rss = ours["start_ms"], ours["rss_bytes"]
+        return [
+            Target.at_most(f"first 200 within {_LAZY_START_MS} ms", _LAZY_START_MS, start),
+            Target.at_most(f"RSS at most {_LAZY_RSS / _MB:.0f} MB", _LAZY_RSS, rss),
+        ]
+    return [
+        Target.at_most(f"{what} at most the plain server's", plain[key], ours[key])
+        for what, key in (
+            ("first 200", "start_ms"),
+            ("RSS", "rss_bytes"),
+        )
+    ]
+
+
+def _soak(lab: Lab) -> Measurement:
+    probes = lab.count(_USUAL, _QUICK)
+    tenth = max(1, probes // 10)
+    growth = max(_ONE_STEP, _GROWTH_PER_PROBE * (probes - tenth))
+    left = {name: _left_behind(lab, name) for name in _COMPETITORS}
+    servers = results(
+        {name: [_soaked(lab, name, tenth, probes) | left[name]] for name in _COMPETITORS}
+    )
+    ours = servers[sidecar.NAME].median
+    return Measurement(
+        name="soak",
+        title=f"One process after many probes, {lab.python}",
+        columns=_soak_columns(tenth, probes),
+        servers=servers,
+        targets=[
+            Target.at_most(
+                f"no growth of the heap from probe {tenth:,} to probe {probes:,} "
+                f"(at most {growth // 1000} kB)",
+                growth,
+                ours["growth_bytes"],
+            ),
+            Target.at_most(
+                "no more descriptors than before", ours["fds_before"], ours["fds_after"]
+            ),
+            Target.at_most("TIME_WAIT at the app below 60 s x rate", 1, ours["app_time_wait"]),
+            Target.at_most("TIME_WAIT of callers below 60 s x rate", 1, ours["time_wait"]),
+        ],
+        notes=["MB = 1,000,000 bytes, kB = 1,000; one run of each server", _PRIVATE],
+    )
+
+
+def _left_behind(lab: Lab, name: str) -> Figures:
+    """Return how many TIME_WAIT sockets a probe leaves, at the app and at the server."""
+    _wait_for_room()
+    port = free_port()
+    with (
+        lab.app("listening_app") as app_port,
+        lab.server(name, _COMPETITORS[name](lab, port, app_port)) as server,
+    ):
+        probe = tcp_check(port, app_port=app_port)
+        load.until_ready(server, probe)
+        time.sleep(_SETTLE_SECONDS)
+        before = procfs.time_wait(server=port, app=app_port)
+        load.send(server, probe, _TIME_WAIT_PROBES)
+        time.sleep(_SETTLE_SECONDS)
+        after = procfs.time_wait(server=port, app=app_port)
+    return {
+        "app_time_wait": (after.app - before.app) / _TIME_WAIT_PROBES,
+        "time_wait": (after.server - before.server) / _TIME_WAIT_PROBES,
+    }
+
+
+def _wait_for_room() -> None:
+    """Wait, a minute at most, until what earlier probes left behind has begun to expire."""
+    deadline = time.monotonic() + _TIME_WAIT_SECONDS
+    said = False
+    while procfs.time_wait_room() < 3 * _TIME_WAIT_PROBES and time.monotonic() < deadline:
+        if not said:
+            print("(waiting for TIME_WAIT sockets to expire)", file=sys.stderr, flush=True)
+            said = True
+        time.sleep(_SETTLE_SECONDS)
+
+
+def _soak_columns(tenth: int, probes: int) -> tuple[Column, ...]:
+    return (
+        Column("rss_idle_bytes", "RSS idle MB", 1, _MB),
+        Column("rss_tenth_bytes", f"after {tenth:,}", 1, _MB),
+        Column("rss_bytes", f"after {probes:,}", 1, _MB),
+        Column("private_idle_bytes", "private idle MB", 1, _MB),
+        Column("private_tenth_bytes", f"after {tenth:,}", 1, _MB),
+        Column("private_bytes", f"after {probes:,}", 1, _MB),
+        Column("growth_bytes", "heap growth kB", 0, 1000),
+        Column("fds_before", "fds before"),
+        Column("fds_after", "fds after"),
+        Column("app_time_wait", "TIME_WAIT a probe: app", 2),
+        Column("time_wait", "callers", 2),
+        Column("per_second", "checks/s"),
+    )
+
+
+def _soaked(lab: Lab, name: str, tenth: int, probes: int) -> Figures:
+    port = free_port()
+    with (
+        lab.app("listening_app") as app_port,
+        lab.server(name, _COMPETITORS[name](lab, port, app_port)) as server,
+    ):
+        probe = tcp_check(port, app_port=app_port)
+        load.until_ready(server, probe)
+        time.sleep(_SETTLE_SECONDS)
+        idle, fds = procfs.memory(server.pid), procfs.descriptors(server.pid)
+        spent = sum(load.send(server, probe, tenth))
+        early = procfs.memory(server.pid)
+        spent += sum(load.send(server, probe, probes - tenth))
+        late = procfs.memory(server.pid)
+        time.sleep(_SETTLE_SECONDS)
+        return {
+            "rss_idle_bytes": idle.rss,
+            "rss_tenth_bytes": early.rss,
+            "rss_bytes": late.rss,
+            "private_idle_bytes": idle.private,
+            "private_tenth_bytes": early.private,
+            "private_bytes": late.private,
+            "growth_bytes": late.anonymous - early.anonymous,
+            "fds_before": fds,
+            "fds_after": procfs.descriptors(server.pid),
+            "per_second": probes / (spent / 1e9),
+        }

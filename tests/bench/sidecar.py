@@ -1,0 +1,29 @@
+"""The sidecar's own command lines, as the measurements start it."""
+
+import json
+
+from tests.bench.lab import Lab
+
+NAME = "osm-healthcheck"
+
+
+def for_tcp_checks(lab: Lab, port: int, *, app_port: int) -> list[str]:
+    """Return the sidecar of a pod whose one container has a tcpSocket liveness probe."""
+    probes = {"app": {"livenessProbe": {"tcpSocket": {"port": app_port}}}}
+    return lab.python.command(
+        "osm_healthcheck",
+        *("--bind", "127.0.0.1"),
+        *("--healthcheck-port", str(port)),
+        *("--probes", json.dumps(probes)),
+    )
+
+
+def for_http_probes(lab: Lab, port: int, *, healthcheck_port: int, app_port: int) -> list[str]:
+    """Return the sidecar of a pod whose one container has an httpGet liveness probe."""
+    return lab.python.command(
+        "osm_healthcheck",
+        *("--bind", "127.0.0.1"),
+        *("--healthcheck-port", str(healthcheck_port)),
+        *("--liveness-port", str(port)),
+        *("--liveness", f"http://:{app_port}/liveness"),
+    )
