@@ -106,7 +106,7 @@ async def _check_grpc(action: GRPCAction, time_limit: float, pod: PodAddress) ->
         async with asyncio.timeout_at(deadline):
             agent = USER_AGENT.encode()
             await grpc_health.call(connection, host, action.service, deadline, agent)
-    except TimeoutError:
+    except (TimeoutError, grpc_health.DeadlineExceededError):
         took = go_duration(time_limit)
         return Verdict(Result.FAILURE, f"timeout: health rpc did not complete within {took}")
     except BadAnswerError as error:

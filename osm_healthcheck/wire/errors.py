@@ -37,6 +37,14 @@ class BrokenOffError(WireError):
     """An answer that had begun ended before it was whole."""
 
 
+class StreamResetError(BrokenOffError):
+    """An HTTP/2 stream that the app gave up; ``code`` is RFC 9113's name for why."""
+
+    def __init__(self, stream: int, code: str) -> None:
+        self.code = code
+        super().__init__(f"stream error: stream ID {stream}; {code}; received from peer")
+
+
 def authority(address: str, port: int) -> str:
     """``address`` and ``port`` as a URL holds them, with brackets around an IPv6 address."""
     return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
