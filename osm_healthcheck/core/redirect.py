@@ -10,6 +10,7 @@ from binascii import b2a_base64
 from dataclasses import dataclass, replace
 
 from osm_healthcheck.core.errors import OSMHealthcheckError
+from osm_healthcheck.core.quote import quote
 from osm_healthcheck.core.request import Headers
 from osm_healthcheck.core.url import URL, URLError, parse
 
@@ -87,21 +88,27 @@ def next_hop(status: int, location: str, hops: list[Hop]) -> Hop | None:
     try:
         url = last.url.join(location)
     except URLError as error:
-        raise RedirectError(f'failed to parse Location header "{location}": {error}') from None
+        raise RedirectError(
+            f"Get {last.url.quoted}: failed to parse Location header {_quoted(location)}: {error}"
+        ) from None
     if url.hostname != first.url.hostname:
         return None
     if len(hops) >= MAX_REQUESTS:
-        raise RedirectError(f'Get "{location}": stopped after {MAX_REQUESTS} redirects')
+        raise RedirectError(f"Get {_quoted(location)}: stopped after {MAX_REQUESTS} redirects")
     if url.scheme not in ("http", "https"):
-        raise RedirectError(f'Get "{url}": unsupported protocol scheme "{url.scheme}"')
+        raise RedirectError(f'Get {url.quoted}: unsupported protocol scheme "{url.scheme}"')
     if not 1 <= url.port <= 65535:
-        raise RedirectError(f'Get "{url}": dial tcp: address {url.port}: invalid port')
+        raise RedirectError(f"Get {url.quoted}: dial tcp: address {url.port}: invalid port")
     # a Location with a scheme ends the probe's Host header, on all requests that follow
     keeps_host = last.host != last.url.host and not parse(location).scheme
     headers = last.headers
     if status not in _KEEP_BODY:
         headers = tuple(line for line in headers if line[0].lower() not in _BODY_HEADERS)
     return Hop(url, last.host if keeps_host else "", headers, _referer(last.url, url))
+
+
+def _quoted(location: str) -> str:
+    return quote(location.encode("utf-8", "surrogateescape"))
 
 
 def _referer(last: URL, url: URL) -> str:

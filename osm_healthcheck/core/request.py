@@ -66,6 +66,25 @@ def probe_headers(declared: Iterable[HTTPHeader]) -> ProbeHeaders:
     return ProbeHeaders(host or "", tuple(lines), refusal)
 
 
+def request_headers(declared: Iterable[HTTPHeader], user_agent: str) -> Headers:
+    """The header lines, ``Host`` aside, that the kubelet itself sends, in Go's order.
+
+    ``user_agent`` and ``Accept: */*`` go out where the probe does not declare those names.
+    """
+    headers = list(declared)
+    given = {_canonical(header.name) for header in headers}
+    for name, value in (("User-Agent", user_agent), ("Accept", "*/*")):
+        if name not in given:
+            headers.append(HTTPHeader(name, value))
+    sent = probe_headers(headers).lines
+    agents = [line for line in sent if line[0] == b"User-Agent"]
+    others = sorted((line for line in sent if line[0] != b"User-Agent"), key=lambda line: line[0])
+    lines = agents[:1] + others
+    if not (is_upgrade(lines) or _closes(lines)):
+        lines.append(_CLOSE)
+    return tuple(lines)
+
+
 def forwarded_headers(received: Headers, declared: ProbeHeaders) -> Headers:
     """The headers for the app, ``Host`` aside, when a caller asks with ``received``.
 

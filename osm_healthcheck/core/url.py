@@ -17,6 +17,7 @@ import re
 from dataclasses import dataclass, replace
 
 from osm_healthcheck.core.errors import OSMHealthcheckError
+from osm_healthcheck.core.quote import quote
 
 # net/url encoding_table.go: what each part may hold unescaped
 _UNRESERVED = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_.~")
@@ -104,6 +105,13 @@ class URL:
         else:
             target = self.escaped_path or "/"
         return target + "?" + self.query if self.force_query or self.query else target
+
+    @property
+    def quoted(self) -> str:
+        """In quotes and without a password, as Go's client shows it in an error."""
+        user, colon, _ = (self.user or "").partition(":")
+        shown = replace(self, user=f"{user}:***") if colon else self
+        return quote(str(shown).encode("latin-1"))
 
     def __str__(self) -> str:
         text = f"{self.scheme}:" if self.scheme else ""

@@ -89,5 +89,6 @@ async def dial(addresses: Sequence[str], port: int) -> tuple[Stream, str]:
             # As Go does. HTTP/2 and TLS write twice in a row, and would wait 40 ms for the app's
             # delayed acknowledgement in between.
             attempt.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            return Stream(attempt.sock, asyncio.get_running_loop()), address
+            loop = asyncio.get_running_loop()
+            return Stream(attempt.sock, loop, (address, port)), address
     raise refusal or RefusedError("", port, errno.EDESTADDRREQ)

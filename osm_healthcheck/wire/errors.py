@@ -29,8 +29,20 @@ class BadAnswerError(WireError):
     """The app answered in another language, or ended the connection without an answer."""
 
 
+class MalformedError(BadAnswerError):
+    """An answer whose head is no HTTP/1, or ends before it is whole. The words are Go's."""
+
+
 class BrokenOffError(WireError):
     """An answer that had begun ended before it was whole."""
+
+
+class StreamResetError(BrokenOffError):
+    """An HTTP/2 stream that the app gave up; ``code`` is RFC 9113's name for why."""
+
+    def __init__(self, stream: int, code: str) -> None:
+        self.code = code
+        super().__init__(f"stream error: stream ID {stream}; {code}; received from peer")
 
 
 def authority(address: str, port: int) -> str:

@@ -6,17 +6,21 @@ The messages are two fields long, so they are encoded here.
 """
 
 import asyncio
+import contextlib
 import struct
 from collections.abc import Sequence
+from http import HTTPStatus
 from urllib.parse import unquote
 
 import h2.events
 
+from osm_healthcheck.core.quote import quote
 from osm_healthcheck.wire.dial import dial
 from osm_healthcheck.wire.errors import (
     BadAnswerError,
     BrokenOffError,
     RefusedError,
+    StreamResetError,
     WireError,
     authority,
 )
@@ -30,7 +34,26 @@ _SERVING = 1
 # grpc-go backoff.DefaultConfig, without its jitter
 _FIRST_BACKOFF = 1.0
 _BACKOFF_FACTOR = 1.6
+_DEADLINE_EXCEEDED = 4
 _UNIMPLEMENTED = 12
+# grpc-go http_util.go http2ErrConvTab and HTTPStatusConvTab: what HTTP's errors mean to gRPC
+_RESETS = {
+    "REFUSED_STREAM": "Unavailable",
+    "CANCEL": "Canceled",
+    "ENHANCE_YOUR_CALM": "ResourceExhausted",
+    "FLOW_CONTROL_ERROR": "ResourceExhausted",
+    "INADEQUATE_SECURITY": "PermissionDenied",
+}
+_HTTP_STATUSES = {
+    "400": "Internal",
+    "401": "Unauthenticated",
+    "403": "PermissionDenied",
+    "404": "Unimplemented",
+    "429": "Unavailable",
+    "502": "Unavailable",
+    "503": "Unavailable",
+    "504": "Unavailable",
+}
 _CODES = (
     "OK Canceled Unknown InvalidArgument DeadlineExceeded NotFound AlreadyExists PermissionDenied "
     "ResourceExhausted FailedPrecondition Aborted OutOfRange Unimplemented Internal Unavailable "
@@ -40,6 +63,10 @@ _CODES = (
 
 class UnhealthyError(WireError):
     """The app speaks gRPC and does not say ``SERVING``; the words are the kubelet's."""
+
+
+class DeadlineExceededError(UnhealthyError):
+    """The app itself says that it took too long."""
 
 
 class Dialler:
@@ -102,7 +129,7 @@ async def check(
         async with asyncio.timeout_at(deadline):
             connection, address = await dialler.connect()
             try:
-                await _call(connection, authority(address, port), service, deadline, caller)
+                await call(connection, authority(address, port), service, deadline, caller)
             finally:
                 connection.abandon()
     except TimeoutError:
@@ -111,9 +138,15 @@ async def check(
         raise
 
 
-async def _call(
+async def call(
     connection: HTTP2Connection, host: str, service: str, deadline: float, caller: bytes
 ) -> None:
+    """Make the call itself on a greeted connection to ``host`` (the ``:authority``).
+
+    Raises:
+        UnhealthyError: where the answer is not ``SERVING``.
+        BadAnswerError: where the connection does not take the request.
+    """
     left = max(1, int((deadline - asyncio.get_running_loop().time()) * 1000))
     try:
         number = await connection.request(
@@ -130,10 +163,12 @@ async def _call(
             _framed(_encode_request(service)),
         )
         status = await _read_answer(connection, number)
+    except StreamResetError as error:
+        detail = f"stream terminated by RST_STREAM with error code: {error.code}"
+        raise _failed(_RESETS.get(error.code, "Internal"), detail) from None
     except BrokenOffError as error:
-        raise UnhealthyError(
-            f"error: health rpc probe failed: rpc error: code = Unavailable desc = {error}"
-        ) from None
+        reason = str(error).replace("unexpected EOF", "EOF")
+        raise _failed("Unavailable", f"error reading from server: {reason}") from None
     if status != _SERVING:
         name = _STATUSES.get(status, str(status))
         raise UnhealthyError(f'service unhealthy (responded with "{name}")')
@@ -150,42 +185,61 @@ async def _read_answer(connection: HTTP2Connection, number: int) -> int:
             case h2.events.DataReceived():
                 body += event.data or b""
                 if len(body) > _MAX_MESSAGE_BYTES:
-                    raise UnhealthyError(
-                        "error: health rpc probe failed: rpc error: code = ResourceExhausted "
-                        "desc = grpc: received message larger than max"
-                    )
+                    raise _failed("ResourceExhausted", "grpc: received message larger than max")
                 await connection.used(event)
     _require_ok(headers)
+    if not body:
+        raise UnhealthyError("error: health rpc probe failed: EOF")
     status = _decode_answer(body)
     if status is None:
-        raise UnhealthyError(
-            "error: health rpc probe failed: rpc error: code = Internal "
-            "desc = grpc: failed to unmarshal the received message"
-        )
+        raise _failed("Internal", "grpc: failed to unmarshal the received message")
     return status
 
 
 def _require_ok(headers: dict[bytes, bytes]) -> None:
+    """Refuse what is no gRPC answer, and every status but OK."""
+    _require_grpc(headers)
     code = headers.get(b"grpc-status")
     detail = unquote(headers.get(b"grpc-message", b"").decode("latin-1"))
     if code is None:
-        # grpc-go http_util.go HTTPStatusConvTab: what an HTTP status means to a gRPC client
-        http = headers.get(b":status", b"").decode("latin-1")
-        code = {"400": b"13", "401": b"16", "403": b"7", "404": b"12"}.get(http, b"2")
-        if http in ("429", "502", "503", "504"):
-            code = b"14"
-        detail = f"unexpected HTTP status code received from server: {http}"
+        raise _failed("Internal", "server closed the stream without sending trailers")
     if code == b"0":
         return
     number = int(code) if code.isdigit() and len(code) < 9 else 2
-    if number == _UNIMPLEMENTED:
-        raise UnhealthyError(
+    if number == _DEADLINE_EXCEEDED:
+        raise DeadlineExceededError(
+            f"error: health rpc probe failed: rpc error: code = DeadlineExceeded desc = {detail}"
+        )
+    name = _CODES[number] if number < len(_CODES) else f"Code({number})"
+    raise _failed(name, detail)
+
+
+def _require_grpc(headers: dict[bytes, bytes]) -> None:
+    # grpc-go http2_client.go operateHeaders
+    status = headers.get(b":status", b"").decode("latin-1")
+    content_type = headers.get(b"content-type")
+    problems = []
+    if status != "200":
+        with contextlib.suppress(ValueError):
+            status += f" ({HTTPStatus(int(status)).phrase})"
+        problems.append(f"unexpected HTTP status code received from server: {status}")
+    if content_type is None:
+        problems.append("malformed header: missing HTTP content-type")
+    elif not content_type.startswith(b"application/grpc"):
+        problems.append(f"transport: received unexpected content-type {quote(content_type)}")
+    if problems:
+        raise _failed(_HTTP_STATUSES.get(status[:3], "Unknown"), "; ".join(problems))
+
+
+def _failed(code: str, detail: str) -> UnhealthyError:
+    """The error for a call that ended with the status ``code``."""
+    if code == _CODES[_UNIMPLEMENTED]:
+        return UnhealthyError(
             "error: this server does not implement the grpc health protocol "
             f"(grpc.health.v1.Health): {detail}"
         )
-    name = _CODES[number] if number < len(_CODES) else f"Code({number})"
-    raise UnhealthyError(
-        f"error: health rpc probe failed: rpc error: code = {name} desc = {detail}"
+    return UnhealthyError(
+        f"error: health rpc probe failed: rpc error: code = {code} desc = {detail}"
     )
 
 

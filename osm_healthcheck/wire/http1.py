@@ -9,9 +9,10 @@ are those of ``ReadResponse``, ``readTransfer`` and ``internal/chunked``.
 import contextlib
 import re
 
+from osm_healthcheck.core.quote import quote
 from osm_healthcheck.core.redirect import Hop
-from osm_healthcheck.core.request import Headers
-from osm_healthcheck.wire.errors import BadAnswerError, BrokenOffError
+from osm_healthcheck.core.request import Headers, is_upgrade
+from osm_healthcheck.wire.errors import BadAnswerError, BrokenOffError, MalformedError
 from osm_healthcheck.wire.response import Framing
 from osm_healthcheck.wire.stream import CHUNK_BYTES, ByteStream
 
@@ -20,6 +21,7 @@ MAX_RESPONSE_HEAD_BYTES = 1024 * 1024
 # Go's read buffer: a chunk's first line and the trailers have to fit into it
 _MAX_CHUNK_LINE_BYTES = 4096
 _MAX_LENGTH = 2**63 - 1
+_MAX_QUOTED_BYTES = 200
 _STATUS_LINE = re.compile(rb"HTTP/(\d)\.(\d) +(\d{3})(?: (.*))?", re.DOTALL)
 # a blank in a name is wrong, and is taken all the same (golang.org/issue/34540)
 _HEADER_NAME = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z ]+")
@@ -51,13 +53,10 @@ async def exchange(stream: ByteStream, method: str, hop: Hop) -> "HTTP1Response"
     # An app may answer and close before it has read the request: its answer counts.
     with contextlib.suppress(BrokenOffError):
         await stream.send(encode_request(method, hop))
-    try:
-        while True:
-            response = HTTP1Response(reader, await reader.head(), method)
-            if response.status == 101 or not 100 <= response.status < 200:
-                return response
-    except BrokenOffError as error:
-        raise BadAnswerError(str(error)) from None
+    while True:
+        response = HTTP1Response(reader, await reader.head(), method)
+        if response.status == 101 or not 100 <= response.status < 200:
+            return response
 
 
 class HTTP1Response:
@@ -67,10 +66,7 @@ class HTTP1Response:
         self._reader = reader
         self._left = 0
         first, *lines = head.replace(b"\r\n", b"\n").split(b"\n")
-        match = _STATUS_LINE.fullmatch(first)
-        if match is None:
-            raise BadAnswerError(f'malformed HTTP response "{_shown(first)}"')
-        major, minor, status, reason = match.groups()
+        major, minor, status, reason = _status_line(first)
         self.status = int(status)
         self.reason = reason or b""
         self.headers: Headers = tuple(_headers(lines))
@@ -82,20 +78,21 @@ class HTTP1Response:
             fields.setdefault(name.lower(), []).append(value)
         chunked = False
         if http11 and (codings := fields.get(b"transfer-encoding")):
-            if len(codings) > 1 or codings[0].lower() != b"chunked":
-                shown = b", ".join(codings)
-                raise BadAnswerError(f'unsupported transfer encoding: "{_shown(shown)}"')
+            if len(codings) > 1:
+                raise MalformedError(f"too many transfer encodings: {_quoted_all(codings)}")
+            if codings[0].lower() != b"chunked":
+                raise MalformedError(f"unsupported transfer encoding: {_quoted(codings[0])}")
             chunked = True
             for names in fields.get(b"trailer", ()):
                 if not _NOT_TRAILERS.isdisjoint(n.strip().lower() for n in names.split(b",")):
-                    raise BadAnswerError(f'bad trailer key "{_shown(names)}"')
-        if lengths := set(fields.get(b"content-length", ())):
+                    raise MalformedError(f"bad trailer key {_quoted(names)}")
+        if lengths := fields.get(b"content-length"):
             length = _read_length(lengths)
             self._left = 0 if chunked else length
         if method == "HEAD" or self.status in (204, 304):
             return Framing.NONE
         if self.status == 101:
-            return Framing.CLOSE
+            return Framing.CLOSE if is_upgrade(self.headers) else Framing.NONE
         if chunked:
             return Framing.CHUNKED
         if b"content-length" in fields:
@@ -146,23 +143,38 @@ class _Reader:
     async def head(self) -> bytes:
         """Everything up to the first empty line, without it."""
         searched = 0
+        plausible = False
         while not (match := _HEAD_END.search(self._buffer, searched)):
+            if not plausible and b"\n" in self._buffer:  # what is no HTTP may never end
+                _status_line(self._buffer.partition(b"\n")[0].removesuffix(b"\r"))
+                plausible = True
             searched = max(len(self._buffer) - 3, 0)
-            if not (data := await self._stream.receive()):
-                raise BadAnswerError("unexpected EOF" if self._buffer else "EOF")
+            try:
+                data = await self._stream.receive()
+            except BrokenOffError as error:
+                raise self._cut_short(str(error)) from None
+            if not data:
+                raise self._cut_short("unexpected EOF" if self._buffer or self._heads else "EOF")
             self._buffer += data
             if len(self._buffer) + self._heads > MAX_RESPONSE_HEAD_BYTES + CHUNK_BYTES:
                 raise BadAnswerError(
-                    f"net/http: response headers exceeded {MAX_RESPONSE_HEAD_BYTES} bytes"
+                    f"net/http: server response headers exceeded {MAX_RESPONSE_HEAD_BYTES} bytes; "
+                    "aborted"
                 )
-            if not _begins_as_http(self._buffer):
-                # An app that greets in another language may wait for ever to be greeted back.
-                first = self._buffer.partition(b"\n")[0].rstrip(b"\r")
-                raise BadAnswerError(f'malformed HTTP response "{_shown(first)}"')
         self._heads += match.end()
         head = self._buffer[: match.start()]
         self._buffer = self._buffer[match.end() :]
         return head
+
+    def _cut_short(self, reason: str) -> BadAnswerError:
+        """Why there is no whole head: what is wrong with the half one comes first, as with Go."""
+        if not self._buffer and not self._heads:
+            return BadAnswerError(reason)
+        if self._buffer:
+            first, *lines = self._buffer.replace(b"\r\n", b"\n").removesuffix(b"\n").split(b"\n")
+            _status_line(first)
+            _headers(lines)
+        return MalformedError(reason)
 
     async def some(self, limit: int) -> bytes:
         """At least one and at most ``limit`` bytes."""
@@ -228,14 +240,33 @@ class _Reader:
         self._buffer += data
 
 
-def _read_length(values: set[bytes]) -> int:
+def _status_line(line: bytes) -> tuple[bytes, bytes, bytes, bytes | None]:
+    """Major and minor version, status and reason."""
+    if match := _STATUS_LINE.fullmatch(line):
+        major, minor, status, reason = match.groups()
+        return major, minor, status, reason
+    version, blank, rest = line.partition(b" ")
+    status = rest.lstrip(b" ").partition(b" ")[0]
+    if not blank:
+        raise MalformedError(f"malformed HTTP response {_quoted(line)}")
+    if len(status) != 3 or not status.isdigit():
+        raise MalformedError(f"malformed HTTP status code {_quoted(status)}")
+    raise MalformedError(f"malformed HTTP version {_quoted(version)}")
+
+
+def _read_length(values: list[bytes]) -> int:
     """``fixLength`` and ``parseContentLength``: the same length may stand there twice."""
-    digits = values.pop()
-    if values:
-        raise BadAnswerError("http: message cannot contain multiple Content-Length headers")
+    digits = values[0]
+    if any(other != digits for other in values):
+        raise MalformedError(
+            "http: message cannot contain multiple Content-Length headers; "
+            f"got {_quoted_all(values)}"
+        )
+    if not digits:
+        raise MalformedError('invalid empty Content-Length ""')
     significant = digits.lstrip(b"0") or b"0"
     if not digits.isdigit() or len(significant) > 19 or int(significant) > _MAX_LENGTH:
-        raise BadAnswerError(f'bad Content-Length "{_shown(digits)}"')
+        raise MalformedError(f"bad Content-Length {_quoted(digits)}")
     return int(significant)
 
 
@@ -245,23 +276,25 @@ def _headers(lines: list[bytes]) -> list[tuple[bytes, bytes]]:
     for line in lines:
         if line[:1] in (b" ", b"\t"):
             if not found:
-                raise BadAnswerError(f'malformed MIME header initial line: "{_shown(line)}"')
+                raise MalformedError(f"malformed MIME header initial line: {_quoted(line)}")
             name, value = found[-1]
             found[-1] = (name, (value + b" " + line.strip(b" \t")).strip(b" "))
             continue
         name, colon, value = line.partition(b":")
-        if not colon or not _HEADER_NAME.fullmatch(name):
-            raise BadAnswerError(f'malformed MIME header line: "{_shown(line)}"')
+        if not colon:
+            raise MalformedError(f"malformed MIME header: missing colon: {_quoted(line)}")
+        if not _HEADER_NAME.fullmatch(name):
+            raise MalformedError(f"malformed MIME header line: {_quoted(line)}")
         found.append((name, value.strip(b" \t")))
     for name, value in found:
         if _NOT_IN_VALUE.search(value):
-            raise BadAnswerError(f'malformed MIME header line: "{_shown(name + b": " + value)}"')
+            raise MalformedError(f"malformed MIME header line: {_quoted(name + b': ' + value)}")
     return found
 
 
-def _begins_as_http(data: bytes) -> bool:
-    return data.startswith(b"HTTP/") or b"HTTP/".startswith(data)
+def _quoted(text: bytes) -> str:
+    return quote(text[:_MAX_QUOTED_BYTES])
 
 
-def _shown(text: bytes) -> str:
-    return text[:80].decode("utf-8", "backslashreplace")
+def _quoted_all(texts: list[bytes]) -> str:
+    return f"[{' '.join(map(_quoted, texts))}]"

@@ -4,16 +4,18 @@
 needed, because most pods never do.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import h2.config
 import h2.connection
+import h2.errors
 import h2.events
 import h2.exceptions
 
+from osm_healthcheck.core.quote import quote
 from osm_healthcheck.core.redirect import Hop
 from osm_healthcheck.core.request import Headers
-from osm_healthcheck.wire.errors import BadAnswerError, BrokenOffError
+from osm_healthcheck.wire.errors import BadAnswerError, BrokenOffError, StreamResetError
 from osm_healthcheck.wire.response import Framing
 from osm_healthcheck.wire.stream import ByteStream
 
@@ -21,7 +23,9 @@ from osm_healthcheck.wire.stream import ByteStream
 _CONNECTION_HEADERS = frozenset(
     {b"connection", b"keep-alive", b"proxy-connection", b"te", b"transfer-encoding", b"upgrade"}
 )
-# RFC 9113 sections 4.1 and 6.5
+# RFC 9113 sections 4.1, 4.2 and 6.5
+_FRAME_HEAD_BYTES = 9
+_MAX_FRAME_BYTES = 16 * 1024
 _FRAME_TYPE_AT = 3
 _SETTINGS = b"\x04"
 # Inbound rules stay off as far as the kubelet's client has none: an odd header is no sickness.
@@ -38,6 +42,9 @@ class HTTP2Connection:
         self._h2 = h2.connection.H2Connection(_CONFIG)
         self._events: list[h2.events.Event] = []
         self._began = b""
+        self._unread = b""
+        self._failure = ""
+        self._farewell = ""
 
     async def greet(self, *, wait: bool = False) -> None:
         """Send our preface; with ``wait``, come back when the app has answered with its own.
@@ -81,7 +88,7 @@ class HTTP2Connection:
             if getattr(event, "stream_id", None) != number:
                 continue
             if isinstance(event, h2.events.StreamReset):
-                raise BrokenOffError(f"stream error: {event.error_code!s}")
+                raise StreamResetError(number, _name(event.error_code))
             return None if isinstance(event, h2.events.StreamEnded) else event
 
     async def used(self, event: h2.events.DataReceived) -> None:
@@ -95,17 +102,28 @@ class HTTP2Connection:
 
     async def _next(self) -> h2.events.Event:
         while not self._events:
+            if self._failure:
+                raise BrokenOffError(self._failure)
             if not (data := await self._stream.receive()):
-                raise BrokenOffError("unexpected EOF")
+                raise BrokenOffError(self._farewell or "unexpected EOF")
             self._check_beginning(data)
-            try:
-                self._events += self._h2.receive_data(data)
-            except h2.exceptions.ProtocolError as error:
-                raise BrokenOffError(f"http2: {error}") from None
+            # One frame at a time: where one is refused, what came before it counts all the same.
+            for frame in self._frames(data):
+                try:
+                    self._events += self._h2.receive_data(frame)
+                except h2.exceptions.ProtocolError as error:
+                    self._failure = _reason(error)
+                    break
             await self._flush()
         event = self._events.pop(0)
-        if isinstance(event, h2.events.ConnectionTerminated) and event.error_code:
-            raise BrokenOffError(f"http2: server sent GOAWAY: {event.error_code!s}")
+        if isinstance(event, h2.events.ConnectionTerminated):
+            self._farewell = (
+                "http2: server sent GOAWAY and closed the connection; "
+                f"LastStreamID={event.last_stream_id}, ErrCode={_name(event.error_code)}, "
+                f"debug={quote(event.additional_data or b'')}"
+            )
+            if event.error_code:
+                raise BrokenOffError(self._farewell)
         return event
 
     def _check_beginning(self, data: bytes) -> None:
@@ -118,9 +136,36 @@ class HTTP2Connection:
             if self._began[_FRAME_TYPE_AT:][:1] not in (b"", _SETTINGS):
                 raise BrokenOffError("http2: server does not begin with SETTINGS")
 
+    def _frames(self, data: bytes) -> Iterator[bytes]:
+        """The whole frames so far (RFC 9113 section 4.1); one that is too large comes at once."""
+        self._unread += data
+        while len(self._unread) >= _FRAME_HEAD_BYTES:
+            size = _FRAME_HEAD_BYTES + int.from_bytes(self._unread[:3])
+            if size > len(self._unread) and size <= _FRAME_HEAD_BYTES + _MAX_FRAME_BYTES:
+                return
+            frame, self._unread = self._unread[:size], self._unread[size:]
+            yield frame
+
     async def _flush(self) -> None:
         if data := self._h2.data_to_send():
             await self._stream.send(data)
+
+
+def _name(code: h2.errors.ErrorCodes | int | None) -> str:
+    """An error code as RFC 9113 section 7 calls it."""
+    return code.name if isinstance(code, h2.errors.ErrorCodes) else f"0x{code or 0:x}"
+
+
+def _reason(error: h2.exceptions.ProtocolError) -> str:
+    """What is wrong with a frame, in the words of Go's client where it has some."""
+    match error:
+        case h2.exceptions.InvalidBodyLengthError() if error.actual_length > error.expected_length:
+            return "net/http: server replied with more than declared Content-Length; truncated"
+        case h2.exceptions.InvalidBodyLengthError():
+            return "unexpected EOF"
+        case h2.exceptions.FrameTooLargeError():
+            return "http2: frame too large"
+    return f"http2: {error}"
 
 
 async def exchange(stream: ByteStream, method: str, hop: Hop) -> "HTTP2Response":

@@ -11,7 +11,7 @@ import os
 import socket
 from typing import Protocol
 
-from osm_healthcheck.wire.errors import BrokenOffError
+from osm_healthcheck.wire.errors import BrokenOffError, authority
 
 # A piece waits in memory while its reader is slow: a thousand of them have to fit.
 CHUNK_BYTES = 8 * 1024
@@ -47,13 +47,19 @@ class ByteStream(Protocol):
 
 
 class Stream:
-    """A connected socket. It belongs to this object, which closes it."""
+    """A connected socket. It belongs to this object, which closes it.
 
-    __slots__ = ("_fd", "_loop", "sock")
+    ``peer`` (address, port) is for error messages: a connection that was reset has forgotten it.
+    """
 
-    def __init__(self, sock: socket.socket, loop: asyncio.AbstractEventLoop) -> None:
+    __slots__ = ("_fd", "_loop", "_peer", "sock")
+
+    def __init__(
+        self, sock: socket.socket, loop: asyncio.AbstractEventLoop, peer: tuple[str, int]
+    ) -> None:
         self.sock = sock
         self._loop = loop
+        self._peer = peer
         self._fd = sock.fileno()
 
     async def receive(self) -> bytes:
@@ -64,7 +70,7 @@ class Stream:
             except (BlockingIOError, InterruptedError):
                 await self._readable()
             except OSError as error:
-                raise BrokenOffError(f"read: {(error.strerror or str(error)).lower()}") from None
+                raise self._broken("read", error) from None
 
     async def send(self, data: bytes) -> None:
         """See `ByteStream`."""
@@ -74,7 +80,7 @@ class Stream:
             except (BlockingIOError, InterruptedError):
                 await wait_writable(self.sock)
             except OSError as error:
-                raise BrokenOffError(f"write: {(error.strerror or str(error)).lower()}") from None
+                raise self._broken("write", error) from None
 
     def send_now(self, data: bytes) -> None:
         """Send what can be sent without waiting: a farewell is not worth more."""
@@ -95,6 +101,12 @@ class Stream:
         self.end()
         _Linger(self.sock, self._loop)
 
+    def _broken(self, call: str, error: OSError) -> BrokenOffError:
+        """The error of a failed system call, in the words of Go's ``net.OpError``."""
+        own = authority(*self.sock.getsockname()[:2])
+        reason = (error.strerror or str(error)).lower()
+        return BrokenOffError(f"{call} tcp {own}->{authority(*self._peer)}: {call}: {reason}")
+
     async def _readable(self) -> None:
         waiter = self._loop.create_future()
         self._loop.add_reader(self._fd, _wake, waiter)
@@ -110,11 +122,12 @@ class _Linger:
     It is closed as well where the loop ends first, with the sidecar.
     """
 
-    __slots__ = ("_fd", "_loop", "_timer")
+    __slots__ = ("_fd", "_timer", "loop", "over")
 
     def __init__(self, sock: socket.socket, loop: asyncio.AbstractEventLoop) -> None:
         self._fd = sock.detach()
-        self._loop = loop
+        self.loop = loop
+        self.over: asyncio.Future[None] | None = None
         self._timer = loop.call_later(LINGER_SECONDS, self._close)
         loop.add_reader(self._fd, self._read)
         _lingering[self] = None
@@ -138,9 +151,19 @@ class _Linger:
     def _close(self) -> None:
         del _lingering[self]
         self._timer.cancel()
-        self._loop.remove_reader(self._fd)
+        self.loop.remove_reader(self._fd)
         fd, self._fd = self._fd, -1
         os.close(fd)
+        if self.over is not None and not self.over.done():
+            self.over.set_result(None)
+
+
+async def settle() -> None:
+    """Wait until the connections that were given up have ended, `LINGER_SECONDS` at most."""
+    loop = asyncio.get_running_loop()
+    while waiting := [linger for linger in _lingering if linger.loop is loop]:
+        waiting[0].over = loop.create_future()
+        await waiting[0].over
 
 
 async def wait_writable(sock: socket.socket) -> None:

@@ -7,12 +7,35 @@ made as lenient as Go is: key sizes and missing secure renegotiation do not make
 import contextlib
 import functools
 import ipaddress
+import re
 import ssl
 
 from osm_healthcheck.wire.errors import BadAnswerError, BrokenOffError
 from osm_healthcheck.wire.stream import CHUNK_BYTES, Stream
 
 _OP_LEGACY_SERVER_CONNECT = 0x4  # ssl.OP_LEGACY_SERVER_CONNECT from Python 3.12
+# What Go offers for TLS 1.2 (crypto/tls defaultCipherSuites): an app that wants another key
+# exchange is out of the kubelet's reach too.
+_CIPHERS = (
+    "ECDHE+AESGCM:ECDHE+CHACHA20:ECDHE-ECDSA-AES128-SHA:ECDHE-RSA-AES128-SHA:"
+    "ECDHE-ECDSA-AES256-SHA:ECDHE-RSA-AES256-SHA"
+)
+_HANDSHAKE, _ALERT = 0x16, 0x15  # RFC 8446 section 5.1
+# crypto/tls alertText, where it is not the name that RFC 8446 section 6 gives the alert
+_ALERT_TEXTS = {
+    "bad record mac": "bad record MAC",
+    "certificate expired": "expired certificate",
+    "certificate revoked": "revoked certificate",
+    "certificate unknown": "unknown certificate",
+    "decode error": "error decoding message",
+    "decrypt error": "error decrypting message",
+    "insufficient security": "insufficient security level",
+    "protocol version": "protocol version not supported",
+    "unknown ca": "unknown certificate authority",
+    "user cancelled": "user canceled",
+}
+# as OpenSSL spells its reasons: TLSV13_ALERT_CERTIFICATE_REQUIRED, TLSV1_UNRECOGNIZED_NAME
+_ALERT_REASON = re.compile(r"(?:sslv3|tlsv1|tlsv13) (?:alert )?([a-z ]+[a-z])")
 
 
 @functools.cache
@@ -23,7 +46,7 @@ def client_context() -> ssl.SSLContext:
     context.verify_mode = ssl.CERT_NONE
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.options |= _OP_LEGACY_SERVER_CONNECT
-    context.set_ciphers("DEFAULT:@SECLEVEL=0")
+    context.set_ciphers(_CIPHERS + ":@SECLEVEL=0")
     context.set_alpn_protocols(["h2", "http/1.1"])
     return context
 
@@ -56,11 +79,7 @@ class TLSStream:
                 except BrokenOffError as error:
                     raise BadAnswerError(str(error)) from None
             except ssl.SSLError as error:
-                if self._began.startswith(b"HTTP/"):
-                    reason = "http: server gave HTTP response to HTTPS client"
-                else:
-                    reason = _reason(error)
-                raise BadAnswerError(reason) from None
+                raise BadAnswerError(self._handshake_reason(error)) from None
             else:
                 return
 
@@ -70,14 +89,18 @@ class TLSStream:
         return self._tls.selected_alpn_protocol() or "http/1.1"
 
     async def receive(self) -> bytes:
-        """See `ByteStream`."""
+        """See `ByteStream`.
+
+        An end without ``close_notify`` is an end (Go's ``Conn.readRecordOrCCS``: popular sites do
+        that); whether an answer is whole is told by its own framing.
+        """
         while True:
             try:
                 return self._tls.read(CHUNK_BYTES)
             except ssl.SSLWantReadError:
                 await self._flush()
                 await self._more()
-            except ssl.SSLZeroReturnError:
+            except (ssl.SSLZeroReturnError, ssl.SSLEOFError):
                 return b""
             except ssl.SSLError as error:
                 raise BrokenOffError(_reason(error)) from None
@@ -102,13 +125,24 @@ class TLSStream:
             self._stream.send_now(farewell)
         self._stream.abandon()
 
+    def _handshake_reason(self, error: ssl.SSLError) -> str:
+        began = self._began
+        if began == b"HTTP/":
+            return "http: server gave HTTP response to HTTPS client"
+        if isinstance(error, ssl.SSLEOFError):
+            return "unexpected EOF" if began else "EOF"
+        if len(began) == 5 and (began[0] not in (_HANDSHAKE, _ALERT) or began[1] >= 0x10):
+            return "tls: first record does not look like a TLS handshake"
+        return _reason(error)
+
     async def _flush(self) -> None:
         if data := self._outgoing.read():
             await self._stream.send(data)
 
     async def _more(self) -> None:
         if data := await self._stream.receive():
-            self._began = self._began or data[:5]
+            if len(self._began) < 5:
+                self._began = (self._began + data)[:5]
             self._incoming.write(data)
         else:
             self._incoming.write_eof()
@@ -125,4 +159,8 @@ def _server_name(hostname: str) -> str | None:
 def _reason(error: ssl.SSLError) -> str:
     if isinstance(error, ssl.SSLEOFError):
         return "unexpected EOF"
-    return f"tls: {(error.reason or str(error)).replace('_', ' ').lower()}"
+    # an alert too new for this Python has no ``reason`` and stands in the text only
+    reason = (error.reason or str(error)).replace("_", " ").lower()
+    if alert := _ALERT_REASON.search(reason):
+        return f"remote error: tls: {_ALERT_TEXTS.get(alert[1], alert[1])}"
+    return f"tls: {reason}"

@@ -17,7 +17,7 @@ from grpc_health.v1 import health_pb2
 from osm_healthcheck.wire.dial import dial
 from tests.io import vectors
 from tests.io.apps import app, hold, http_app, read_until_gone, reset, response
-from tests.io.grpc_apps import OK_TRAILERS, Call, framed, grpc_server, raw_grpc
+from tests.io.grpc_apps import OK_HEADERS, OK_TRAILERS, Call, framed, grpc_server, raw_grpc
 from tests.io.kubelet import verdict
 from tests.io.sidecar import HEALTHCHECK, Sidecar, sidecar
 from tests.io.tls import server_context
@@ -259,7 +259,7 @@ def _big_unknown_field(call: Call) -> None:
     size = 1 << 20
     field = b"\x12" + b"\x80\x80\x40" + b"x" * size
     data = framed(field + SERVING)
-    call.connection.send_headers(call.stream, [(":status", "200")])
+    call.connection.send_headers(call.stream, OK_HEADERS)
     while data:
         room = min(
             call.connection.local_flow_control_window(call.stream),
@@ -292,7 +292,7 @@ def _says(*pieces: bytes, **more: Any) -> Callable[[Call], None]:
 
 def _trailers_only(code: str, message: str) -> Callable[[Call], None]:
     def answer(call: Call) -> None:
-        headers = [(":status", "200"), ("grpc-status", code), ("grpc-message", message)]
+        headers = [*OK_HEADERS, ("grpc-status", code), ("grpc-message", message)]
         call.connection.send_headers(call.stream, headers, end_stream=True)
         call.send()
 
@@ -341,7 +341,7 @@ UNHEALTHY: dict[str, tuple[Callable[[Call], None], str]] = {
     ),
     "a code that nobody knows": (_trailers_only("99", "x"), "code = Code(99)"),
     "a code that is no number": (_trailers_only("x", "x"), "code = Unknown"),
-    "no message": (_says(), "code = Internal"),
+    "no message": (_says(), "health rpc probe failed: EOF"),
     "half a message": (_says(framed(SERVING)[:6]), "code = Internal"),
     "two messages": (_says(framed(SERVING) * 2), "code = Internal"),
     "a compressed message": (_says(b"\x01" + framed(SERVING)[1:]), "code = Internal"),
@@ -351,7 +351,10 @@ UNHEALTHY: dict[str, tuple[Callable[[Call], None], str]] = {
     "HTTP 404": (_answers_http("404"), "does not implement"),
     "HTTP 401": (_answers_http("401"), "code = Unauthenticated"),
     "HTTP 200 without a code": (_answers_http("200"), "code = Unknown"),
-    "a reset stream": (_resets, "code = Unavailable"),
+    "a reset stream": (
+        _resets,
+        "code = Internal desc = stream terminated by RST_STREAM with error code: INTERNAL_ERROR",
+    ),
     "GOAWAY": (_goes_away, "code = Unavailable"),
     "a connection that ends": (_breaks_off, "code = Unavailable"),
 }

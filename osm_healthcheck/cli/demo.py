@@ -1,0 +1,54 @@
+"""``osm-healthcheck demo``: a bookstore that falls ill, and what the kubelet makes of it."""
+
+import argparse
+from collections.abc import Sequence
+
+from osm_healthcheck.cli.arguments import guarded
+from osm_healthcheck.cli.probe import duration
+
+_WHAT = """\
+Start a small bookstore, inject its manifest, start the sidecar, and watch its probes as
+the kubelet does while the bookstore falls ill in one way after another. No cluster is
+needed, and everything stays on this machine's loopback addresses.
+"""
+_DEFAULT_SECONDS = 45.0
+
+
+def run(argv: Sequence[str]) -> int:
+    """Run the command; 0, 1 where the probes did not show what they should."""
+    options = _parser().parse_args(argv)
+
+    def tell() -> int:
+        import asyncio
+
+        from osm_healthcheck.cli.story import tell_story
+
+        return asyncio.run(tell_story(options.output, options.duration))
+
+    return guarded(tell)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="osm-healthcheck demo",
+        description=_WHAT,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument(
+        "--for",
+        dest="duration",
+        type=duration,
+        default=_DEFAULT_SECONDS,
+        metavar="TIME",
+        help="how much time to take (default 45s); each sickness lasts until the probes show it, "
+        "so it cannot be done in much less than 20s",
+    )
+    parser.add_argument(
+        "-o",
+        "--output",
+        choices=("text", "json"),
+        default="text",
+        help="json: one object a line for each chapter, event, verdict and change of status",
+    )
+    return parser

@@ -1,0 +1,31 @@
+"""Text in quotes, the way Go's ``%q`` prints it: for messages that have to be the kubelet's."""
+
+_NAMED = {
+    '"': '\\"',
+    "\\": "\\\\",
+    "\a": "\\a",
+    "\b": "\\b",
+    "\f": "\\f",
+    "\n": "\\n",
+    "\r": "\\r",
+    "\t": "\\t",
+    "\v": "\\v",
+}
+
+
+def quote(text: bytes) -> str:
+    """``text`` in double quotes; what is not printable, or no UTF-8, is escaped."""
+    return '"' + "".join(map(_escaped, text.decode("utf-8", "surrogateescape"))) + '"'
+
+
+def _escaped(character: str) -> str:
+    if named := _NAMED.get(character):
+        return named
+    if character.isprintable():
+        return character
+    code = ord(character)
+    if 0xDC80 <= code <= 0xDCFF:  # a byte that is no UTF-8
+        return f"\\x{code - 0xDC00:02x}"
+    if code < 0x80:
+        return f"\\x{code:02x}"
+    return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"

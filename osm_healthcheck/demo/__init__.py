@@ -1,0 +1,1 @@
+"""A small bookstore that can fall ill, for ``osm-healthcheck demo``."""

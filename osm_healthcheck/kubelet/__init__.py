@@ -1,0 +1,1 @@
+"""The kubelet's prober, run locally: what it would make of a probe, without a cluster."""

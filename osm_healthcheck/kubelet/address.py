@@ -1,0 +1,61 @@
+"""Where the pod is: the address that stands in for its IP, and names that probes bring along."""
+
+import asyncio
+import contextlib
+import ipaddress
+import socket
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from osm_healthcheck.core.errors import OSMHealthcheckError
+
+
+@dataclass(frozen=True, slots=True)
+class PodAddress:
+    """The IP address by which an app is asked, and where its ports really are.
+
+    ``ports`` maps a port of the pod to the one on which the app listens here. URL and ``Host``
+    header keep the pod's port, as they would in a cluster; only the connection goes elsewhere.
+    """
+
+    ip: str = "127.0.0.1"
+    ports: Mapping[int, int] = field(default_factory=dict)
+
+    def port(self, host: str, port: int) -> int:
+        """The port to dial for ``port`` of ``host``; another machine's ports are its own."""
+        return self.ports.get(port, port) if host == self.ip else port
+
+
+class LookupFailedError(OSMHealthcheckError):
+    """A host name without an address; the words are Go's resolver's."""
+
+
+async def resolve(host: str) -> Sequence[str]:
+    """The IP addresses of ``host``, which may be one.
+
+    Raises:
+        LookupFailedError: where there is none.
+    """
+    with contextlib.suppress(ValueError):
+        ipaddress.ip_address(host.partition("%")[0])
+        return (host,)
+    loop = asyncio.get_running_loop()
+    try:
+        found = await loop.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError) as error:
+        again = isinstance(error, socket.gaierror) and error.errno == socket.EAI_AGAIN
+        reason = "server misbehaving" if again else "no such host"
+        raise LookupFailedError(f"lookup {host}{_resolver()}: {reason}") from None
+    return tuple(dict.fromkeys(str(address[0]) for *_, address in found))
+
+
+def _resolver() -> str:
+    """`` on 10.0.0.10:53``: the name server that Go names, the first of resolv.conf."""
+    with contextlib.suppress(OSError, UnicodeError):
+        for line in Path("/etc/resolv.conf").read_text().splitlines():
+            words = line.split()
+            if len(words) > 1 and words[0] == "nameserver":
+                address = f"[{words[1]}]" if ":" in words[1] else words[1]
+                return f" on {address}:53"
+    return ""
