@@ -60,21 +60,19 @@ def bypass_findings(
 ) -> list[Finding]:
     """Whether something keeps the mesh's redirect off ``ports``."""
     subject = "bypass"
+    lacking = ""
     for name in annotations:
-        value = pod.annotations.get(name)
-        if value is None:
+        if (value := pod.annotations.get(name)) is None:
             continue
         missing = [str(port) for port in ports if not covers(value, port)]
         if not missing:
             return [good(subject, f"{name} names {', '.join(map(str, ports))}")]
-        return [
-            wrong(
-                subject, f"{name} does not name {', '.join(missing)}", "inject the manifest again"
-            )
-        ]
+        lacking = lacking or f"{name} does not name {', '.join(missing)}"
     for name in (INIT_CONTAINER, _OSM_INIT):
         if pod.container(name) is not None:
             return [_init_state(pod, name)]
+    if lacking and not elsewhere:
+        return [wrong(subject, lacking, "inject the manifest again")]
     if elsewhere:
         return [unsure(subject, "neither an annotation nor an init container: left to others")]
     return [

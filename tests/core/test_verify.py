@@ -238,6 +238,12 @@ def test_a_pod_without_probes_needs_nothing() -> None:
     assert [one.mark for one in found(pod)] == [Mark.UNSURE]
 
 
+def test_an_annotation_of_another_mesh_is_no_obstacle() -> None:
+    pod = live()
+    pod["metadata"]["annotations"] |= {"traffic.kuma.io/exclude-inbound-ports": "80"}
+    assert marks(found(pod), Mark.WRONG) == []
+
+
 def test_restarts_are_worth_knowing() -> None:
     pod = live()
     _status(pod, "osm-healthcheck")["restartCount"] = 3
