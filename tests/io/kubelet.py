@@ -9,6 +9,8 @@ from tests.io.wire import Answer, connect, parse
 
 # maxRespBodyLength: what comes after that is neither read nor missed
 BODY_LIMIT = 10 * 1024
+# timeoutSeconds of probes that are not about time: a loaded machine may stall for a second
+PATIENCE = 20
 NO_VERDICT = "no verdict"
 USER_AGENT = "kube-probe/1.34"
 _NO_BODY = (204, 304)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.io.apps import App, app, read_head
-from tests.io.kubelet import ask, verdict
+from tests.io.kubelet import PATIENCE, ask, verdict
 from tests.io.sidecar import LIVENESS, Sidecar, http_probe, sidecar
 
 _FILE = Path(__file__).parent.parent / "vectors" / "go-answers.json"
@@ -31,7 +31,7 @@ def puppet() -> Iterator[Puppet]:
         sock.sendall(told.answer)
 
     with app(serve) as told.app:
-        probes = {"app": {"livenessProbe": http_probe(told.app.port)}}
+        probes = {"app": {"livenessProbe": http_probe(told.app.port, timeoutSeconds=PATIENCE)}}
         with sidecar(probes) as told.sidecar:
             yield told
 

@@ -166,7 +166,7 @@ def test_an_app_that_comes_up_within_the_deadline_is_200() -> None:
         reset(sock)
         turned_away.set()
 
-    with app(turn_away) as early, sidecar(declared(early.port, timeoutSeconds=4)) as running:
+    with app(turn_away) as early, sidecar(declared(early.port, timeoutSeconds=20)) as running:
         caller = threading.Thread(
             target=lambda: answers.append(running.grpc(early.port).status), daemon=True
         )

@@ -11,7 +11,7 @@ from grpc_health.v1 import health_pb2
 
 from tests.io.apps import app, hold, http_app, response
 from tests.io.grpc_apps import grpc_server
-from tests.io.kubelet import verdict
+from tests.io.kubelet import PATIENCE, verdict
 from tests.io.mesh_cases import CASES, case, target
 from tests.io.sidecar import (
     HEALTHCHECK,
@@ -177,7 +177,7 @@ def test_a_connection_per_probe_and_none_left_over() -> None:
     with http_app(response()) as web, app(hold) as listener:
         probes = {
             "app": {
-                "livenessProbe": http_probe(web.port),
+                "livenessProbe": http_probe(web.port, timeoutSeconds=PATIENCE),
                 "readinessProbe": tcp_probe(listener.port),
             }
         }

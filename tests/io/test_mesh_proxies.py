@@ -13,7 +13,7 @@ import pytest
 from osm_healthcheck.core.errors import InvalidInputError
 from tests.io.apps import app, header_lines, hold, http_app, read_head, response
 from tests.io.h2_app import h2_app
-from tests.io.kubelet import ask, verdict
+from tests.io.kubelet import PATIENCE, ask, verdict
 from tests.io.mesh_cases import CASES, case, target
 from tests.io.sidecar import (
     LIVENESS,
@@ -32,7 +32,8 @@ CHECK = "/osm-healthcheck"
 
 @contextlib.contextmanager
 def liveness(port: int, path: str = "/", **more: Any) -> Iterator[Sidecar]:
-    with sidecar({"app": {"livenessProbe": http_probe(port, path, **more)}}) as running:
+    probe = http_probe(port, path, timeoutSeconds=PATIENCE, **more)
+    with sidecar({"app": {"livenessProbe": probe}}) as running:
         yield running
 
 
@@ -59,7 +60,7 @@ def test_a_ready_app(declared: str, asked: str | None) -> None:
 @case("RT-018")
 def test_localhost_as_the_target() -> None:
     with http_app(response()) as web:
-        probes = {"app": {"livenessProbe": http_probe(web.port)}}
+        probes = {"app": {"livenessProbe": http_probe(web.port, timeoutSeconds=PATIENCE)}}
         with sidecar(probes, "--target-host", "localhost") as running:
             assert running.probe().status == target("RT-018")
 
@@ -278,7 +279,7 @@ def test_a_slow_app_has_its_own_timeout_and_no_more() -> None:
         sock.sendall(response())
 
     with app(serve) as web:
-        short, long = http_probe(web.port), http_probe(web.port, timeoutSeconds=5)
+        short, long = http_probe(web.port), http_probe(web.port, timeoutSeconds=PATIENCE)
         probes = {"app": {"livenessProbe": short, "readinessProbe": long}}
         with sidecar(probes) as running, ThreadPoolExecutor(1) as pool:
             patient = pool.submit(running.probe, "readiness")

@@ -8,7 +8,7 @@ import pytest
 
 from tests.io import vectors
 from tests.io.apps import header_lines, http_app, response
-from tests.io.kubelet import NO_VERDICT, ask, verdict
+from tests.io.kubelet import NO_VERDICT, PATIENCE, ask, verdict
 from tests.io.sidecar import LIVENESS, http_probe, sidecar
 from tests.io.tls import server_context
 from tests.io.vector_servers import Answering, answering, drop, reset, send, status, stay
@@ -30,7 +30,9 @@ def test_url(vector: Vector) -> None:
     secure = given["scheme"] == "https"
     target = re.sub(r"^https?://localhost:93", "", vector["expect"]["url"])
     with answering(status(200), server_context() if secure else None) as app:
-        probe = http_probe(app.port, given["path"], scheme=given["scheme"].upper())
+        probe = http_probe(
+            app.port, given["path"], scheme=given["scheme"].upper(), timeoutSeconds=PATIENCE
+        )
         with sidecar({"app": {"livenessProbe": probe}}) as running:
             answer = running.probe("liveness", "app")
     assert answer.status == 200
@@ -49,7 +51,9 @@ def test_request_target(vector: Vector) -> None:
         return
     address = "::1" if ":" in given["podIP"] else "127.0.0.1"
     with http_app(response(), address=address) as app:
-        probes = {"app": {"livenessProbe": http_probe(app.port, given["path"])}}
+        probes = {
+            "app": {"livenessProbe": http_probe(app.port, given["path"], timeoutSeconds=PATIENCE)}
+        }
         with sidecar(probes, "--target-host", address) as running:
             answer = running.probe()
     if "result" in expect:
@@ -95,7 +99,13 @@ def test_headers_that_the_caller_does_not_send(name: str) -> None:
 def check_headers(vector: Vector, caller: Callable[[str], Answer | None]) -> None:
     with http_app(response()) as app:
         declared = vector["given"]["httpHeaders"]
-        probes = {"app": {"livenessProbe": http_probe(app.port, "/", httpHeaders=declared)}}
+        probes = {
+            "app": {
+                "livenessProbe": http_probe(
+                    app.port, "/", httpHeaders=declared, timeoutSeconds=PATIENCE
+                )
+            }
+        }
         with sidecar(probes) as running:
             answer = caller(running.address)
     assert verdict(answer) == vector["expect"].get("result", "success")
@@ -195,7 +205,7 @@ def test_http(vector: Vector, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in vector["server"].get("env", {}):
         monkeypatch.setenv(name, f"http://{proxy}:9098/")
     with answering(behaviour(vector)) as app:
-        probe = {**vector["probe"], "httpGet": {"path": "/", "port": app.port}}
+        probe = http_probe(app.port, timeoutSeconds=PATIENCE)
         with sidecar({"app": {"livenessProbe": probe}}) as running:
             answer = ask(running.address, LIVENESS, PATH)
             if vector["id"] != "http-30":

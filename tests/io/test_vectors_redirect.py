@@ -8,7 +8,7 @@ import pytest
 
 from tests.io import vectors
 from tests.io.apps import header_lines
-from tests.io.kubelet import ask, verdict
+from tests.io.kubelet import PATIENCE, ask, verdict
 from tests.io.sidecar import HEALTHCHECK, LIVENESS, http_probe, sidecar
 from tests.io.vector_servers import answering, site, status
 from tests.io.wire import Answer, closed_port
@@ -50,7 +50,9 @@ def test_redirect(name: str) -> None:
         with site(pages_of(vector, location)) as app:
             action = {**vector["probe"]["httpGet"], "port": app.port}
             headers = action.get("httpHeaders", [])
-            with sidecar({"app": {"livenessProbe": {"httpGet": action}}}) as running:
+            with sidecar(
+                {"app": {"livenessProbe": {"httpGet": action, "timeoutSeconds": PATIENCE}}}
+            ) as running:
                 answer = ask(running.address, LIVENESS, PATH, headers)
     assert answer is not None
     assert verdict(answer) == vector["expect"]["result"]
@@ -112,7 +114,7 @@ def test_what_a_followed_request_carries() -> None:
             "/b": status(302, b"", f"Location: http://u:p@127.0.0.1:{other.port}/c"),
         }
         with site(pages) as app:
-            probe = http_probe(app.port, "/a", httpHeaders=headers)
+            probe = http_probe(app.port, "/a", httpHeaders=headers, timeoutSeconds=PATIENCE)
             with sidecar({"app": {"livenessProbe": probe}}) as running:
                 answer = ask(running.address, LIVENESS, PATH, headers)
     assert answer is not None
@@ -152,7 +154,7 @@ def test_host_stays_dropped_after_an_absolute_redirect() -> None:
     pages: dict[str, Page] = {"/b": status(302, b"", "Location: /c"), "/c": status(200)}
     with site(pages) as app:
         pages["/a"] = status(302, b"", f"Location: http://127.0.0.1:{app.port}/b")
-        probe = http_probe(app.port, "/a", httpHeaders=headers)
+        probe = http_probe(app.port, "/a", httpHeaders=headers, timeoutSeconds=PATIENCE)
         with sidecar({"app": {"livenessProbe": probe}}) as running:
             ask(running.address, LIVENESS, PATH, headers)
     hosts = [header_lines(request)[0] for request in app.requests]
@@ -164,7 +166,9 @@ def test_a_redirect_to_a_port_of_ours_is_not_followed(port: int) -> None:
     redirect = status(302, b"", f"Location: http://127.0.0.1:{port}/healthz")
     with (
         site({"/": redirect}) as app,
-        sidecar({"app": {"livenessProbe": http_probe(app.port)}}) as running,
+        sidecar(
+            {"app": {"livenessProbe": http_probe(app.port, timeoutSeconds=PATIENCE)}}
+        ) as running,
     ):
         answer = running.probe()
     assert answer.status == 502
@@ -180,7 +184,9 @@ def test_an_app_that_is_left_in_mid_sentence_sees_no_reset() -> None:
 
     with (
         answering(answer) as app,
-        sidecar({"app": {"livenessProbe": http_probe(app.port)}}) as running,
+        sidecar(
+            {"app": {"livenessProbe": http_probe(app.port, timeoutSeconds=PATIENCE)}}
+        ) as running,
     ):
         assert running.probe().status == 200
         app.wait_for(lambda app: app.connections == 2 and app.open == 0)

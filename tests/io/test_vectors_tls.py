@@ -11,7 +11,7 @@ import pytest
 from tests.io import vectors
 from tests.io.apps import app, hold, read_until_gone
 from tests.io.h2_app import h2_app
-from tests.io.kubelet import ask, client_context, verdict
+from tests.io.kubelet import PATIENCE, ask, client_context, verdict
 from tests.io.sidecar import LIVENESS, Sidecar, http_probe, sidecar
 from tests.io.tls import server_context
 from tests.io.vector_servers import answering, status
@@ -22,8 +22,9 @@ WAYS = pytest.mark.parametrize("way", ["passed through", "made by the sidecar"])
 
 
 @contextmanager
-def secure(port: int) -> Iterator[Sidecar]:
-    with sidecar({"app": {"livenessProbe": http_probe(port, scheme="HTTPS")}}) as running:
+def secure(port: int, seconds: int = PATIENCE) -> Iterator[Sidecar]:
+    probe = http_probe(port, scheme="HTTPS", timeoutSeconds=seconds)
+    with sidecar({"app": {"livenessProbe": probe}}) as running:
         yield running
 
 
@@ -115,7 +116,8 @@ def test_an_app_that_wants_a_client_certificate_fails(way: str) -> None:
 
 @WAYS
 def test_an_app_that_never_answers_the_hello_times_out(way: str) -> None:
-    with app(hold) as target, secure(target.port) as running:
+    seconds = VECTORS["tls-06"]["probe"]["timeoutSeconds"]
+    with app(hold) as target, secure(target.port, seconds) as running:
         answer = probe(running, way)
         target.wait_for(lambda target: target.open == 0)
     assert verdict(answer) == expected("tls-06")["result"]

@@ -8,6 +8,7 @@ import subprocess
 import sys
 
 from tests.io.apps import app, hold, http_app, response
+from tests.io.kubelet import PATIENCE
 from tests.io.sidecar import http_probe, sidecar, tcp_probe
 from tests.net.namespaces import need
 
@@ -38,7 +39,7 @@ def main() -> None:
         with http_app(response(), address=address) as web, app(hold, address) as listener:
             probes = {
                 "app": {
-                    "livenessProbe": http_probe(web.port),
+                    "livenessProbe": http_probe(web.port, timeoutSeconds=PATIENCE),
                     "readinessProbe": tcp_probe(listener.port),
                 }
             }
@@ -50,7 +51,7 @@ def main() -> None:
             with sidecar(probes, "--target-host", "127.0.0.1", address=POD_IP) as running:
                 statuses[f"http on {where}, --target-host"] = running.probe().status
     with http_app(response()) as web:
-        probes = {"app": {"livenessProbe": http_probe(web.port)}}
+        probes = {"app": {"livenessProbe": http_probe(web.port, timeoutSeconds=PATIENCE)}}
         for name, networks in (("inside", f"{POD_IP}/32"), ("outside", "198.51.100.0/24")):
             with sidecar(
                 probes, "--allow-from", networks, "--target-host", "127.0.0.1", address=POD_IP
