@@ -193,11 +193,11 @@ def test_apps_that_do_not_hang_up_use_up_no_descriptors() -> None:
 @pytest.mark.usefixtures("many_files")
 def test_1000_slow_readers_of_a_big_body_fit_into_memory() -> None:
     def serve(sock: socket.socket) -> None:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SMALL)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 8 * SMALL)
         read_head(sock)
         sock.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
         while True:
-            sock.sendall(bytes(SMALL))
+            sock.sendall(bytes(8 * SMALL))
 
     with slow_pod(serve) as (victim, slow), callers() as sockets:
         with victim.kubelet():

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
+from osm_healthcheck.wire import stream
 from tests.io.apps import App, app, hold, read_head, read_until_gone
 from tests.io.pod import Pod, pod
 from tests.io.sidecar import LIVENESS, http_probe, sidecar
@@ -156,6 +157,13 @@ def test_a_head_is_passed_on_before_there_is_a_body() -> None:
         assert parse(raw + read_to_end(sock)[0], True).body == b"hello"
 
 
+@pytest.fixture
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Apps have all the time in the world to hang up, so that nothing but our FIN can move them."""
+    monkeypatch.setattr(stream, "LINGER_SECONDS", 3600.0)
+
+
+@pytest.mark.usefixtures("patient")
 @pytest.mark.parametrize("size", [10 * 1024, 100_000])
 def test_a_caller_that_has_read_enough_resets_no_app(size: int) -> None:
     ends: list[str] = []
@@ -179,6 +187,7 @@ def test_a_caller_that_has_read_enough_resets_no_app(size: int) -> None:
     assert [line["result"] for line in results] == ["success"]
 
 
+@pytest.mark.usefixtures("patient")
 @pytest.mark.parametrize("status", [200, 404, 500])
 def test_an_app_that_goes_on_sending_sees_fin_after_a_whole_answer(status: int) -> None:
     ends: list[str] = []
