@@ -1,6 +1,7 @@
 """What the commands for manifests have in common on the command line."""
 
 import argparse
+import io
 import os
 import signal
 import sys
@@ -33,6 +34,8 @@ def parser_for(command: str, what: str, epilog: str = "") -> argparse.ArgumentPa
 
 def guarded(work: Callable[[], int]) -> int:
     """Run ``work``; a reader that leaves and a Ctrl-C end it as they end other tools."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(encoding="utf-8")  # as manifests are, whatever the locale says
     try:
         code = work()
         sys.stdout.flush()

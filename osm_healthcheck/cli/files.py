@@ -158,7 +158,7 @@ class _Output:
         """Add one document, with what has to stand between it and the one before."""
         if self._last and text:
             last_form, last_character = self._last
-            if last_character != "\n":
+            if last_character != "\n" and text[0] not in "\r\n":
                 self._file.write(b"\n")
             if self._is_first_of_file and "yaml" in (form, last_form) and text[:3] != "---":
                 self._file.write(b"---\n")

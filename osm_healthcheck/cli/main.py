@@ -11,6 +11,8 @@ COMMANDS = {
     "serve": "the sidecar: answer probes on 15901-15904 (the default)",
     "inject": "rewrite the probes in manifests, and add what answers them",
     "uninject": "give back the manifests that were injected",
+    "verify": "what is wrong with the probes of a meshed pod",
+    "render": "the configuration of a mesh's proxy that serves a pod's probes",
     "probe": "run a manifest's probes against an app here, as the kubelet would",
     "diagnose": "ask each probe directly and through the sidecar, and compare",
     "demo": "watch an app fall ill, with no cluster",

@@ -28,7 +28,8 @@ from osm_healthcheck.core.targets import DeclaredProbe
 SHORT_FORM_CONTAINER = "app"
 _CONTAINER_NAME = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 _SHORT_FORM = re.compile(
-    r"(?P<scheme>[a-z]+)://(?P<host>[^/?#]*?):(?P<port>[0-9]+)(?P<rest>.*)", re.DOTALL
+    r"(?P<scheme>[a-z]+)://(?P<host>[^/?#]*?):(?P<port>[0-9]+)(?P<rest>(?:[/?#].*)?)",
+    re.DOTALL,
 )
 _EXAMPLES = "http://:14001/liveness, https://:8443/healthz, tcp://:5432 or grpc://:50051/my.Service"
 

@@ -18,7 +18,12 @@ from osm_healthcheck.core.additions import (
 from osm_healthcheck.core.bypass import Mesh, extended
 from osm_healthcheck.core.constants import HEALTHCHECK_PORT
 from osm_healthcheck.core.errors import Mistake
-from osm_healthcheck.core.optout import containers_to_skip, reason_to_skip
+from osm_healthcheck.core.optout import (
+    OSM_INJECTION,
+    containers_to_skip,
+    is_injected_by_osm,
+    reason_to_skip,
+)
 from osm_healthcheck.core.pods import INIT_CONTAINER, SIDECAR, Container, Manifest, Pod
 from osm_healthcheck.core.record import Record
 from osm_healthcheck.core.rewrite import (
@@ -237,6 +242,14 @@ def _check_surroundings(
                     "its connections are not redirected",
                 )
             )
+    if is_injected_by_osm(pod):
+        notes.append(
+            Mistake(
+                pod.where,
+                f"warning: its annotation {OSM_INJECTION} asks OSM to rewrite the probes once "
+                "more: use --mesh osm",
+            )
+        )
     if injection.sidecar == "container" and SIDECAR in added:
         if pod.kind in ("Job", "CronJob"):
             mistakes.append(

@@ -42,6 +42,12 @@ def reason_to_skip(pod: Pod, mistakes: list[Mistake]) -> str:
     return ""
 
 
+def is_injected_by_osm(pod: Pod) -> bool:
+    """Whether the pod asks OSM's injector to inject it."""
+    value = pod.annotations.get(OSM_INJECTION)
+    return isinstance(value, str) and _OSM_VALUES.get(value.lower(), False)
+
+
 def containers_to_skip(pod: Pod, mistakes: list[Mistake], notes: list[Mistake]) -> frozenset[str]:
     """The containers that the annotation ``skip-containers`` names."""
     value = pod.annotations.get(SKIP_CONTAINERS)

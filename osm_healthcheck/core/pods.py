@@ -20,12 +20,14 @@ SIDECAR = "osm-healthcheck"
 INIT_CONTAINER = "osm-healthcheck-init"
 
 # The containers of the meshes: their probes are their own, and no port of theirs is the app's.
-MESH_CONTAINERS = frozenset(
-    "envoy osm-init istio-proxy istio-init istio-validation enable-core-dump kuma-sidecar "
-    "kuma-init kuma-validation linkerd-proxy linkerd-init linkerd-network-validator "
-    "linkerd-debug consul-dataplane consul-connect-inject-init envoy-sidecar".split()
+# osm-edge calls its Pipy just "sidecar"; a container of the user may be called that too.
+PROXIES = frozenset(
+    "envoy sidecar istio-proxy kuma-sidecar linkerd-proxy consul-dataplane envoy-sidecar".split()
 )
-# osm-edge calls its Pipy just so; a container of the user may be called that too.
+_MESH_CONTAINERS = frozenset(
+    "osm-init istio-init istio-validation enable-core-dump kuma-init kuma-validation linkerd-init "
+    "linkerd-network-validator linkerd-debug consul-connect-inject-init".split()
+)
 _OSM_EDGE_PROXY = "sidecar"
 _OSM_INIT = "osm-init"
 
@@ -119,9 +121,9 @@ class Pod:
 
     def is_mesh_container(self, container: Container) -> bool:
         """Whether a mesh has put ``container`` there."""
-        return container.name in MESH_CONTAINERS or (
-            container.name == _OSM_EDGE_PROXY and self.container(_OSM_INIT) is not None
-        )
+        if container.name == _OSM_EDGE_PROXY:
+            return self.container(_OSM_INIT) is not None
+        return container.name in PROXIES or container.name in _MESH_CONTAINERS
 
 
 def pods_in(
@@ -181,7 +183,8 @@ def _name(manifest: Manifest) -> str:
         return "(no name)"
     name = metadata.get("name") or metadata.get("generateName") or "(no name)"
     namespace = metadata.get("namespace")
-    return f"{namespace}/{name}" if namespace else str(name)
+    # a message is one line, whatever stands there
+    return " ".join((f"{namespace}/{name}" if namespace else str(name)).split())
 
 
 def _read_pod(value: Manifest, where: str, kind: str, mistakes: list[Mistake]) -> Pod | None:

@@ -50,6 +50,8 @@ _KNOWN: dict[str, tuple[str, ...]] = {
     "grpc": ("port", "service"),
     "exec": ("command",),
 }
+# Fields that the sidecar has no use for: what is wrong with them is the API server's business.
+_KUBELETS_OWN = ("successThreshold", "terminationGracePeriodSeconds")
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +128,12 @@ def read_original(
     found: list[Mistake] = []
     known, unknown = _known_part(value)
     probe = read_probe(Reader(known, where, found), kind)
+    for name in _KUBELETS_OWN:
+        wrong = [one for one in found if one.where == f"{where}.{name}"]
+        if wrong and probe is not None:
+            known.pop(name)
+            found = [one for one in found if one not in wrong]
+            notes += [Mistake(one.where, f"warning: kept as it is: {one.problem}") for one in wrong]
     if found or probe is None:
         mistakes += found
         return None

@@ -6,7 +6,7 @@ a list of ports only our own entries go.
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import cast
+from typing import TypeVar, cast
 
 from osm_healthcheck.core.additions import PROBES_VARIABLE, environment_of
 from osm_healthcheck.core.bypass import without
@@ -18,6 +18,7 @@ from osm_healthcheck.core.record import Record, read_record, remove_record
 from osm_healthcheck.core.rewrite import own_port_of, restored
 
 _OWN = OwnPorts()
+T = TypeVar("T")
 LOST_RECORD = (
     "its probes have been rewritten already, but the annotation that holds the originals is gone "
     "(kubectl debug drops it)"
@@ -30,6 +31,23 @@ class Outcome:
 
     manifest: object
     notes: tuple[Mistake, ...] = ()
+
+
+def originals(
+    manifest: object, version: str, read: Callable[[Pod, list[Mistake], list[Mistake]], T]
+) -> tuple[list[tuple[Pod, T]], tuple[Mistake, ...]]:
+    """The pods of a document as they were before injection, and ``read`` of each; and remarks.
+
+    Raises:
+        InvalidInputError: with every mistake in the document.
+    """
+    found: list[tuple[Pod, T]] = []
+
+    def look(pod: Pod, mistakes: list[Mistake], notes: list[Mistake]) -> None:
+        undone = undo(pod, version, mistakes)
+        found.append((undone, read(undone, mistakes, notes)))
+
+    return found, each_pod(manifest, look).notes
 
 
 def each_pod(

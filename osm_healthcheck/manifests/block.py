@@ -48,10 +48,13 @@ def is_nested(value: object) -> bool:
     return isinstance(value, dict | list) and bool(value)
 
 
-def inline(value: object) -> str:
-    """``value`` on one line, in flow style."""
+def inline(value: object, *, flow: bool = False) -> str:
+    """``value`` on one line, in flow style; ``flow`` says that it stands in such a style."""
     if isinstance(value, dict):
-        return "{" + ", ".join(f"{write(key)}: {inline(one)}" for key, one in value.items()) + "}"
+        entries = (
+            f"{write(key, flow=True)}: {inline(one, flow=True)}" for key, one in value.items()
+        )
+        return "{" + ", ".join(entries) + "}"
     if isinstance(value, list):
-        return "[" + ", ".join(map(inline, value)) + "]"
-    return write(cast("Scalar", value))
+        return "[" + ", ".join(inline(one, flow=True) for one in value) + "]"
+    return write(cast("Scalar", value), flow=flow)

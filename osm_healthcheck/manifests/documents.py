@@ -180,7 +180,9 @@ class _JSONReader:
                     yield from _yaml_documents(self._buffer.splitlines(keepends=True))
                     return
                 line = self._line + self._buffer[start : error.pos].count("\n")
-                yield Mistake(where, f"line {line}, column {error.colno}: is not JSON: {error.msg}")
+                # what came before on its line is gone, unless it is the first
+                column = f", column {error.colno}" if self._number == 1 else ""
+                yield Mistake(where, f"line {line}{column}: is not JSON: {error.msg}")
                 return
             except (ValueError, RecursionError) as error:
                 yield Mistake(where, f"is not JSON: {error}")

@@ -41,7 +41,7 @@ class Node:
     """A node and its place: the text from ``start`` to ``end``, anchor and tag included.
 
     ``end`` is where the last character that belongs to it has passed; comments behind it and
-    between its parts do not.
+    between its parts do not. ``flow`` says that it is in flow style: a scalar in ``[]`` or ``{}``.
     """
 
     start: int
@@ -111,14 +111,14 @@ def value_of(node: Node) -> object:
 
 def key_of(node: Node) -> str:
     """A key as JSON has it, where each is a string: ``8080: x`` has the key ``"8080"``."""
-    value = node.value if isinstance(node, ScalarNode) else None
-    match value:
-        case str():
-            return value
-        case bool():
-            return "true" if value else "false"
-        case int() | float():
-            return str(value)
+    scalar = node.target if isinstance(node, AliasNode) else node
+    match scalar.value if isinstance(scalar, ScalarNode) else None:
+        case str() as text:
+            return text
+        case bool() as answer:
+            return "true" if answer else "false"
+        case int() | float() as number:
+            return str(number)
         case _:
             raise YAMLTextError("a key of a mapping must be a string", node.start)
 
@@ -144,9 +144,9 @@ class _Composer:
             raise YAMLTextError("a second document without --- before it", event.start_mark.index)
         return root
 
-    def _node(self, event: Any, depth: int) -> Node:
+    def _node(self, event: Any, depth: int, *, in_flow: bool = False) -> Node:
         start, column = event.start_mark.index, event.start_mark.column
-        flow = bool(getattr(event, "flow_style", False))
+        flow = in_flow or bool(getattr(event, "flow_style", False))
         anchor = event.anchor
         if depth > _DEEPEST:
             raise YAMLTextError("is nested too deeply", start)
@@ -154,9 +154,11 @@ class _Composer:
         if isinstance(event, yaml.AliasEvent):
             if anchor not in self._anchors:
                 raise YAMLTextError(f"is not YAML: found undefined alias {anchor}", start)
-            return AliasNode(start, start + 1 + len(anchor), column, target=self._anchors[anchor])
+            return AliasNode(
+                start, start + 1 + len(anchor), column, flow, target=self._anchors[anchor]
+            )
         if isinstance(event, yaml.ScalarEvent):
-            node = self._scalar(event)
+            node = self._scalar(event, flow=flow)
         elif isinstance(event, yaml.MappingStartEvent):
             node = MappingNode(start, 0, column, flow)
         else:
@@ -169,7 +171,7 @@ class _Composer:
             self._fill_sequence(node, depth)
         return node
 
-    def _scalar(self, event: Any) -> ScalarNode:
+    def _scalar(self, event: Any, *, flow: bool) -> ScalarNode:
         start, end = event.start_mark.index, event.end_mark.index
         plain = not event.style
         if event.style in ("|", ">"):
@@ -177,14 +179,15 @@ class _Composer:
             text = self._text[start:end].rstrip(" ")
             keeps = "+" in text.partition("\n")[0]
             end = start + len(text.removesuffix("\n") if keeps else text.rstrip())
-        node = ScalarNode(start, end, event.start_mark.column, plain=plain, text=event.value)
+        node = ScalarNode(start, end, event.start_mark.column, flow, plain=plain, text=event.value)
         node.value = _scalar_value(event, plain=plain)
         return node
 
     def _fill_mapping(self, node: MappingNode, depth: int) -> None:
         while not _is(event := next(self._events), yaml.MappingEndEvent):
-            key = self._node(event, depth + 1)
-            node.items.append((key, self._node(next(self._events), depth + 1)))
+            key = self._node(event, depth + 1, in_flow=node.flow)
+            value = self._node(next(self._events), depth + 1, in_flow=node.flow)
+            node.items.append((key, value))
         if node.flow:
             node.end = event.end_mark.index
         else:
@@ -193,7 +196,7 @@ class _Composer:
 
     def _fill_sequence(self, node: SequenceNode, depth: int) -> None:
         while not _is(event := next(self._events), yaml.SequenceEndEvent):
-            node.items.append(self._node(event, depth + 1))
+            node.items.append(self._node(event, depth + 1, in_flow=node.flow))
         node.end = event.end_mark.index if node.flow else node.items[-1].end
 
 

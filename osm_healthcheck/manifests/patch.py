@@ -25,7 +25,7 @@ from osm_healthcheck.manifests.nodes import (
     key_of,
     value_of,
 )
-from osm_healthcheck.manifests.scalars import Scalar, write
+from osm_healthcheck.manifests.scalars import Scalar, write, write_quoted
 
 
 def patch(text: str, root: Node, before: object, after: object) -> tuple[str, bool]:
@@ -80,7 +80,9 @@ class _Patch:
 
     def apply(self, before: object, after: object) -> str:
         if not self._descend(self._root, before, after):
-            raise _UnpatchableError
+            if not self._root.flow:
+                raise _UnpatchableError
+            self._replace(self._root, inline(after))
         newline = "\r\n" if "\r\n" in self._text else "\n"
         parts = []
         position = 0
@@ -98,7 +100,7 @@ class _Patch:
         """Change parts of ``node``; false where it has to be replaced as a whole."""
         match node:
             case ScalarNode() if not isinstance(after, dict | list):
-                self._replace(node, write(cast("Scalar", after)))
+                self._replace(node, self._in_quotes_of(node, cast("Scalar", after)))
                 return True
             case MappingNode() if before and after and isinstance(after, dict):
                 return self._mapping(node, cast("dict[str, object]", before), after)
@@ -130,7 +132,7 @@ class _Patch:
                 if self._descend(value, before[name], after[name]):
                     continue
                 if node.flow:
-                    self._replace(value, inline(after[name]))
+                    self._replace(value, inline(after[name], flow=True))
                 else:
                     self._replace_entry(key, value, name, after[name], node.column)
         if added or deleted:
@@ -161,6 +163,8 @@ class _Patch:
                 free.remove(taken)
                 _, key, value = own[taken]
                 comments = self._comments(key.end, value.end)
+                if _is_flow_collection(value):
+                    entry = f"{write(name)}: {inline(after[name])}"
                 above = "".join(comment + indentation for comment in comments)
                 self._edits.append((key.start, value.end, above + entry))
             elif before_it >= 0:
@@ -185,14 +189,15 @@ class _Patch:
     def _after_mark(self, mark: int, old: Node, new: object, column: int, offset: int) -> str:
         """The text of ``new`` behind a colon or dash, for one in ``column``."""
         style = self._style
+        in_flow = _is_flow_collection(old)
         if isinstance(new, dict):
             column, written = column + style.step, style.mapping(new, column + style.step)
         elif isinstance(new, list):
             column, written = column + offset, style.sequence(new, column + offset)
-        if not is_nested(new) or old.flow:
+        if not is_nested(new) or in_flow:
             column, written = column + style.step, inline(new)
         comments = self._comments(mark + 1, old.end)
-        if comments or (is_nested(new) and not old.flow):
+        if comments or (is_nested(new) and not in_flow):
             return "".join("\n" + " " * column + line for line in [*comments, written])
         return " " + written
 
@@ -229,7 +234,7 @@ class _Patch:
             return False
         for item, old, new in zip(node.items, before, after, strict=True):
             if not self._is_done(item, old, new) and not self._descend(item, old, new):
-                self._replace(item, inline(new))
+                self._replace(item, inline(new, flow=True))
         return True
 
     def _item(self, node: SequenceNode, index: int, before: object, after: object) -> None:
@@ -275,6 +280,13 @@ class _Patch:
             written = " " + written
         self._edits.append((node.start, node.end, written))
 
+    def _in_quotes_of(self, node: Node, value: Scalar) -> str:
+        """A string in the quotes of the one it replaces, so that it can come back as it was."""
+        quote = self._text[node.start : node.start + 1]
+        if quote in ("'", '"') and isinstance(value, str):
+            return write_quoted(value, quote)
+        return write(value, flow=node.flow)
+
     def _end_of_line(self, index: int) -> int:
         end = self._text.find("\n", index)
         if end < 0:
@@ -301,6 +313,11 @@ class _Patch:
             if leaf_start >= end:
                 break
         return comments
+
+
+def _is_flow_collection(node: Node) -> bool:
+    """Whether ``node`` has a flow style to keep: ``[]`` and ``{}`` have none."""
+    return isinstance(node, MappingNode | SequenceNode) and node.flow and bool(node.items)
 
 
 def _previous(index: int, kept: Iterable[int]) -> int:

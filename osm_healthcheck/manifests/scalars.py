@@ -26,8 +26,10 @@ _INTEGER = re.compile(
 )
 _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
 _BASES = {"b": 2, "o": 8, "x": 16, "d": 10}
-# Unmistakable in every version of YAML, in block and flow style, as a key and as a value.
-_BARE = re.compile(r"[A-Za-z/_][-A-Za-z0-9_./]*|[0-9]+[A-Za-z]+")
+# Unmistakable in every version of YAML, as a key and as a value; the first in flow style too,
+# where the libyaml of old, go-yaml's ancestor, takes ":" and "?" for indicators.
+_BARE_IN_FLOW = re.compile(r"[A-Za-z/_][-A-Za-z0-9_./=%&+@~]*|[0-9]+[A-Za-z]+")
+_BARE = re.compile(r"[A-Za-z/_](?:[-A-Za-z0-9_./=%&+@~?]|:(?=\S))*|[0-9]+[A-Za-z]+")
 _LONGEST_NUMBER = 400
 
 Scalar = str | int | float | bool | None
@@ -54,19 +56,27 @@ def resolve(text: str) -> Scalar:
     return text
 
 
-def write(value: Scalar) -> str:
-    """A scalar in YAML: bare where nobody can mistake it, else in quotes."""
+def write(value: Scalar, *, flow: bool = False) -> str:
+    """A scalar in YAML: bare where nobody can mistake it, else in quotes.
+
+    ``flow`` says that it stands between brackets or braces.
+    """
     if value is None:
         return "null"
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, int | float):
         return _write_number(value)
-    if _BARE.fullmatch(value) and resolve(value) == value:
+    if (_BARE_IN_FLOW if flow else _BARE).fullmatch(value) and resolve(value) == value:
         return value
-    if value.isprintable():
-        return "'" + value.replace("'", "''") + "'"
-    return '"' + "".join(map(_escaped, value)) + '"'
+    return write_quoted(value, "'")
+
+
+def write_quoted(text: str, quote: str) -> str:
+    """A string in quotes, single ones where they can hold it and ``quote`` asks for them."""
+    if quote == "'" and text.isprintable():
+        return "'" + text.replace("'", "''") + "'"
+    return '"' + "".join(map(_escaped, text)) + '"'
 
 
 def _write_number(value: float) -> str:

@@ -112,8 +112,6 @@ class HTTP1Response:
                 if self._left:
                     piece = await self._reader.some(self._left)
                     self._left -= len(piece)
-                    if not self._left:
-                        await self._reader.chunk_end()
                 else:
                     await self._reader.trailers()
             case Framing.CLOSE:
@@ -133,6 +131,7 @@ class _Reader:
         self._stream = stream
         self._buffer = b""
         self._heads = 0
+        self._in_chunks = False
         self.whole = False
 
     def close(self) -> None:
@@ -192,6 +191,15 @@ class _Reader:
         return piece or await self._stream.receive()
 
     async def chunk_size(self) -> int:
+        """The size of the next chunk, once the end of the one before it has been looked at.
+
+        That end is not waited for with the chunk: what has come is the caller's at once.
+        """
+        if self._in_chunks:
+            if await self._two() != b"\r\n":
+                raise BrokenOffError("malformed chunked encoding")
+            self._buffer = self._buffer[2:]
+        self._in_chunks = True
         line = await self._until(b"\n", "header line too long")
         if line.find(b"\r") != len(line) - 2:
             raise BrokenOffError("malformed chunked encoding")
@@ -199,11 +207,6 @@ class _Reader:
         if match is None:
             raise BrokenOffError("invalid byte in chunk length")
         return int(match[1], 16)
-
-    async def chunk_end(self) -> None:
-        if await self._two() != b"\r\n":
-            raise BrokenOffError("malformed chunked encoding")
-        self._buffer = self._buffer[2:]
 
     async def trailers(self) -> None:
         if await self._two() == b"\r\n":

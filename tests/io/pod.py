@@ -82,9 +82,13 @@ class Pod:
         with connect(self.undeclared.address, self.undeclared.port):
             self.undeclared.wait_for(lambda app: app.connections >= self._visits)
         assert self.undeclared.connections == self._visits
-        assert peak_kb(self.process.popen.pid) < MEMORY_LIMIT_KB
+        assert self.peak_kb() < MEMORY_LIMIT_KB
         assert len(self.process.text) == len(self.process.lines), self.process.text
         assert not [line for line in self.process.lines if line["level"] == "error"]
+
+    def peak_kb(self) -> int:
+        """The most memory (RSS, kB) that the sidecar has had."""
+        return peak_kb(self.process.popen.pid)
 
     def send(self, data: bytes, port: int = HEALTHCHECK) -> tuple[bytes, bool]:
         """What comes back for these bytes, and whether it ended with FIN."""

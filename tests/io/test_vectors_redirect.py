@@ -1,5 +1,6 @@
 """The kubelet's vectors for redirects, through the sidecar."""
 
+import socket
 from collections.abc import Callable
 from typing import Any
 
@@ -9,7 +10,7 @@ from tests.io import vectors
 from tests.io.apps import header_lines
 from tests.io.kubelet import ask, verdict
 from tests.io.sidecar import HEALTHCHECK, LIVENESS, http_probe, sidecar
-from tests.io.vector_servers import site, status
+from tests.io.vector_servers import answering, site, status
 from tests.io.wire import Answer, closed_port
 
 VECTORS = vectors.kubelet("redirect")
@@ -168,3 +169,19 @@ def test_a_redirect_to_a_port_of_ours_is_not_followed(port: int) -> None:
         answer = running.probe()
     assert answer.status == 502
     assert b"the sidecar's own port" in answer.body
+
+
+def test_an_app_that_is_left_in_mid_sentence_sees_no_reset() -> None:
+    """Closing a socket with unread bytes resets it, and apps log that."""
+    bodies = {"/": status(302, b"x" * 4_000_000, "Location: /next"), "/next": status(200)}
+
+    def answer(sock: socket.socket) -> None:
+        sock.sendall(bodies["/" if len(app.requests) == 1 else "/next"])
+
+    with (
+        answering(answer) as app,
+        sidecar({"app": {"livenessProbe": http_probe(app.port)}}) as running,
+    ):
+        assert running.probe().status == 200
+        app.wait_for(lambda app: app.connections == 2 and app.open == 0)
+    assert (app.ends, app.errors) == (["fin", "fin"], [])
