@@ -1,6 +1,8 @@
 """``osm-healthcheck demo``: a bookstore that falls ill, and what the kubelet makes of it."""
 
 import argparse
+import errno
+import sys
 from collections.abc import Sequence
 
 from osm_healthcheck.cli.arguments import guarded
@@ -22,8 +24,17 @@ def run(argv: Sequence[str]) -> int:
         import asyncio
 
         from osm_healthcheck.cli.story import tell_story
+        from osm_healthcheck.daemon.listen import ListenError
 
-        return asyncio.run(tell_story(options.output, options.duration))
+        try:
+            return asyncio.run(tell_story(options.output, options.duration))
+        except ListenError as error:
+            print(f"osm-healthcheck demo: {error}", file=sys.stderr)
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE:
+                raise
+            print(f"osm-healthcheck demo: {error.strerror}", file=sys.stderr)
+        return 1
 
     return guarded(tell)
 

@@ -168,6 +168,14 @@ def test_hold_lasts_for_the_grace_period_and_the_back_off_grows() -> None:
     assert set(back_offs) == {"Back-off restarting failed container app in pod pod_default"}
 
 
+def test_a_container_has_two_seconds_at_least() -> None:
+    history = watched(
+        liveness=Probe(HTTPGetAction(80), failure_threshold=1, termination_grace_period_seconds=1)
+    )
+    kill(history, history.pod.workers[0])
+    assert history.pod.next_change == 2
+
+
 def test_back_off_is_forgotten_after_ten_quiet_minutes() -> None:
     history = watched(
         liveness=Probe(HTTPGetAction(80), failure_threshold=1, termination_grace_period_seconds=2)

@@ -1,6 +1,7 @@
 """``demo``: every sickness shows, and it ends well."""
 
 import json
+import socket
 import subprocess
 import sys
 
@@ -36,3 +37,17 @@ def test_demo_shows_every_sickness_and_recovers() -> None:
     assert "timeout: failed to connect service" in first[3]
     last = [one for one in objects if one["kind"] == "Status"][-1]
     assert (last["ready"], last["restartCount"]) == (True, 1)
+
+
+def test_demo_says_what_is_in_its_way() -> None:
+    with socket.create_server(("", 15904)):
+        ran = subprocess.run(
+            [sys.executable, "-m", "osm_healthcheck", "demo"],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+    assert "15904: address already in use" in ran.stderr
+    assert "Traceback" not in ran.stderr
+    assert ran.returncode == 1
