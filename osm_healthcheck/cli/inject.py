@@ -28,8 +28,9 @@ container with its name in healthcheck.openservicemesh.io/skip-containers: a,b.
 """
 _OSM = (
     "osm-healthcheck inject: with --mesh osm nothing is rewritten: OSM's own injector does it. "
-    "Hand it this image: set OSM_DEFAULT_HEALTHCHECK_CONTAINER_IMAGE={image} on the deployment "
-    "osm-injector (helm: osm.image.registry, osm.image.tag)"
+    "Hand it this image: OSM_DEFAULT_HEALTHCHECK_CONTAINER_IMAGE={image} in the environment of "
+    "the deployment osm-injector (in Helm osm.image.name.osmHealthcheck is its name; registry "
+    "and tag are those of all of OSM's images)"
 )
 
 

@@ -20,8 +20,8 @@ from osm_healthcheck.core.rewrite import own_port_of, restored
 _OWN = OwnPorts()
 T = TypeVar("T")
 LOST_RECORD = (
-    "its probes have been rewritten already, but the annotation that holds the originals is gone "
-    "(kubectl debug drops it)"
+    "its probes have been rewritten already, and no annotation says what they were (OSM's "
+    "injector writes none, kubectl debug drops ours)"
 )
 
 
