@@ -1,8 +1,30 @@
-# The sidecar's image, for amd64 and arm64 alike: everything in it comes as a wheel for both.
-# The base may be any Debian-like image in which python3.15 is found, its venv module included.
+# Two images, for amd64 and arm64 alike:
+#
+#   sidecar   (the default) the daemon, as OSM's injector calls it: /osm-healthcheck
+#   init      iptables and /init.sh, which installs the bypass in a pod
+#
+# Both begin from nothing and hold what they run and no more: no package manager, and in the sidecar
+# no shell. The bases are only built on. Either may be any Debian-like image; that of the sidecar
+# has python3.15 on its path, with the venv module.
 ARG BASE=python:3.15-slim-trixie
+ARG INIT_BASE=debian:trixie-slim
 
-FROM ${BASE} AS build
+FROM ${INIT_BASE} AS init-files
+RUN apt-get update && apt-get install -y --no-install-recommends iptables
+COPY .ci/pack /usr/local/bin/
+COPY iptables/init.sh /image/
+# /run is for the lock of iptables-legacy.
+RUN mkdir /image/run \
+ && chmod 755 /image/init.sh \
+ && sh /usr/local/bin/pack /image /bin/sh /bin/cat /usr/sbin/xtables-*-multi $(find /usr/lib -path '*/xtables/*.so') \
+ && cp -a --parents -t /image /usr/sbin/ip*tables* /usr/sbin/xtables-* /etc/alternatives/ip*tables*
+
+FROM scratch AS init
+COPY --from=init-files /image /
+ENV PATH=/usr/sbin:/sbin:/usr/bin:/bin
+ENTRYPOINT ["/init.sh"]
+
+FROM ${BASE} AS sidecar-files
 RUN apt-get update \
  && apt-get install -y --no-install-recommends binutils \
  && python3.15 -m venv /opt/osm-healthcheck
@@ -12,26 +34,36 @@ RUN /opt/osm-healthcheck/bin/python -m pip install --no-cache-dir --only-binary 
       --require-hashes -r requirements.lock
 COPY LICENSE README.md pyproject.toml ./
 COPY osm_healthcheck osm_healthcheck
-# uvloop's library is 16 MB with its symbols and 2 MB without. What runs is bytecode, without
-# docstrings (-OO), without columns for tracebacks and without a look at the sources' times.
 RUN /opt/osm-healthcheck/bin/python -m pip install --no-cache-dir --no-deps . \
- && /opt/osm-healthcheck/bin/python -m pip uninstall -q -y pip \
- && find /opt/osm-healthcheck -name '*.so' -exec strip --strip-unneeded {} + \
- && find /opt/osm-healthcheck '(' -name '*.pyx' -o -name '*.pxd' -o -name '*.c' -o -name '*.pyc' ')' -delete \
- && python3.15 -X no_debug_ranges -m compileall -q -o 2 --invalidation-mode unchecked-hash /opt/osm-healthcheck/lib \
+ && /opt/osm-healthcheck/bin/python -m pip uninstall -q -y pip
+COPY .ci/pack /usr/local/bin/
+# Python, its standard library and the virtual environment, at the paths that they have here, but for
+# what a daemon never imports: tests, windows, terminals, databases, debuggers, installers.
+RUN python=$(python3.15 -c 'import sys; print(sys.executable)') \
+ && stdlib=$(python3.15 -c 'import sysconfig; print(sysconfig.get_path("stdlib"))') \
+ && cd "$stdlib" \
+ && rm -rf _pyrepl config-* curses dbm ensurepip idlelib lib2to3 profiling pydoc* site-packages sqlite3 \
+      test tkinter turtle* unittest venv \
+ && cd lib-dynload \
+ && rm -rf _curses* _*dbm* _remote_debugging* _sqlite3* _tkinter* *test* readline* xx* \
+ && sh /usr/local/bin/pack /image "$python" $(find "$stdlib" /opt/osm-healthcheck -name '*.so') \
+ && cp -RL --parents -t /image "$stdlib" \
+ && cp -a --parents -t /image /opt/osm-healthcheck/lib /opt/osm-healthcheck/bin/python* /opt/osm-healthcheck/pyvenv.cfg
+# uvloop's library is 16 MB with its symbols and 2 MB without. What runs is bytecode in place of the
+# sources, without docstrings (-OO), without columns for tracebacks and without times.
+RUN find /image/opt -name '*.so' -exec strip --strip-unneeded {} + \
+ && find /image -name __pycache__ -exec rm -r {} + \
+ && python3.15 -X no_debug_ranges -m compileall -q -b -o 2 --invalidation-mode unchecked-hash -s /image /image \
+ && find /image -name '*.py' -o -name '*.py[ix]' -o -name '*.px[di]' -o -name '*.[ch]' | xargs rm \
  && printf '%s\n' \
       '#!/opt/osm-healthcheck/bin/python -IOOXlazy_imports=all' \
       'from osm_healthcheck.cli.main import main' \
-      'main()' > /osm-healthcheck \
- && chmod 755 /osm-healthcheck
+      'main()' > /image/osm-healthcheck \
+ && chmod 755 /image/osm-healthcheck
 
-FROM ${BASE}
-# The standard library as the same kind of bytecode: the root file system is read-only later.
-RUN python3.15 -X no_debug_ranges -m compileall -q -o 2 --invalidation-mode unchecked-hash -x '/(test|idlelib|site-packages|dist-packages)/' \
-      "$(python3.15 -c 'import sysconfig; print(sysconfig.get_path("stdlib"))')"
-COPY --from=build /opt/osm-healthcheck /opt/osm-healthcheck
-# OSM's injector calls it by this path.
-COPY --from=build /osm-healthcheck /osm-healthcheck
+FROM scratch AS sidecar
+COPY --from=sidecar-files /image /
 USER 15904:15904
 EXPOSE 15901 15902 15903 15904
+# OSM's injector calls it by this path.
 ENTRYPOINT ["/osm-healthcheck"]
