@@ -121,9 +121,9 @@ def test_sigterm_goes_on_answering_while_the_app_listens() -> None:
         running.signal(signal.SIGTERM)
         running.wait_for("ending")
         assert check(running, target.port) == 200
+        target.wait_for(lambda target: target.connections == 1)
         target.close()
         assert running.wait() == 0
-    assert target.connections == 1
 
 
 def test_sigterm_waits_no_longer_than_drain() -> None:
