@@ -18,6 +18,8 @@ class Mesh:
 
     ``ports`` is the annotation that keeps ports out of its redirect (empty: it has none),
     ``switches`` are annotations, with their values, that turn its own probe rewriting off.
+    ``users`` is the annotation that keeps a user's own connections out of its redirect, for a mesh
+    that redirects those to the pod's own address, as the sidecar makes them (empty: no need).
     ``proxy_user`` is the user of its proxy, whose traffic it does not redirect. ``injector``
     says that the mesh rewrites probes and starts osm-healthcheck itself.
     """
@@ -25,6 +27,7 @@ class Mesh:
     name: str
     ports: str = ""
     switches: Mapping[str, str] = field(default_factory=dict)
+    users: str = ""
     proxy_user: int = 1500
     injector: bool = False
 
@@ -38,6 +41,12 @@ def extended(value: str, ports: Iterable[int]) -> str:
     ranges = [_read_range(entry) for entry in _entries(value)]
     missing = [str(port) for port in ports if not any(low <= port <= high for low, high in ranges)]
     return ",".join([*([value.rstrip(", ")] if ranges else []), *missing]) if missing else value
+
+
+def with_user(value: str, user: int) -> str:
+    """The list of users ``value`` with ``user``."""
+    entries = _entries(value)
+    return value if str(user) in entries else ",".join([*entries, str(user)])
 
 
 def without(value: str, written: str, original: str | None) -> str:

@@ -20,7 +20,6 @@ _NUMBERS = {
     "error": 40,
     "fatal": 50,
     "panic": 50,
-    "disabled": 100,
 }
 _NAMES = {"warning": "warn", "critical": "fatal", "exception": "error"}
 
@@ -60,9 +59,15 @@ def make_logger(verbosity: str, log_format: str) -> Any:
             structlog.processors.TimeStamper(fmt="%H:%M:%S", utc=False),
             structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty()),
         ]
-    logger_class: Any = structlog.make_filtering_bound_logger(_NUMBERS[verbosity])
+    if verbosity == "disabled":
+        processors = [_drop]
+    logger_class: Any = structlog.make_filtering_bound_logger(_NUMBERS.get(verbosity, 50))
     stderr = structlog.WriteLogger(_Stderr())  # type: ignore[arg-type]
     return logger_class(stderr, processors, {"component": COMPONENT})
+
+
+def _drop(_logger: object, _method: str, _event: MutableMapping[str, Any]) -> Mapping[str, Any]:
+    raise structlog.DropEvent
 
 
 def _in_order(_logger: object, method: str, event: MutableMapping[str, Any]) -> Mapping[str, Any]:

@@ -22,6 +22,7 @@ MESHES = {
             "consul",
             ports="consul.hashicorp.com/transparent-proxy-exclude-inbound-ports",
             switches={"consul.hashicorp.com/transparent-proxy-overwrite-probes": "false"},
+            users="consul.hashicorp.com/transparent-proxy-exclude-uids",
             proxy_user=5995,
         ),
         Mesh("osm", injector=True),

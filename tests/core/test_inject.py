@@ -410,3 +410,27 @@ def test_a_copy_by_kubectl_debug_is_left_alone() -> None:
     copied["spec"]["containers"].append(app("late", livenessProbe=TCP))
     [mistake] = refused(copied)
     assert mistake.startswith("Pod shop/web: late.livenessProbe: this probe is not rewritten")
+
+
+# --- Consul redirects connections to the pod's own address --------------------------------------
+
+CONSUL_USERS = "consul.hashicorp.com/transparent-proxy-exclude-uids"
+
+
+def test_consul_leaves_the_sidecar_s_own_connections_alone() -> None:
+    assert (
+        after(pod(app(livenessProbe=TCP)), "consul")["metadata"]["annotations"][CONSUL_USERS]
+        == "15904"
+    )
+    own = pod(app(livenessProbe=TCP))
+    own["metadata"]["annotations"] = {CONSUL_USERS: "1000, 70000"}
+    injected = after(own, "consul", user=1234)
+    assert injected["metadata"]["annotations"][CONSUL_USERS] == "1000,70000,1234"
+    assert uninject(injected, VERSION).manifest == own
+
+
+def test_consul_is_told_of_no_user_where_there_is_no_sidecar_of_ours() -> None:
+    injected = after(pod(app(livenessProbe=HTTP)), "consul", proxy="mesh")
+    assert CONSUL_USERS not in injected["metadata"]["annotations"]
+    told = notes(pod(app(livenessProbe=TCP)), "consul", user=None)
+    assert any(CONSUL_USERS in note for note in told)

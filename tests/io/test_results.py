@@ -5,13 +5,25 @@ import re
 import subprocess
 import sys
 
+import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from osm_healthcheck.daemon.settings import LEVELS
 from tests.io.apps import app, hold, http_app, response
-from tests.io.sidecar import HEALTHCHECK, http_probe, process, sidecar, tcp_probe
+from tests.io.sidecar import HEALTHCHECK, Process, http_probe, process, sidecar, tcp_probe
 from tests.io.wire import black_hole, closed_port, get
 
 OK, SICK = response(), response("500 Oh no")
+
+
+def wait_until_serving(running: Process) -> None:
+    """Try until it answers: nothing is logged that could be waited for."""
+    while True:
+        try:
+            get(running.address, HEALTHCHECK, "/healthz")
+            return
+        except ConnectionRefusedError:
+            assert running.popen.poll() is None
 
 
 def test_a_line_at_every_change_and_repeated_failures_at_debug_only() -> None:
@@ -78,16 +90,22 @@ def test_the_lines_of_the_process_are_json_in_osm_s_form() -> None:
 
 def test_verbosity_is_kept() -> None:
     with closed_port() as port, process("--verbosity", "error") as running:
-        while True:  # nothing is logged that could be waited for
-            try:
-                headers = {"Original-Tcp-Port": str(port)}
-                get(running.address, HEALTHCHECK, "/osm-healthcheck", headers)
-                break
-            except ConnectionRefusedError:
-                assert running.popen.poll() is None
+        wait_until_serving(running)
+        get(running.address, HEALTHCHECK, "/osm-healthcheck", {"Original-Tcp-Port": str(port)})
         running.popen.terminate()
         assert running.wait() == 0
         assert running.text == []
+
+
+@pytest.mark.parametrize("level", LEVELS)
+def test_every_level_of_osm_serves(level: str) -> None:
+    with process("--verbosity", level) as running:
+        wait_until_serving(running)
+        running.popen.terminate()
+        assert running.wait() == 0
+        shown = {line["level"] for line in running.lines}
+    assert shown == ({"info"} if level in ("trace", "debug", "info") else set())
+    assert len(running.lines) == len(running.text)
 
 
 def test_people_get_readable_lines() -> None:

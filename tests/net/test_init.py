@@ -247,10 +247,12 @@ class TestCheck:
 
 
 class TestSurroundings:
+    @pytest.mark.parametrize("shell", SHELLS)
     @both_backends
-    def test_a_read_only_root(self, backend: str, pod: Namespace) -> None:
+    def test_a_read_only_root(self, backend: str, shell: str, pod: Namespace) -> None:
+        need(shell.split()[0])
         prepare = "mount -o remount,bind,ro / && mount -t tmpfs -o ro none /run"
-        done = init(pod, "--backend", backend, prepare=prepare)
+        done = init(pod, "--backend", backend, prepare=prepare, shell=shell)
         assert (done.returncode, done.stderr) == (0, "")
         assert init(pod, "check").returncode == 0
 
