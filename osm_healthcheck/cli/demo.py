@@ -5,8 +5,8 @@ import errno
 import sys
 from collections.abc import Sequence
 
+from osm_healthcheck.cli.app_arguments import add_output, duration
 from osm_healthcheck.cli.arguments import guarded
-from osm_healthcheck.cli.probe import duration
 
 _WHAT = """\
 Start a small bookstore, inject its manifest, start the sidecar, and watch its probes as
@@ -23,8 +23,8 @@ def run(argv: Sequence[str]) -> int:
     def tell() -> int:
         import asyncio
 
-        from osm_healthcheck.cli.story import tell_story
         from osm_healthcheck.daemon.listen import ListenError
+        from osm_healthcheck.demo.story import tell_story
 
         try:
             return asyncio.run(tell_story(options.output, options.duration))
@@ -55,11 +55,7 @@ def _parser() -> argparse.ArgumentParser:
         help="how much time to take (default 45s); each sickness lasts until the probes show it, "
         "so it cannot be done in much less than 20s",
     )
-    parser.add_argument(
-        "-o",
-        "--output",
-        choices=("text", "json"),
-        default="text",
-        help="json: one object a line for each chapter, event, verdict and change of status",
+    add_output(
+        parser, "json: one object a line for each chapter, event, verdict and change of status"
     )
     return parser

@@ -5,12 +5,12 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from osm_healthcheck.cli.app_arguments import add_output, app_parser
 from osm_healthcheck.cli.arguments import guarded
-from osm_healthcheck.cli.probe import port_map
 
 if TYPE_CHECKING:
-    from osm_healthcheck.cli.reasons import Finding
-    from osm_healthcheck.cli.subjects import PodUnderTest
+    from osm_healthcheck.desk.reasons import Finding
+    from osm_healthcheck.desk.subjects import PodUnderTest
 
 _WHAT = """\
 Ask each probe of a manifest twice, directly and through the sidecar, and say whether the
@@ -67,8 +67,8 @@ def _run(options: argparse.Namespace) -> int:
 
 def _read(options: argparse.Namespace) -> "list[PodUnderTest]":
     from osm_healthcheck.cli.files import STDIN, Reader
-    from osm_healthcheck.cli.subjects import find_subjects, names_of
     from osm_healthcheck.core.errors import InvalidInputError, Mistake
+    from osm_healthcheck.desk.subjects import find_subjects, names_of
 
     source = "stdin" if options.file == STDIN else options.file
     reader = Reader("diagnose")
@@ -87,8 +87,8 @@ def _read(options: argparse.Namespace) -> "list[PodUnderTest]":
 async def _diagnose(pods: "Sequence[PodUnderTest]", options: argparse.Namespace) -> "list[Finding]":
     import asyncio
 
-    from osm_healthcheck.cli.occasion import sidecar_for
-    from osm_healthcheck.cli.reasons import examine
+    from osm_healthcheck.desk.occasion import sidecar_for
+    from osm_healthcheck.desk.reasons import examine
     from osm_healthcheck.kubelet.address import PodAddress, resolve
     from osm_healthcheck.wire.stream import settle
 
@@ -110,8 +110,8 @@ async def _diagnose(pods: "Sequence[PodUnderTest]", options: argparse.Namespace)
 
 
 def _print_text(findings: "Sequence[Finding]") -> None:
-    from osm_healthcheck.cli.reasons import verdict
-    from osm_healthcheck.cli.reports import printable
+    from osm_healthcheck.desk.reasons import verdict
+    from osm_healthcheck.desk.reports import printable
     from osm_healthcheck.kubelet.describe import describe
 
     pods = {finding.subject.pod for finding in findings}
@@ -141,7 +141,7 @@ def _print_text(findings: "Sequence[Finding]") -> None:
 def _print_json(findings: "Sequence[Finding]") -> None:
     import json
 
-    from osm_healthcheck.cli.reasons import verdict
+    from osm_healthcheck.desk.reasons import verdict
 
     for finding in findings:
         subject = finding.subject
@@ -168,39 +168,11 @@ def _print_json(findings: "Sequence[Finding]") -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="osm-healthcheck diagnose",
-        description=_WHAT,
-        epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
-    add = parser.add_argument
-    add("file", nargs="?", default="-", metavar="FILE", help="YAML or JSON; - is standard input")
-    add(
+    parser = app_parser("diagnose", _WHAT, _EPILOG)
+    parser.add_argument(
         "--sidecar",
         metavar="HOST",
         help="ask the sidecar that runs there (behind kubectl port-forward: localhost)",
     )
-    add(
-        "--host",
-        default="127.0.0.1",
-        metavar="ADDRESS",
-        help="where the app runs, for the direct way (default 127.0.0.1)",
-    )
-    add(
-        "--port-map",
-        type=port_map,
-        default={},
-        metavar="POD=HERE,…",
-        help="ports on which the app listens here instead of those of the pod, as 80=8080,443=8443",
-    )
-    add("--container", metavar="NAME", help="the probes of this container only")
-    add(
-        "-o",
-        "--output",
-        choices=("text", "json"),
-        default="text",
-        help="json: one object a line for each probe",
-    )
+    add_output(parser, "json: one object a line for each probe")
     return parser

@@ -1,13 +1,12 @@
 """``osm-healthcheck probe``: the kubelet's prober against an app that runs here."""
 
 import argparse
-import re
 import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from osm_healthcheck.cli.app_arguments import add_output, app_parser, duration
 from osm_healthcheck.cli.arguments import guarded
-from osm_healthcheck.core.ports import parse_port
 
 if TYPE_CHECKING:
     from osm_healthcheck.kubelet.pods import PodSpec
@@ -25,7 +24,6 @@ where every probe succeeds), 1 where not, 2 for bad input. Ctrl-C ends a watch a
 
 example: osm-healthcheck probe --port-map 80=8080 pod.yaml
 """
-_DURATION = re.compile(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+(?:\.\d+)?)s?)?")
 
 
 def run(argv: Sequence[str]) -> int:
@@ -45,7 +43,7 @@ def _run(options: argparse.Namespace) -> int:
         return 2
     import asyncio
 
-    from osm_healthcheck.cli.watching import once, watch
+    from osm_healthcheck.desk.watching import once, watch
     from osm_healthcheck.kubelet.address import LookupFailedError
 
     try:
@@ -85,29 +83,7 @@ def read(path: str, container: str | None) -> "tuple[PodSpec, ...]":
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="osm-healthcheck probe",
-        description=_WHAT,
-        epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
-    add = parser.add_argument
-    add("file", nargs="?", default="-", metavar="FILE", help="YAML or JSON; - is standard input")
-    add(
-        "--host",
-        default="127.0.0.1",
-        metavar="ADDRESS",
-        help="where the app runs: what the pod's IP is in a cluster (default 127.0.0.1)",
-    )
-    add(
-        "--port-map",
-        type=port_map,
-        default={},
-        metavar="POD=HERE,…",
-        help="ports on which the app listens here instead of those of the pod, as 80=8080,443=8443",
-    )
-    add("--container", metavar="NAME", help="the probes of this container only")
+    parser = app_parser("probe", _WHAT, _EPILOG)
     how_long = parser.add_mutually_exclusive_group()
     how_long.add_argument("--once", action="store_true", help="run each probe once, then exit")
     how_long.add_argument(
@@ -117,38 +93,5 @@ def _parser() -> argparse.ArgumentParser:
         metavar="TIME",
         help="how long to watch, as 30s or 2m (default: until Ctrl-C)",
     )
-    add(
-        "-o",
-        "--output",
-        choices=("text", "json"),
-        default="text",
-        help="json: one object a line for each event, verdict and change of status",
-    )
+    add_output(parser, "json: one object a line for each event, verdict and change of status")
     return parser
-
-
-def duration(text: str) -> float:
-    """A time span such as ``30s``, ``1m30s``, ``90`` in seconds."""
-    match = _DURATION.fullmatch(text)
-    if match is None or not any(match.groups()):
-        raise argparse.ArgumentTypeError(f"not a time: {text!r}; write 30s or 2m")
-    hours, minutes, seconds = match.groups()
-    total = int(hours or 0) * 3600 + int(minutes or 0) * 60 + float(seconds or 0)
-    if total <= 0:
-        raise argparse.ArgumentTypeError("must be more than 0s")
-    return total
-
-
-def port_map(text: str) -> dict[int, int]:
-    """``80=8080,443=8443`` as a mapping of ports."""
-    found: dict[int, int] = {}
-    for pair in text.split(","):
-        here: int | None
-        pod, here = (parse_port(part.strip()) for part in (*pair.split("=", 1), "")[:2])
-        if pod is None or here is None:
-            raise argparse.ArgumentTypeError(
-                f"not two ports from 1 to 65535 with = between them: {pair!r}; write 80=8080"
-            )
-        if found.setdefault(pod, here) != here:
-            raise argparse.ArgumentTypeError(f"port {pod} stands there twice")
-    return found

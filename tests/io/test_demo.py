@@ -5,7 +5,7 @@ import socket
 import subprocess
 import sys
 
-from osm_healthcheck.cli.story import CHAPTERS
+from osm_healthcheck.demo.story import CHAPTERS
 
 
 def test_demo_shows_every_sickness_and_recovers() -> None:

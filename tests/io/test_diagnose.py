@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 import yaml
 
-from osm_healthcheck.cli.occasion import sidecar_for
-from osm_healthcheck.cli.reasons import Finding, compare, examine, verdict
-from osm_healthcheck.cli.subjects import find_subjects
+from osm_healthcheck.desk.occasion import sidecar_for
+from osm_healthcheck.desk.reasons import Finding, compare, examine, verdict
+from osm_healthcheck.desk.subjects import find_subjects
 from osm_healthcheck.kubelet.address import PodAddress
 from osm_healthcheck.wire.stream import settle
 from tests.io.apps import app, hold, http_app, read_head, response

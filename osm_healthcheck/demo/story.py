@@ -8,14 +8,14 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 from osm_healthcheck import __version__
-from osm_healthcheck.cli.occasion import loopback_address, sidecar_for
-from osm_healthcheck.cli.reports import JSONReport, TextReport, printable
-from osm_healthcheck.cli.subjects import find_subjects
 from osm_healthcheck.core.additions import Images
 from osm_healthcheck.core.constants import ProbeKind
 from osm_healthcheck.core.inject import Injection, inject
 from osm_healthcheck.core.pods import SIDECAR
 from osm_healthcheck.demo.bookstore import MANIFEST, Bookstore, MeshProxy, Mood
+from osm_healthcheck.desk.occasion import loopback_address, sidecar_for
+from osm_healthcheck.desk.reports import JSONReport, TextReport, printable
+from osm_healthcheck.desk.subjects import find_subjects
 from osm_healthcheck.kubelet.address import PodAddress
 from osm_healthcheck.kubelet.events import Recorded
 from osm_healthcheck.kubelet.pods import ContainerSpec, PodSpec, read_pods

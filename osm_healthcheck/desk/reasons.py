@@ -10,9 +10,9 @@ import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from osm_healthcheck.cli.subjects import Subject
 from osm_healthcheck.core.constants import HEALTHCHECK_PORT, HEALTHZ_PATH
 from osm_healthcheck.core.probes import GRPCAction, HTTPGetAction, HTTPHeader, Probe
+from osm_healthcheck.desk.subjects import Subject
 from osm_healthcheck.kubelet.address import PodAddress
 from osm_healthcheck.kubelet.pods import ContainerSpec
 from osm_healthcheck.kubelet.prober import Outcome, probe

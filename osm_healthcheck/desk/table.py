@@ -6,7 +6,8 @@ import os
 import shutil
 from collections.abc import Iterator, Sequence
 
-from osm_healthcheck.cli.reports import (
+from osm_healthcheck.core.constants import ProbeKind
+from osm_healthcheck.desk.reports import (
     NOT_RUN,
     Outcomes,
     Output,
@@ -18,8 +19,7 @@ from osm_healthcheck.cli.reports import (
     probe_lines,
     summary,
 )
-from osm_healthcheck.cli.screen import Screen
-from osm_healthcheck.core.constants import ProbeKind
+from osm_healthcheck.desk.screen import Screen
 from osm_healthcheck.kubelet.address import PodAddress
 from osm_healthcheck.kubelet.events import Recorded, age
 from osm_healthcheck.kubelet.pods import PodSpec

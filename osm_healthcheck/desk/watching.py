@@ -6,8 +6,8 @@ import signal
 import sys
 from collections.abc import Mapping, Sequence
 
-from osm_healthcheck.cli.reports import JSONReport, Report, TextReport
 from osm_healthcheck.core.constants import ProbeKind
+from osm_healthcheck.desk.reports import JSONReport, Report, TextReport
 from osm_healthcheck.kubelet.address import PodAddress, resolve
 from osm_healthcheck.kubelet.pods import PodSpec
 from osm_healthcheck.kubelet.prober import probe
@@ -93,7 +93,7 @@ def _report(output: str, over: asyncio.Event) -> Report:
     if output == "json":
         return JSONReport(over)
     if sys.stdout.isatty() and os.environ.get("TERM", "dumb") != "dumb":
-        from osm_healthcheck.cli.table import TableReport
+        from osm_healthcheck.desk.table import TableReport
 
         return TableReport(over)
     return TextReport(over)
