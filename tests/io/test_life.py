@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -14,6 +13,7 @@ import pytest
 from osm_healthcheck.daemon.procnet import listening_ports
 from tests.io.apps import app, hold, http_app, read_head, response
 from tests.io.sidecar import HEALTHCHECK, LIVENESS, PORTS, Process, process, sidecar, tcp_probe
+from tests.io.unshare import can_unshare
 from tests.io.wire import connect, exchange, get, own_address, read_to_end
 
 
@@ -83,12 +83,6 @@ def test_without_ipv6_it_serves_ipv4() -> None:
         done.send_signal(signal.SIGINT)
         done.communicate(timeout=20)
     assert "0.0.0.0:15904" in lines[1]["listening"]
-
-
-def can_unshare() -> bool:
-    able = bool(shutil.which("unshare") and shutil.which("ip")) and os.geteuid() == 0
-    assert able or "CI" not in os.environ, "CI needs root, unshare (util-linux) and ip (iproute2)"
-    return able
 
 
 def test_a_port_in_use_is_1_and_nothing_is_left_half_up() -> None:
