@@ -11,11 +11,14 @@ import sys
 import time
 from typing import Any
 
-from osm_healthcheck.core.inject import inject
+from osm_healthcheck import __version__
+from osm_healthcheck.core.additions import Images
+from osm_healthcheck.core.inject import Injection, inject
 from osm_healthcheck.core.undo import uninject
 from osm_healthcheck.manifests.nodes import compose, value_of
-from tests.manifests.strategies import VERSION, injection
+from osm_healthcheck.mesh.annotations import MESHES
 
+_INJECTION = Injection(MESHES["none"], Images("sidecar:1", "init:1"), __version__)
 _DOCUMENT = """\
 # One of many.
 apiVersion: apps/v1
@@ -66,10 +69,10 @@ def main() -> None:
     count = int(sys.argv[1]) if len(sys.argv) > 1 else 2000
     documents = [_DOCUMENT.format(number=number) for number in range(count)]
     values = [_read(text) for text in documents[:1000]]
-    _report("rewrite alone", len(values), lambda: [inject(one, injection()) for one in values])
-    injected = [inject(one, injection()).manifest for one in values]
-    _report("rewrite of injected", len(values), lambda: [inject(x, injection()) for x in injected])
-    _report("undo alone", len(values), lambda: [uninject(one, VERSION) for one in injected])
+    _report("rewrite alone", len(values), lambda: [inject(one, _INJECTION) for one in values])
+    injected = [inject(one, _INJECTION).manifest for one in values]
+    _report("rewrite of injected", len(values), lambda: [inject(x, _INJECTION) for x in injected])
+    _report("undo alone", len(values), lambda: [uninject(one, __version__) for one in injected])
     stream = "---\n".join(documents)
     after = _report("inject, YAML stream", count, lambda: _run("inject", stream))
     _report("inject again, YAML stream", count, lambda: _run("inject", after))
