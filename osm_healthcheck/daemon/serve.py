@@ -1,6 +1,7 @@
 """The life of the sidecar: bind, serve, drain, end."""
 
 import asyncio
+import importlib
 from collections.abc import Awaitable
 from typing import Any
 
@@ -42,6 +43,7 @@ class Sidecar:
         """
         settings = self.settings
         endpoints = self._endpoints()
+        _load_what_will_be_asked_for(settings.targets)
         ports = {"healthcheck": settings.ports.healthcheck}
         ports |= {kind.value: settings.ports.of(kind) for kind in self._kinds()}
         optional = settings.bind is ANY_ADDRESS
@@ -96,10 +98,21 @@ class Sidecar:
                 endpoints[kind.value] = ProbeProxy(
                     routes, settings.ports, reach, results, self.loop
                 )
-        if targets is not None and any(service is not None for _, service in targets.checks):
-            # It will be asked for: better loaded now than within the first probe's deadline.
-            import osm_healthcheck.wire.grpc_health  # noqa: F401
         return endpoints
+
+
+def _load_what_will_be_asked_for(targets: Targets | None) -> None:
+    """Optional parts load at first use; these would do so within the first probe's deadline."""
+    if targets is None:
+        return
+    if any(service is not None for _, service in targets.checks):
+        importlib.import_module("osm_healthcheck.wire.grpc_health")
+    if any(
+        routes.tls is None and any(one.action.scheme == "HTTPS" for one in routes.http.values())
+        for routes in targets.routes.values()
+    ):  # several HTTPS probes of a kind: nothing is passed through, the requests are made here
+        importlib.import_module("osm_healthcheck.wire.tls").client_context()
+        importlib.import_module("osm_healthcheck.wire.http2")
 
 
 async def serve(
