@@ -1,0 +1,155 @@
+"""The proof: through the mesh every probe has the verdict that it has without a mesh.
+
+An app in a pod, the kubelet's prober on a node, a wire between them. First there is no mesh: that
+is the yardstick. Then the same pod is in one, with its original manifest: that is the problem.
+Then with the injected manifest.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import pytest
+
+from .kubelet import Verdicts
+from .meshes import ISTIO, OSM, Mesh
+from .namespaces import PATIENCE
+from .shop import Manifest, injected, manifest, spec
+from .world import World, world
+
+IPV4, IPV6 = "10.15.9.2", "fd00:15:9::2"
+ANY = ("0.0.0.0", "::")
+HASTE = 1
+"""timeoutSeconds where nobody listens: a gRPC probe then takes all of it, without a mesh too."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """An app: the addresses on which it listens, and what it answers."""
+
+    name: str
+    hosts: tuple[str, ...] = ()
+    status: int = 200
+
+    def listens_at(self, address: str) -> bool:
+        """Whether it listens at an address of the pod."""
+        return (
+            address in self.hosts
+            or (":" in address and "::" in self.hosts)
+            or (":" not in address and "0.0.0.0" in self.hosts)
+        )
+
+
+CASES = (
+    Case("healthy", ANY),
+    Case("sick", ANY, 503),
+    Case("moved away", ANY, 404),
+    Case("on the pod's IPv4 address only", (IPV4,)),
+    Case("on 127.0.0.1 only", ("127.0.0.1",)),
+    Case("on IPv6 only", (IPV6, "::1")),
+    Case("dead"),
+)
+Measured = dict[tuple[str, str], Verdicts]
+"""The verdicts for each app by its name and the address of the pod."""
+
+
+def measure(
+    here: World,
+    document: Callable[[int], Manifest],
+    prepare: Callable[[Manifest], object] = lambda _: None,
+) -> Measured:
+    """Probe every app by both addresses of the pod.
+
+    Args:
+        here: the pod.
+        document: its manifest, for a timeoutSeconds.
+        prepare: what comes first, with that manifest.
+    """
+    found: Measured = {}
+    for timeout in (PATIENCE, HASTE):
+        pod = document(timeout)
+        prepare(pod)
+        for case in CASES:
+            hosts = [
+                address
+                for address in here.addresses
+                if case.listens_at(address) == (timeout == PATIENCE)
+            ]
+            if not hosts:
+                continue
+            if case.hosts:
+                here.app.start(case.hosts, case.status)
+            verdicts = here.kubelet.verdicts(spec(pod), *hosts)
+            found |= {(case.name, host): words for host, words in verdicts.items()}
+            if case.hosts:
+                here.app.kill()
+    return found
+
+
+@pytest.fixture(scope="module")
+def direct() -> Measured:
+    """What the kubelet concludes without a mesh."""
+    with world() as here:
+        assert here.addresses == (IPV4, IPV6)
+        return measure(here, manifest)
+
+
+@pytest.fixture
+def here() -> Iterator[World]:
+    """A pod that is in no mesh yet."""
+    with world() as made:
+        yield made
+
+
+def test_without_a_mesh(direct: Measured) -> None:
+    """The yardstick is no rubber one: it tells the apps apart."""
+    for case in CASES:
+        for address in (IPV4, IPV6):
+            verdicts = direct[case.name, address]
+            answers = case.listens_at(address)
+            assert len(verdicts) == 7
+            for name, verdict in verdicts.items():
+                takes_tcp_only = name == "db liveness"
+                healthy = answers and (case.status == 200 or takes_tcp_only)
+                assert verdict == ("success" if healthy else "failure"), (case, name)
+
+
+@pytest.mark.parametrize("backend", ["nft", "legacy"])
+@pytest.mark.parametrize("mesh", [OSM, ISTIO], ids=str)
+def test_the_original_manifest_in_a_mesh(
+    mesh: Mesh, backend: str, here: World, direct: Measured
+) -> None:
+    """The problem: what asks for an answer fails, and what only connects passes on a dead port."""
+    here.intercept(mesh, backend)
+    pod = spec(manifest(HASTE))
+    for case in (CASES[0], CASES[-1]):
+        if case.hosts:
+            here.app.start(case.hosts)
+        verdicts = here.kubelet.verdicts(pod, *here.addresses)
+        lies = dict.fromkeys(verdicts[IPV4], "failure") | {"db liveness": "success"}
+        assert verdicts[IPV4] == lies, case
+        # OSM's rules are for IPv4 only: there a pod by its IPv6 address is in no mesh.
+        assert verdicts[IPV6] == (lies if mesh.intercepts(6) else direct[case.name, IPV6]), case
+        if case.hosts:
+            here.app.kill()
+
+
+@pytest.mark.parametrize(
+    ("mesh", "backend", "bypass"),
+    [
+        (OSM, "nft", ()),
+        (OSM, "legacy", ()),
+        (OSM, "legacy", ("--backend", "legacy")),
+        (ISTIO, "nft", ()),
+        (ISTIO, "legacy", ("--backend", "legacy")),
+    ],
+    ids=str,
+)
+def test_the_injected_manifest_in_a_mesh(
+    mesh: Mesh, backend: str, bypass: tuple[str, ...], here: World, direct: Measured
+) -> None:
+    """The proof. The rules of the bypass are the injected init container's, in nft; or in legacy,
+    which takes a capability more.
+    """
+    here.intercept(mesh, backend)
+    here.bypass(injected(PATIENCE), *bypass)
+    assert measure(here, injected, here.start_sidecar) == direct
