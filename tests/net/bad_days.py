@@ -14,7 +14,7 @@ import statistics
 import struct
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import pytest
@@ -278,29 +278,29 @@ DAYS: Mapping[str, tuple[Callable[[], Figures], Callable[[], Figures]]] = {
 
 def table(days: list[Figures]) -> str:
     """The figures in Markdown."""
-    lines = [
-        "| bad day | probes | with another verdict than without a mesh | refused, sidecar down "
-        "| descriptors before, after | connections left |",
-        "|---|---|---|---|---|---|",
-    ]
-    lines += [
-        f"| {one.day} | {one.probes:,} | {len(one.wrong)} | {one.refused} "
-        f"| {one.descriptors[0]}, {one.descriptors[1]} | {one.connections} |"
-        for one in days
-    ]
+    heads = "bad day", "probes", "wrong verdicts", "refused", "descriptors", "connections left"
+    rows: list[Sequence[object]] = [heads, ["---"] * len(heads)]
+    for one in days:
+        before, after = one.descriptors
+        counts = (one.probes, len(one.wrong), one.refused)
+        rows.append((one.day, *(f"{n:,}" for n in counts), f"{before}, {after}", one.connections))
+    lines = ["| " + " | ".join(map(str, row)) + " |" for row in rows]
     for one in days:
         if one.rate:
             lines += ["", f"{one.day}: {one.rate:,.0f} a second were reached."]
         if one.gaps:
-            worst = max(one.gaps)
-            lines += [
-                "",
-                f"Gap of a killed sidecar: median {statistics.median(one.gaps):.2f} s, at most "
-                f"{worst:.2f} s. failureThreshold {covering_threshold(worst, 10)} covers it at "
-                f"periodSeconds 10, {covering_threshold(worst, 1)} at periodSeconds 1.",
-            ]
+            lines += ["", _gap(one.gaps)]
         lines += ["", *one.wrong[:10]] if one.wrong else []
     return "\n".join(lines)
+
+
+def _gap(gaps: Sequence[float]) -> str:
+    worst = max(gaps)
+    return (
+        f"Gap of a killed sidecar: median {statistics.median(gaps):.2f} s, at most {worst:.2f} s. "
+        f"failureThreshold {covering_threshold(worst, 10)} covers it at periodSeconds 10, "
+        f"{covering_threshold(worst, 1)} at periodSeconds 1."
+    )
 
 
 def main() -> int:
