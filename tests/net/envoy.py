@@ -20,9 +20,10 @@ from tests.bench import envoy as server
 from .meshes import Mesh
 from .namespaces import Namespace, need, refuse
 from .program import Program
+from .sockets import happens, sockets
 
 _TYPES = "type.googleapis.com/envoy.extensions"
-_STARTED = "starting main dispatch loop"
+_STARTED = "starting workers"
 POD_NAME = "bookstore.mesh.local"
 PEER_NAME = "bookbuyer.mesh.local"
 
@@ -64,7 +65,12 @@ def start_envoy(
     assert binary is not None
     argv = ("--config-yaml", json.dumps(config), "--concurrency", "1", "--disable-hot-restart")
     program = Program(pod.start(binary, *argv, "--log-level", "info", user=mesh.user))
+    # It says that it starts to listen, and not that it has.
     program.wait_for(_STARTED)
+    listening = len(config["static_resources"]["listeners"])
+    assert happens(
+        lambda: listening == sum(one.listens and one.user == mesh.user for one in sockets(pod))
+    ), program.lines
     return program
 
 

@@ -14,7 +14,7 @@ _TICK_SECONDS = 0.02
 
 @dataclass(frozen=True)
 class Socket:
-    """A socket: its port, whether it listens, the user ID it belongs to."""
+    """A socket: its port, its state as the kernel has it, the user ID it belongs to."""
 
     port: int
     state: str
@@ -50,12 +50,17 @@ def descriptors(pid: int) -> int:
 
 
 def settled(count: Callable[[], int], expected: int) -> int:
-    """Wait until there are no more than so many of something; how many there are in the end.
+    """Wait until there are no more than so many of something; how many there are in the end."""
+    happens(lambda: count() <= expected)
+    return count()
 
-    The kernel tells nobody when a socket is gone: one has to look.
-    """
+
+def happens(condition: Callable[[], bool]) -> bool:
+    """Wait for a condition of which the kernel tells nobody: one has to look. Whether it came."""
     end = time.monotonic() + PATIENCE
     pause = threading.Event()
-    while (found := count()) > expected and time.monotonic() < end:
+    while not condition():
+        if time.monotonic() > end:
+            return False
         pause.wait(_TICK_SECONDS)
-    return found
+    return True

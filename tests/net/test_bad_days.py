@@ -2,7 +2,8 @@
 
 import pytest
 
-from .bad_days import DAYS, Figures, covering_threshold
+from .bad_days import DAYS, covering_threshold
+from .mishaps import Figures
 
 every_day = pytest.mark.parametrize("day", DAYS)
 

@@ -6,10 +6,12 @@ Then with the injected manifest.
 """
 
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import pytest
 
+from .envoy import authority
 from .kubelet import Verdicts
 from .meshes import ISTIO, OSM, Mesh
 from .namespaces import PATIENCE
@@ -18,6 +20,7 @@ from .world import World, world
 
 IPV4, IPV6 = "10.15.9.2", "fd00:15:9::2"
 ANY = ("0.0.0.0", "::")
+_SIDE_BY_SIDE = 3
 HASTE = 1
 """timeoutSeconds where nobody listens: a gRPC probe then takes all of it, without a mesh too."""
 
@@ -85,12 +88,56 @@ def measure(
     return found
 
 
+@dataclass(frozen=True)
+class Setting:
+    """What is between the app and the kubelet: a mesh, and with which iptables.
+
+    ``bypass`` are arguments of init.sh on top of the injected ones.
+    """
+
+    mesh: Mesh | None = None
+    backend: str = "nft"
+    bypass: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        return "-".join((str(self.mesh), self.backend, *self.bypass))
+
+    def measure(self) -> Measured:
+        """The verdicts for all apps; where there is a mesh, after injection."""
+        with world() as here:
+            assert here.addresses == (IPV4, IPV6)
+            if self.mesh is None:
+                return measure(here, manifest)
+            here.intercept(self.mesh, self.backend)
+            here.bypass(injected(PATIENCE), *self.bypass)
+            return measure(here, injected, here.start_sidecar)
+
+
+NO_MESH = Setting()
+# The rules of the bypass are the injected init container's, in nft, whatever the mesh has. In
+# legacy they take a capability more.
+IN_MESHES = (
+    Setting(OSM, "nft"),
+    Setting(OSM, "legacy"),
+    Setting(OSM, "legacy", ("--backend", "legacy")),
+    Setting(ISTIO, "nft"),
+    Setting(ISTIO, "legacy", ("--backend", "legacy")),
+)
+
+
 @pytest.fixture(scope="module")
-def direct() -> Measured:
+def measured() -> dict[Setting, Measured]:
+    """All settings, measured side by side: gRPC probes wait for their timeouts."""
+    authority()  # once, before there are threads
+    settings = (NO_MESH, *IN_MESHES)
+    with ThreadPoolExecutor(_SIDE_BY_SIDE) as pool:
+        return dict(zip(settings, pool.map(Setting.measure, settings), strict=True))
+
+
+@pytest.fixture(scope="module")
+def direct(measured: dict[Setting, Measured]) -> Measured:
     """What the kubelet concludes without a mesh."""
-    with world() as here:
-        assert here.addresses == (IPV4, IPV6)
-        return measure(here, manifest)
+    return measured[NO_MESH]
 
 
 @pytest.fixture
@@ -133,23 +180,9 @@ def test_the_original_manifest_in_a_mesh(
             here.app.kill()
 
 
-@pytest.mark.parametrize(
-    ("mesh", "backend", "bypass"),
-    [
-        (OSM, "nft", ()),
-        (OSM, "legacy", ()),
-        (OSM, "legacy", ("--backend", "legacy")),
-        (ISTIO, "nft", ()),
-        (ISTIO, "legacy", ("--backend", "legacy")),
-    ],
-    ids=str,
-)
+@pytest.mark.parametrize("setting", IN_MESHES, ids=str)
 def test_the_injected_manifest_in_a_mesh(
-    mesh: Mesh, backend: str, bypass: tuple[str, ...], here: World, direct: Measured
+    setting: Setting, measured: dict[Setting, Measured], direct: Measured
 ) -> None:
-    """The proof. The rules of the bypass are the injected init container's, in nft; or in legacy,
-    which takes a capability more.
-    """
-    here.intercept(mesh, backend)
-    here.bypass(injected(PATIENCE), *bypass)
-    assert measure(here, injected, here.start_sidecar) == direct
+    """The proof."""
+    assert measured[setting] == direct
