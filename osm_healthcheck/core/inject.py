@@ -15,7 +15,7 @@ from osm_healthcheck.core.additions import (
     is_guaranteed,
     sidecar_container,
 )
-from osm_healthcheck.core.bypass import Mesh, extended
+from osm_healthcheck.core.bypass import Mesh, extended, with_user
 from osm_healthcheck.core.constants import HEALTHCHECK_PORT
 from osm_healthcheck.core.errors import Mistake
 from osm_healthcheck.core.optout import (
@@ -123,7 +123,16 @@ def _inject(pod: Pod, injection: Injection, mistakes: list[Mistake], notes: list
     added = [SIDECAR] * bool(answered) + [INIT_CONTAINER] * with_init
     _check_surroundings(pod, injection, ports, added, mistakes, notes)
     record = Record(injection.version)
-    annotations = _mesh_annotations(pod, injection.mesh, ports, record, mistakes, notes)
+    user = injection.user if answered else None
+    annotations = _mesh_annotations(pod, injection.mesh, ports, user, record, mistakes, notes)
+    if injection.mesh.users and answered and injection.user is None:
+        notes.append(
+            Mistake(
+                pod.where,
+                f"warning: {injection.mesh.name} takes the sidecar's questions to the app: name its "
+                f"user in the annotation {injection.mesh.users}, or give --run-as-user a number",
+            )
+        )
     if len(mistakes) > noted:
         return
     guaranteed = is_guaranteed(pod)
@@ -272,13 +281,17 @@ def _mesh_annotations(
     pod: Pod,
     mesh: Mesh,
     ports: Sequence[int],
+    user: int | None,
     record: Record,
     mistakes: list[Mistake],
     notes: list[Mistake],
 ) -> dict[str, str]:
-    """The annotations that let our ports past the mesh, noted in ``record``."""
+    """The annotations that let our ports past the mesh, and ``user``, noted in ``record``."""
     written: dict[str, str] = {}
-    for name in [*([mesh.ports] if mesh.ports else []), *mesh.switches]:
+    lists = [mesh.ports] if mesh.ports else []
+    if mesh.users and user is not None:
+        lists.append(mesh.users)
+    for name in [*lists, *mesh.switches]:
         was = pod.annotations.get(name)
         where = f"{pod.where}: metadata.annotations: {name}"
         if not isinstance(was, str | None):
@@ -289,6 +302,8 @@ def _mesh_annotations(
             except ValueError as error:
                 mistakes.append(Mistake(where, str(error)))
                 continue
+        elif name == mesh.users:
+            written[name] = with_user(was or "", cast("int", user))
         elif was not in (None, mesh.switches[name]):
             notes.append(
                 Mistake(

@@ -21,6 +21,7 @@ MESHES = {
         Mesh(
             "consul",
             ports="consul.hashicorp.com/transparent-proxy-exclude-inbound-ports",
+            users="consul.hashicorp.com/transparent-proxy-exclude-uids",
             switches={"consul.hashicorp.com/transparent-proxy-overwrite-probes": "false"},
             proxy_user=5995,
         ),

@@ -327,6 +327,21 @@ def test_fields_that_nobody_knows_survive() -> None:
     assert note.endswith(": unknown fields kept as they are: jitterSeconds, httpGet.mode")
 
 
+def test_consul_is_told_the_user_whose_questions_to_the_app_it_must_not_take() -> None:
+    name = "consul.hashicorp.com/transparent-proxy-exclude-uids"
+    manifest = pod(app(readinessProbe=TCP))
+    for before, extended in ("", "7"), ("100000", "100000,7"), ("7, 8", "7, 8"):
+        manifest["metadata"]["annotations"] = {name: before} if before else {}
+        injected = after(manifest, "consul", user=7)
+        assert injected["metadata"]["annotations"][name] == extended
+        assert uninject(injected, VERSION).manifest == manifest
+    manifest["metadata"]["annotations"] = {}
+    assert name not in after(manifest, "consul", user=None)["metadata"]["annotations"]
+    assert any(name in note for note in notes(manifest, "consul", user=None))
+    http = pod(app(readinessProbe=HTTP))
+    assert name not in after(http, "consul", proxy="mesh")["metadata"]["annotations"]
+
+
 # --- Undoing what others have touched since -----------------------------------------------------
 
 
