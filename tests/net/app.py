@@ -31,6 +31,7 @@ HTTP, HTTPS, TCP, GRPC = 8080, 8443, 5432, 50051
 UNDECLARED = 7777
 """A port on which it listens and that no probe names. It notes each connection."""
 
+ANY = ("0.0.0.0", "::")
 GREETING = b"hello from the app"
 
 _PR_SET_PDEATHSIG = 1

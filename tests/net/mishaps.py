@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 
 from osm_healthcheck.kubelet.pods import PodSpec
 
+from .app import ANY
 from .kubelet import Verdicts
 from .meshes import OSM
 from .namespaces import PATIENCE
@@ -22,7 +23,6 @@ from .sockets import connections, descriptors, settled
 from .watch import flood, watching
 from .world import World, world
 
-ANY = ("0.0.0.0", "::")
 SIDECAR_USER = 15904
 HASTE = 1
 _GRPC = ("api readiness", "api startup")

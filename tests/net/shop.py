@@ -49,9 +49,9 @@ def manifest(timeout: int) -> Manifest:
 
 
 @functools.cache
-def injected(timeout: int) -> Manifest:
+def injected(timeout: int, mesh: str = "none") -> Manifest:
     """The same after ``osm-healthcheck inject``."""
-    return _command(timeout, "inject")
+    return _command(timeout, "inject", "--mesh", mesh)
 
 
 @functools.cache

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import pytest
 
+from .app import ANY
 from .envoy import authority
 from .kubelet import Verdicts
 from .meshes import ISTIO, OSM, Mesh
@@ -19,7 +20,6 @@ from .shop import Manifest, injected, manifest, spec
 from .world import World, world
 
 IPV4, IPV6 = "10.15.9.2", "fd00:15:9::2"
-ANY = ("0.0.0.0", "::")
 _SIDE_BY_SIDE = 3
 HASTE = 1
 """timeoutSeconds where nobody listens: a gRPC probe then takes all of it, without a mesh too."""

@@ -4,27 +4,18 @@ import pytest
 
 from .meshes import OSM
 from .namespaces import PATIENCE
-from .shop import in_osm, manifest, osm_bootstrap, spec
+from .shop import in_osm, manifest, osm_bootstrap
 from .sockets import listeners
 from .world import world
 
-ANY = ("0.0.0.0", "::")
 SIDECAR_USER = 15904
-HASTE = 1
 
 
 @pytest.mark.parametrize("backend", ["nft", "legacy"])
 def test_beside_osms_envoy(backend: str) -> None:
     """OSM's own rules spare our ports, and its injector declares no probes."""
-    apps = ((ANY, 200, PATIENCE), (ANY, 503, PATIENCE), ((), 0, HASTE))
     with world() as here:
-        direct, through = [], []
-        for hosts, status, timeout in apps:
-            if hosts:
-                here.app.start(hosts, status)
-            direct.append(here.kubelet.verdicts(spec(manifest(timeout)), here.pod.ipv4))
-            if hosts:
-                here.app.kill()
+        direct = here.in_turn(manifest)
         here.intercept(OSM, backend, osm_bootstrap(PATIENCE))
         here.start_sidecar(None)
         users = listeners(here.pod)
@@ -34,10 +25,4 @@ def test_beside_osms_envoy(backend: str) -> None:
             15903: OSM.user,
             15904: SIDECAR_USER,
         }
-        for hosts, status, timeout in apps:
-            if hosts:
-                here.app.start(hosts, status)
-            through.append(here.kubelet.verdicts(spec(in_osm(timeout)), here.pod.ipv4))
-            if hosts:
-                here.app.kill()
-        assert through == direct
+        assert here.in_turn(in_osm) == direct

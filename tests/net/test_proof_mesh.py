@@ -15,14 +15,13 @@ from osm_healthcheck.kubelet.prober import probe
 from osm_healthcheck.kubelet.verdict import Result
 from tests.io.wire import connect, exchange, get, read_to_end
 
-from .app import GREETING, TCP, UNDECLARED
+from .app import ANY, GREETING, TCP, UNDECLARED
 from .envoy import POD_NAME, peer_context
 from .meshes import APP_USER, ISTIO, OSM
 from .namespaces import PATIENCE, Namespace
 from .shop import injected, spec
 from .world import World, world
 
-ANY = ("0.0.0.0", "::")
 REMOTE_PORT = 9000
 
 

@@ -19,14 +19,14 @@ from pathlib import Path
 
 from osm_healthcheck.core.pods import INIT_CONTAINER, SIDECAR
 
-from .app import App
+from .app import ANY, App
 from .envoy import start_envoy
 from .init_script import init, only_capabilities
-from .kubelet import Kubelet
+from .kubelet import Kubelet, Verdicts
 from .meshes import Mesh
-from .namespaces import Namespace, need, pod_and_node
+from .namespaces import PATIENCE, Namespace, need, pod_and_node
 from .program import Program
-from .shop import ORIGINAL_PORTS, Manifest, container
+from .shop import ORIGINAL_PORTS, Manifest, container, spec
 
 
 @dataclass
@@ -106,6 +106,21 @@ class World:
         self.sidecar = Program(started)
         self.sidecar.wait_for('"ready"')
         return self.sidecar
+
+    def in_turn(self, document: Callable[[int], Manifest]) -> list[Verdicts]:
+        """The verdicts by IPv4 on a healthy app, a sick one and a dead one.
+
+        ``document`` makes the manifest for a timeoutSeconds: gRPC probes of a dead app take it all.
+        """
+        found = []
+        for status, timeout in (200, PATIENCE), (503, PATIENCE), (0, 1):
+            if status:
+                self.app.start(ANY, status)
+            pod = spec(document(timeout))
+            found.append(self.kubelet.verdicts(pod, self.pod.ipv4)[self.pod.ipv4])
+            if status:
+                self.app.kill()
+        return found
 
     def _value(self, variable: Manifest) -> str:
         if "value" in variable:
