@@ -129,8 +129,8 @@ def _inject(pod: Pod, injection: Injection, mistakes: list[Mistake], notes: list
         notes.append(
             Mistake(
                 pod.where,
-                f"warning: {injection.mesh.name} takes the sidecar's questions to the app: name its "
-                f"user in the annotation {injection.mesh.users}, or give --run-as-user a number",
+                f"warning: {injection.mesh.name} takes the sidecar's questions to the app: name "
+                f"its user in {injection.mesh.users}, or give --run-as-user a number",
             )
         )
     if len(mistakes) > noted:
