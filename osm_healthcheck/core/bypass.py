@@ -16,18 +16,18 @@ from osm_healthcheck.core.probes import quoted
 class Mesh:
     """One mesh.
 
-    ``ports`` is the annotation that keeps ports out of its redirect (empty: it has none),
-    ``switches`` are annotations, with their values, that turn its own probe rewriting off.
-    ``users`` is the annotation that keeps a user's own connections out of its redirect, for a mesh
-    that redirects those to the pod's own address, as the sidecar makes them (empty: no need).
-    ``proxy_user`` is the user of its proxy, whose traffic it does not redirect. ``injector``
-    says that the mesh rewrites probes and starts osm-healthcheck itself.
+    ``ports`` is the annotation that keeps ports out of its redirect (empty: it has none), ``users``
+    the one for user IDs whose connections it leaves alone: needed where the mesh also redirects
+    what a pod says to its own address, as that would take our questions to the app. ``switches``
+    are annotations, with their values, that turn its own probe rewriting off. ``proxy_user`` is the
+    user of its proxy, whose traffic it does not redirect. ``injector`` says that the mesh rewrites
+    probes and starts osm-healthcheck itself.
     """
 
     name: str
     ports: str = ""
-    switches: Mapping[str, str] = field(default_factory=dict)
     users: str = ""
+    switches: Mapping[str, str] = field(default_factory=dict)
     proxy_user: int = 1500
     injector: bool = False
 
@@ -44,9 +44,11 @@ def extended(value: str, ports: Iterable[int]) -> str:
 
 
 def with_user(value: str, user: int) -> str:
-    """The list of users ``value`` with ``user``."""
+    """The list of user IDs ``value`` with ``user`` in it; what stands there stays as it is."""
     entries = _entries(value)
-    return value if str(user) in entries else ",".join([*entries, str(user)])
+    if str(user) in entries:
+        return value
+    return ",".join([*([value.rstrip(", ")] if entries else []), str(user)])
 
 
 def without(value: str, written: str, original: str | None) -> str:

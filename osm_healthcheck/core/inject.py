@@ -125,12 +125,12 @@ def _inject(pod: Pod, injection: Injection, mistakes: list[Mistake], notes: list
     record = Record(injection.version)
     user = injection.user if answered else None
     annotations = _mesh_annotations(pod, injection.mesh, ports, user, record, mistakes, notes)
-    if injection.mesh.users and answered and user is None:
+    if injection.mesh.users and answered and injection.user is None:
         notes.append(
             Mistake(
                 pod.where,
-                f"warning: {injection.mesh.name} redirects the sidecar's own connections to the "
-                f"pod: name its user in the annotation {injection.mesh.users}",
+                f"warning: {injection.mesh.name} takes the sidecar's questions to the app: name "
+                f"its user in {injection.mesh.users}, or give --run-as-user a number",
             )
         )
     if len(mistakes) > noted:
@@ -286,10 +286,12 @@ def _mesh_annotations(
     mistakes: list[Mistake],
     notes: list[Mistake],
 ) -> dict[str, str]:
-    """The annotations that let our ports and our user past the mesh, noted in ``record``."""
+    """The annotations that let our ports past the mesh, and ``user``, noted in ``record``."""
     written: dict[str, str] = {}
-    users = [mesh.users] if mesh.users and user is not None else []
-    for name in [*([mesh.ports] if mesh.ports else []), *users, *mesh.switches]:
+    lists = [mesh.ports] if mesh.ports else []
+    if mesh.users and user is not None:
+        lists.append(mesh.users)
+    for name in [*lists, *mesh.switches]:
         was = pod.annotations.get(name)
         where = f"{pod.where}: metadata.annotations: {name}"
         if not isinstance(was, str | None):

@@ -21,8 +21,8 @@ MESHES = {
         Mesh(
             "consul",
             ports="consul.hashicorp.com/transparent-proxy-exclude-inbound-ports",
-            switches={"consul.hashicorp.com/transparent-proxy-overwrite-probes": "false"},
             users="consul.hashicorp.com/transparent-proxy-exclude-uids",
+            switches={"consul.hashicorp.com/transparent-proxy-overwrite-probes": "false"},
             proxy_user=5995,
         ),
         Mesh("osm", injector=True),

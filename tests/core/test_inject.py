@@ -327,6 +327,21 @@ def test_fields_that_nobody_knows_survive() -> None:
     assert note.endswith(": unknown fields kept as they are: jitterSeconds, httpGet.mode")
 
 
+def test_consul_is_told_the_user_whose_questions_to_the_app_it_must_not_take() -> None:
+    name = "consul.hashicorp.com/transparent-proxy-exclude-uids"
+    manifest = pod(app(readinessProbe=TCP))
+    for before, extended in ("", "7"), ("100000", "100000,7"), ("7, 8", "7, 8"):
+        manifest["metadata"]["annotations"] = {name: before} if before else {}
+        injected = after(manifest, "consul", user=7)
+        assert injected["metadata"]["annotations"][name] == extended
+        assert uninject(injected, VERSION).manifest == manifest
+    manifest["metadata"]["annotations"] = {}
+    assert name not in after(manifest, "consul", user=None)["metadata"]["annotations"]
+    assert any(name in note for note in notes(manifest, "consul", user=None))
+    http = pod(app(readinessProbe=HTTP))
+    assert name not in after(http, "consul", proxy="mesh")["metadata"]["annotations"]
+
+
 # --- Undoing what others have touched since -----------------------------------------------------
 
 
@@ -410,27 +425,3 @@ def test_a_copy_by_kubectl_debug_is_left_alone() -> None:
     copied["spec"]["containers"].append(app("late", livenessProbe=TCP))
     [mistake] = refused(copied)
     assert mistake.startswith("Pod shop/web: late.livenessProbe: this probe is not rewritten")
-
-
-# --- Consul redirects connections to the pod's own address --------------------------------------
-
-CONSUL_USERS = "consul.hashicorp.com/transparent-proxy-exclude-uids"
-
-
-def test_consul_leaves_the_sidecar_s_own_connections_alone() -> None:
-    assert (
-        after(pod(app(livenessProbe=TCP)), "consul")["metadata"]["annotations"][CONSUL_USERS]
-        == "15904"
-    )
-    own = pod(app(livenessProbe=TCP))
-    own["metadata"]["annotations"] = {CONSUL_USERS: "1000, 70000"}
-    injected = after(own, "consul", user=1234)
-    assert injected["metadata"]["annotations"][CONSUL_USERS] == "1000,70000,1234"
-    assert uninject(injected, VERSION).manifest == own
-
-
-def test_consul_is_told_of_no_user_where_there_is_no_sidecar_of_ours() -> None:
-    injected = after(pod(app(livenessProbe=HTTP)), "consul", proxy="mesh")
-    assert CONSUL_USERS not in injected["metadata"]["annotations"]
-    told = notes(pod(app(livenessProbe=TCP)), "consul", user=None)
-    assert any(CONSUL_USERS in note for note in told)

@@ -22,6 +22,7 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
@@ -78,10 +79,15 @@ def need(*programs: str, root: bool = False) -> None:
     lacks = [f"{program} is not installed" for program in programs if not shutil.which(program)]
     if root and os.geteuid() != 0:
         lacks.append("network namespaces need root")
-    if lacks and os.environ.get("CI"):
-        pytest.fail("; ".join(lacks))
     if lacks:
-        pytest.skip("; ".join(lacks))
+        refuse("; ".join(lacks))
+
+
+def refuse(reason: str) -> NoReturn:
+    """End the test, which cannot run: a failure where the environment has ``CI``, else skipped."""
+    if os.environ.get("CI"):
+        pytest.fail(reason)
+    pytest.skip(reason)
 
 
 @dataclass
@@ -143,12 +149,13 @@ class Namespace:
         *argv: str | Path,
         user: int | None = None,
         env: Mapping[str, str] | None = None,
+        stdin: int = subprocess.DEVNULL,
     ) -> subprocess.Popen[str]:
         """Start a command here; its output is for the caller to read. It ends with the pod."""
         process = subprocess.Popen(
             self._argv(argv, user),
             env={**os.environ, **(env or {})},
-            stdin=subprocess.DEVNULL,
+            stdin=stdin,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -192,6 +199,11 @@ class Namespace:
         done = self.run(*python, *arguments, user=user, check=False)
         lines = (done.stdout or done.stderr).splitlines()
         return lines[-1].partition(":")[0] if lines else ""
+
+    def enter(self) -> None:
+        """Move the calling thread here for good: the sockets that it makes are of this place."""
+        with Path("/run/netns", self.name).open() as here:
+            _setns(here.fileno())
 
     def socket(self, family: socket.AddressFamily) -> socket.socket:
         """Open a TCP socket of this namespace in the test's own process.

@@ -1,0 +1,33 @@
+"""On bad days every verdict is the one without a mesh, and nothing is left over."""
+
+import pytest
+
+from .bad_days import DAYS, covering_threshold
+from .mishaps import Figures
+
+every_day = pytest.mark.parametrize("day", DAYS)
+
+
+def assert_good(figures: Figures) -> None:
+    assert figures.wrong == ()
+    assert figures.connections == 0
+    before, after = figures.descriptors
+    assert after <= before
+
+
+@every_day
+def test_a_bad_day(day: str) -> None:
+    short, _ = DAYS[day]
+    assert_good(short())
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+@every_day
+def test_a_long_bad_day(day: str) -> None:
+    _, in_full = DAYS[day]
+    assert_good(in_full())
+
+
+def test_the_failure_threshold_that_covers_a_gap() -> None:
+    assert [covering_threshold(gap, 10) for gap in (0.3, 9.9, 10, 25)] == [2, 2, 3, 4]
