@@ -1,6 +1,8 @@
 """``osm-healthcheck [COMMAND] …``; without a command it is ``serve``, as OSM's daemon was."""
 
 import importlib
+import os
+import signal
 import sys
 from collections.abc import Sequence
 
@@ -31,24 +33,54 @@ osm-healthcheck COMMAND --help lists the options of a command.
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Run a command and exit: 0, 1 where the answer is no, 2 for a usage or input that is wrong."""
-    arguments = list(sys.argv[1:] if argv is None else argv)
+    _open_standard_streams()
+    try:
+        sys.exit(_run(list(sys.argv[1:] if argv is None else argv)))
+    except KeyboardInterrupt:
+        sys.exit(128 + signal.SIGINT)
+
+
+def _run(arguments: list[str]) -> int:
     name = arguments[0] if arguments else ""
     if name == "--version":
-        print(f"osm-healthcheck {__version__}")
-        sys.exit(0)
+        return _say(f"osm-healthcheck {__version__}\n")
     if name in ("help", "--help", "-h"):
         commands = "\n".join(f"  {command:<10} {what}" for command, what in COMMANDS.items())
-        print(_USAGE.format(commands=commands), end="")
-        sys.exit(0)
+        return _say(_USAGE.format(commands=commands))
     if name.startswith("-") or not name:
         name = "serve"
     elif name in COMMANDS:
         del arguments[0]
     else:
-        print(
-            f"osm-healthcheck: no command {name!r}; commands are {', '.join(COMMANDS)}",
-            file=sys.stderr,
-        )
-        sys.exit(2)
+        commands = ", ".join(COMMANDS)
+        print(f"osm-healthcheck: no command {name!r}; commands are {commands}", file=sys.stderr)
+        return 2
     command = importlib.import_module(f"osm_healthcheck.cli.{name}")
-    sys.exit(command.run(arguments))
+    return int(command.run(arguments))
+
+
+def _say(text: str) -> int:
+    try:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+    except OSError as error:
+        # what is still buffered has nowhere to go: not even at exit
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if isinstance(error, BrokenPipeError):
+            return 128 + signal.SIGPIPE
+        print(f"osm-healthcheck: cannot write: {error.strerror}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def _open_standard_streams() -> None:
+    """Give a process that was started without them its standard streams, with nothing behind them.
+
+    Otherwise its next file or socket becomes one, which the event loop does not survive.
+    """
+    for fd, (name, mode) in enumerate((("stdin", "r"), ("stdout", "w"), ("stderr", "w"))):
+        try:
+            os.fstat(fd)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # the lowest free number is this one
+            setattr(sys, name, open(fd, mode))  # noqa: PTH123, SIM115

@@ -29,13 +29,15 @@ def run(argv: Sequence[str]) -> int:
     import uvloop
 
     from osm_healthcheck.daemon import logs
+    from osm_healthcheck.daemon.crowd import TooFewFilesError, connection_cap
     from osm_healthcheck.daemon.listen import ListenError
     from osm_healthcheck.daemon.serve import serve_until_signalled
 
     log = logs.make_logger(settings.verbosity, settings.log_format)
     try:
+        connection_cap()  # the event loop itself could not start without files
         uvloop.run(serve_until_signalled(settings, log))
-    except ListenError as error:
+    except (ListenError, TooFewFilesError) as error:
         print(f"osm-healthcheck: {error}", file=sys.stderr)
         return 1
     return 0

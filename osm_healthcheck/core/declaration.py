@@ -48,8 +48,10 @@ def read_declaration(text: str, where: str, own: OwnPorts) -> tuple[DeclaredProb
             [Mistake(where, f"the key {repeated} stands there twice")]
         ) from None
     except (ValueError, RecursionError) as error:
-        empty = "it is empty" if not text.strip() else f"it is not JSON: {error}"
-        raise InvalidInputError([Mistake(where, f"{empty}; {{}} declares no probe")]) from None
+        problem = f"it is not JSON: {error}"
+        if not text.strip():
+            problem = "it is empty; {} declares no probe"
+        raise InvalidInputError([Mistake(where, problem)]) from None
     if not isinstance(document, dict):
         raise InvalidInputError(
             [Mistake(where, "must be a mapping from container names to probes")]

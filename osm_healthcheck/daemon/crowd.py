@@ -10,6 +10,8 @@ import asyncio
 import resource
 from typing import Protocol
 
+from osm_healthcheck.core.errors import OSMHealthcheckError
+
 MAX_CONNECTIONS = 1024
 # Descriptors for all that is not a probe: logs, listeners, the event loop.
 _RESERVED_FILES = 64
@@ -29,12 +31,26 @@ class Member(Protocol):
         """End at once, as too slow or in the way."""
 
 
+class TooFewFilesError(OSMHealthcheckError):
+    """``RLIMIT_NOFILE`` leaves nothing for connections."""
+
+    def __init__(self, files: int) -> None:
+        least = _RESERVED_FILES + _FILES_PER_CONNECTION
+        super().__init__(f"{files} open files are too few: let it have {least} (ulimit -n) or more")
+
+
 def connection_cap() -> int:
-    """How many connections are held at once: `MAX_CONNECTIONS`, less where files are scarce."""
+    """How many connections are held at once: `MAX_CONNECTIONS`, less where files are scarce.
+
+    Raises:
+        TooFewFilesError: where they are too scarce for one.
+    """
     files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     if files == resource.RLIM_INFINITY:
         return MAX_CONNECTIONS
-    return max(1, min(MAX_CONNECTIONS, (files - _RESERVED_FILES) // _FILES_PER_CONNECTION))
+    if files < _RESERVED_FILES + _FILES_PER_CONNECTION:
+        raise TooFewFilesError(files)
+    return min(MAX_CONNECTIONS, (files - _RESERVED_FILES) // _FILES_PER_CONNECTION)
 
 
 class Crowd:

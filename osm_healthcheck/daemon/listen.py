@@ -32,7 +32,7 @@ class ListenError(OSMHealthcheckError):
 def bind_all(
     addresses: Iterable[str], ports: Mapping[str, int], *, optional_ipv6: bool
 ) -> dict[str, list[socket.socket]]:
-    """Bind every port on every address; nothing listens yet.
+    """Listen with every port on every address, once all of them are bound.
 
     Args:
         addresses: IP addresses; IPv6 ones take no IPv4 callers in.
@@ -51,6 +51,15 @@ def bind_all(
                 except OSError as error:
                     if optional_ipv6 and ":" in address and error.errno in _NO_IPV6:
                         continue
+                    raise ListenError(address, port, f"--{name}-port", error) from None
+        for name, sockets in bound.items():
+            for sock in sockets:
+                try:
+                    sock.listen(BACKLOG)
+                except (
+                    OSError
+                ) as error:  # two of our own may overlap, such as 0.0.0.0 and 127.0.0.1
+                    address, port = sock.getsockname()[:2]
                     raise ListenError(address, port, f"--{name}-port", error) from None
     except BaseException:
         for sockets in bound.values():

@@ -130,10 +130,14 @@ async def serve(
     addresses = await sidecar.start()
     if settings.targets is None:
         log.info("no probes are declared: any port of this pod can be checked")
-    log.info("ready", listening=addresses)
+    if settings.unknown:
+        log.warning("unknown variables in the environment", names=settings.unknown)
+    log.info("ready", listening=addresses, connections=connection_cap())
     if ready is not None:
         ready.set()
     how = await shutdown
+    if settings.targets is None or not settings.drain:
+        how = Shutdown.FINISH  # there is no app to wait for
     log.info("ending", how=how.value)
     await sidecar.stop(how)
     log.info("ended")

@@ -36,7 +36,11 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What the sidecar was told. ``targets`` is ``None`` where no probes are declared at all."""
+    """What the sidecar was told. ``targets`` is ``None`` where no probes are declared at all.
+
+    ``unknown`` are variables that look like ours and are not: a slip of the pen among them could
+    leave every port open.
+    """
 
     targets: Targets | None = None
     ports: OwnPorts = field(default_factory=OwnPorts)
@@ -47,6 +51,7 @@ class Settings:
     drain: float = 25.0
     verbosity: str = "info"
     log_format: str = "json"
+    unknown: tuple[str, ...] = ()
 
 
 class Option(NamedTuple):
@@ -159,6 +164,7 @@ class _Reading:
             log_format=self._value(
                 _LOG_FORMAT, _one_of(("json", "console")), "console" if human else "json"
             ),
+            unknown=_unknown(self._environ),
         )
         if self._mistakes:
             raise InvalidInputError(self._mistakes)
@@ -232,6 +238,18 @@ class _Reading:
         return text
 
 
+def _unknown(environ: Mapping[str, str]) -> tuple[str, ...]:
+    known = {option.twin for option in OPTIONS}
+    # Kubernetes tells every container of every Service; one may be called osm-healthcheck-something
+    ending = "_SERVICE_HOST"
+    services = tuple(name.removesuffix(ending) + "_" for name in environ if name.endswith(ending))
+    return tuple(
+        name
+        for name in sorted(environ)
+        if name.startswith(_TWIN_PREFIX) and name not in known and not name.startswith(services)
+    )
+
+
 def _contents(text: str, name: str) -> str:
     if not text.startswith("@"):
         return text
@@ -274,7 +292,13 @@ def _addresses(text: str) -> tuple[str, ...]:
     addresses = tuple(part.strip() for part in text.split(","))
     for address in addresses:
         if not _is_address(address):
-            raise ValueError(f"{quoted(address)} is not an IP address")
+            raise ValueError(
+                f"{quoted(address)} is not an IP address (without brackets, without a port)"
+            )
+    packed = [socket.inet_pton(_family(address), address) for address in addresses]
+    for address, bits in zip(addresses, packed, strict=True):
+        if packed.count(bits) > 1:
+            raise ValueError(f"{quoted(address)} stands there twice")
     return addresses
 
 
@@ -289,6 +313,10 @@ def _resolve(host: str) -> tuple[str, ...]:
     except UnicodeError:
         raise ValueError(f"{quoted(host)} is not a host name") from None
     return tuple(dict.fromkeys(str(entry[4][0]) for entry in found))
+
+
+def _family(address: str) -> socket.AddressFamily:
+    return socket.AF_INET6 if ":" in address else socket.AF_INET
 
 
 def _is_address(text: str) -> bool:

@@ -250,3 +250,77 @@ def test_the_command_of_osm_s_injector() -> None:
         request = b"GET /osm-healthcheck HTTP/1.1\r\nHost: x\r\n\r\n"
         assert exchange(running.address, HEALTHCHECK, request).status == 400
         assert running.wait_for("no probes are declared: any port of this pod can be checked")
+
+
+@pytest.mark.parametrize("closed", [(0,), (1,), (2,), (0, 1), (0, 1, 2)], ids=str)
+def test_a_process_without_standard_streams_serves(closed: tuple[int, ...]) -> None:
+    address = own_address()
+    command = [sys.executable, "-m", "osm_healthcheck", "--bind", address]
+    redirections = " ".join(f"{fd}>&-" for fd in closed)
+    running = subprocess.Popen(["sh", "-c", f'exec "$@" {redirections}', "-", *command])
+    try:
+        while not listens(address, HEALTHCHECK):
+            assert running.poll() is None
+        assert get(address, HEALTHCHECK, "/healthz").status == 200
+    finally:
+        running.send_signal(signal.SIGINT)
+        assert running.wait(20) == 0
+
+
+@pytest.mark.parametrize("bind", ["0.0.0.0,127.0.0.1", "::,::1"])
+def test_addresses_that_overlap_are_1(bind: str) -> None:
+    port = ("--healthcheck-port", free(""))
+    with process("--bind", bind, *port, bind=False) as running:
+        assert running.wait() == 1
+        assert "address already in use" in running.text[-1]
+        assert "Traceback" not in "".join(running.text)
+
+
+def test_too_few_files_are_1_and_few_are_said() -> None:
+    def limited(files: int) -> list[str]:
+        return ["sh", "-c", f'ulimit -n {files}; exec "$@"', "-", sys.executable, "-m"]
+
+    command = ["osm_healthcheck", "--bind", own_address()]
+    ran = subprocess.run([*limited(12), *command], capture_output=True, text=True, check=False)
+    assert ran.returncode == 1
+    assert (
+        ran.stderr
+        == "osm-healthcheck: 12 open files are too few: let it have 67 (ulimit -n) or more\n"
+    )
+    running = subprocess.Popen([*limited(94), *command], stderr=subprocess.PIPE, text=True)
+    try:
+        assert running.stderr is not None
+        lines = [json.loads(running.stderr.readline()) for _ in range(2)]
+    finally:
+        running.send_signal(signal.SIGINT)
+        running.communicate(timeout=20)
+    assert lines[1]["connections"] == 10
+
+
+def test_a_slip_of_the_pen_in_the_environment_is_said() -> None:
+    environ = {
+        "OSM_HEALTHCHECK_LIVNESS": "tcp://:1",
+        "OSM_HEALTHCHECK_DRAIN": "1",
+        "OSM_HEALTHCHECK_WEB_SERVICE_HOST": "192.0.2.1",  # as Kubernetes tells of Services
+        "OSM_HEALTHCHECK_WEB_PORT": "tcp://192.0.2.1:80",
+    }
+    with process(environ=environ) as running:
+        line = running.wait_for("unknown variables in the environment")
+    assert line["names"] == ["OSM_HEALTHCHECK_LIVNESS"]
+
+
+@pytest.mark.parametrize("arguments", [["--version"], ["--help"]])
+def test_output_that_nobody_reads_is_no_traceback(arguments: list[str]) -> None:
+    command = [sys.executable, "-m", "osm_healthcheck", *arguments]
+    for out, code in (("/dev/full", 2), ("|", 141)):
+        if out == "|":
+            reading, writing = os.pipe()
+            os.close(reading)
+        else:
+            writing = os.open(out, os.O_WRONLY)
+        ran = subprocess.run(
+            command, stdout=writing, stderr=subprocess.PIPE, text=True, check=False
+        )
+        os.close(writing)
+        assert ran.returncode == code
+        assert "Traceback" not in ran.stderr

@@ -124,6 +124,7 @@ def test_the_short_form(url: str, handler: object) -> None:
         (["--allow-from", "10.0.0.1/8"], "--allow-from: 10.0.0.1/8 has host bits set"),
         (["--allow-from", "10.0.0.0/8,nonsense"], "--allow-from: 'nonsense'"),
         (["--bind", "localhost"], '--bind: "localhost" is not an IP address'),
+        (["--bind", "::1,0:0::1"], '--bind: "::1" stands there twice'),
         (["--drain", "-1"], '--drain: "-1" is not a number of seconds'),
         (["--drain", "inf"], '--drain: "inf" is not a number of seconds'),
         (["--drain", "soon"], '--drain: "soon" is not a number of seconds'),
