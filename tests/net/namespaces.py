@@ -200,6 +200,14 @@ class Namespace:
         lines = (done.stdout or done.stderr).splitlines()
         return lines[-1].partition(":")[0] if lines else ""
 
+    def close(self) -> None:
+        """End what runs here, and the namespace."""
+        with contextlib.ExitStack() as cleanup:
+            delete = ["ip", "netns", "delete", self.name]
+            cleanup.callback(subprocess.run, delete, capture_output=True, check=False)
+            for process in self.processes:
+                cleanup.callback(_end, process)
+
     def enter(self) -> None:
         """Move the calling thread here for good: the sockets that it makes are of this place."""
         with Path("/run/netns", self.name).open() as here:
@@ -227,8 +235,9 @@ def pod_and_node() -> Iterator[tuple[Namespace, Namespace]]:
     unique = f"healthcheck-{os.getpid()}-{next(_serial)}"
     pod = Namespace(f"{unique}-pod", "10.15.9.2", "fd00:15:9::2")
     node = Namespace(f"{unique}-node", "10.15.9.1", "fd00:15:9::1")
-    try:
+    with contextlib.ExitStack() as cleanup:
         for end in (pod, node):
+            cleanup.callback(end.close)
             _ip("netns", "add", end.name)
         _ip(
             *("link", "add", "eth0", "netns", pod.name, "type", "veth"),
@@ -244,11 +253,6 @@ def pod_and_node() -> Iterator[tuple[Namespace, Namespace]]:
             )
             _ip("-n", end.name, "-batch", "-", stdin="\n".join(commands) + "\n")
         yield pod, node
-    finally:
-        for end in (pod, node):
-            for process in end.processes:
-                _end(process)
-            subprocess.run(["ip", "netns", "delete", end.name], capture_output=True, check=False)
 
 
 def _ip(*arguments: str, stdin: str = "") -> None:

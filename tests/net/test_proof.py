@@ -108,14 +108,18 @@ class Setting:
             assert here.addresses == (IPV4, IPV6)
             if self.mesh is None:
                 return measure(here, manifest)
-            here.intercept(self.mesh, self.backend)
-            here.bypass(injected(PATIENCE), *self.bypass)
+            if self.bypass:
+                here.intercept(self.mesh, self.backend)
+                here.bypass(injected(PATIENCE), *self.bypass)
+            else:
+                here.bypass(injected(PATIENCE))
+                here.intercept(self.mesh, self.backend)
             return measure(here, injected, here.start_sidecar)
 
 
 NO_MESH = Setting()
-# The rules of the bypass are the injected init container's, in nft, whatever the mesh has. In
-# legacy they take a capability more.
+# Our init container comes first in its pod and its rules are in nft, whatever the mesh has. In
+# legacy they take a capability more; there, they come after the mesh's.
 IN_MESHES = (
     Setting(OSM, "nft"),
     Setting(OSM, "legacy"),

@@ -13,6 +13,7 @@ from osm_healthcheck.core.pods import SIDECAR
 from osm_healthcheck.kubelet.address import PodAddress
 from osm_healthcheck.kubelet.prober import probe
 from osm_healthcheck.kubelet.verdict import Result
+from tests.io.kubelet import client_context
 from tests.io.wire import connect, exchange, get, read_to_end
 
 from .app import ANY, GREETING, TCP, UNDECLARED
@@ -83,17 +84,23 @@ def test_osm_does_the_same_for_ipv4(here: World, remote: Namespace) -> None:
     assert here.pod.ask_as(APP_USER, remote.ipv4, REMOTE_PORT) == POD_NAME
 
 
-def test_others_in_the_mesh_still_reach_the_app_through_it(here: World) -> None:
-    context = peer_context(ssl.Purpose.SERVER_AUTH)
+@pytest.mark.parametrize("certified", [True, False])
+def test_others_still_need_a_certificate_of_the_mesh(certified: bool, here: World) -> None:
+    """With one they reach the app through its Envoy; without one they hear nothing of it."""
+    context = peer_context(ssl.Purpose.SERVER_AUTH) if certified else client_context()
 
     def hear() -> bytes:
         with (
             connect(here.pod.ipv4, TCP) as plain,
             context.wrap_socket(plain, server_hostname=POD_NAME) as secure,
         ):
-            return secure.recv(100)
+            try:
+                return secure.recv(100)
+            except ssl.SSLError as error:
+                return str(error.reason).encode()
 
-    assert here.kubelet.call(hear) == GREETING
+    heard = here.kubelet.call(hear)
+    assert heard == (GREETING if certified else b"TLSV13_ALERT_CERTIFICATE_REQUIRED")
 
 
 @pytest.mark.parametrize("here", [ISTIO], indirect=True, ids=str)

@@ -107,6 +107,12 @@ class World:
         self.sidecar.wait_for('"ready"')
         return self.sidecar
 
+    def end(self) -> None:
+        """End the sidecar and the proxy."""
+        for program in (self.sidecar, self.envoy):
+            if program is not None:
+                program.end()
+
     def in_turn(self, document: Callable[[int], Manifest]) -> list[Verdicts]:
         """The verdicts by IPv4 on a healthy app, a sick one and a dead one.
 
@@ -133,14 +139,11 @@ class World:
 def world() -> Iterator[World]:
     """Make a pod that is in no mesh, and its node; take all down again afterwards."""
     need("iptables-nft-restore", "iptables-legacy-restore", "dash", "setpriv", root=True)
-    with pod_and_node() as (pod, node):
+    with pod_and_node() as (pod, node), contextlib.ExitStack() as cleanup:
         kubelet = Kubelet(node)
+        cleanup.callback(kubelet.close)
         app = App(pod)
+        cleanup.callback(app.program.end)
         made = World(pod, node, app, kubelet)
-        try:
-            yield made
-        finally:
-            for program in (made.sidecar, made.envoy, app.program):
-                if program is not None:
-                    program.end()
-            kubelet.close()
+        cleanup.callback(made.end)
+        yield made
