@@ -11,6 +11,7 @@ from osm_healthcheck.cli.arguments import guarded, parser_for
 from osm_healthcheck.cli.files import Reader
 from osm_healthcheck.core.errors import InvalidInputError, Mistake
 from osm_healthcheck.core.inject import originals_of
+from osm_healthcheck.core.optout import reason_to_skip
 from osm_healthcheck.core.pods import Manifest, Pod
 from osm_healthcheck.core.rewrite import HTTPSMode, OriginalProbe
 from osm_healthcheck.core.undo import originals
@@ -23,13 +24,14 @@ _WHAT = {
     "pipy": "Print osm-edge's Probes configuration for a pod.",
 }
 _USAGE = """\
-usage: osm-healthcheck render {envoy,pipy} [OPTION ...] [FILE]
+usage: osm-healthcheck render {envoy,pipy} [OPTION ...] [FILE ...]
 
 Print what a mesh's proxy needs to serve the HTTP and HTTPS probes of a pod on 15901-15903:
 envoy   clusters and listeners, --bootstrap: a whole configuration
 pipy    osm-edge's Probes
 
-Inject with --proxy mesh goes with it. The manifest may be injected already or not.
+Inject with --proxy mesh goes with it. The manifest may be injected already or not; a pod that
+inject leaves alone is left out.
 """
 
 
@@ -39,7 +41,11 @@ def run(argv: Sequence[str]) -> int:
         print(_USAGE, end="")
         return 0
     if not argv or argv[0] not in _WHAT:
-        print(_USAGE, end="", file=sys.stderr)
+        problem = f"no proxy {argv[0]!r} is known" if argv else "the proxy is missing"
+        print(_USAGE, file=sys.stderr)
+        print(
+            f"osm-healthcheck render: {problem}: {' or '.join(_WHAT)} comes first", file=sys.stderr
+        )
         return 2
     proxy = argv[0]
     parser = parser_for(f"render {proxy}", _WHAT[proxy])
@@ -68,9 +74,10 @@ def run(argv: Sequence[str]) -> int:
 
 def _render(proxy: str, options: argparse.Namespace) -> int:
     reader = Reader(f"render {proxy}")
-    pods = _read_pods(reader, options.files)
-    if not reader.mistakes and not pods:
+    found = _read_pods(reader, options.files)
+    if not reader.mistakes and not found:
         reader.mistakes.append(Mistake(", ".join(options.files), "there is no pod in it"))
+    pods = [(pod, probes) for pod, probes in found if probes is not None]
     bootstrap = getattr(options, "bootstrap", False)
     if bootstrap and len(pods) > 1:
         names = ", ".join(pod.where for pod, _ in pods)
@@ -103,17 +110,29 @@ def _config(
     return pipy_config(probes, https)
 
 
-def _read_pods(reader: Reader, paths: Sequence[str]) -> list[tuple[Pod, list[OriginalProbe]]]:
+def _read_pods(
+    reader: Reader, paths: Sequence[str]
+) -> list[tuple[Pod, list[OriginalProbe] | None]]:
+    """The pods and their probes; none at all, not even an empty list, where inject stays away."""
     pods = []
     for path in paths:
         for document in reader.documents(path):
             if document.is_empty:
                 continue
             try:
-                found, notes = originals(document.value, __version__, originals_of)
+                found, notes = originals(document.value, __version__, _probes_of)
             except InvalidInputError as error:
                 reader.blame(path, document, error)
                 continue
             reader.note(path, document, notes)
             pods += found
     return pods
+
+
+def _probes_of(
+    pod: Pod, mistakes: list[Mistake], notes: list[Mistake]
+) -> list[OriginalProbe] | None:
+    if reason := reason_to_skip(pod, mistakes):
+        notes.append(Mistake(pod.where, f"left alone: {reason}"))
+        return None
+    return originals_of(pod, mistakes, notes)

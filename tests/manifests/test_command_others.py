@@ -98,11 +98,56 @@ def test_render_before_and_after_injection_is_the_same() -> None:
     )
 
 
-@pytest.mark.parametrize("arguments", [["render"], ["render", "nginx"], ["render", "pipy", "-x"]])
-def test_usage(arguments: list[str]) -> None:
+_WEB = GOOD.replace("tcpSocket: {port: 8080}", "httpGet: {port: 8080, path: /live}")
+
+
+@pytest.mark.parametrize("proxy", ["envoy", "pipy"])
+@pytest.mark.parametrize(
+    ("before", "after", "reason"),
+    [
+        ("spec:\n", "spec:\n  hostNetwork: true\n", "hostNetwork"),
+        ("spec:\n", "spec:\n  os: {name: windows}\n", "a Windows pod"),
+        *(
+            (
+                "  name: good\n",
+                f"  name: good\n  annotations: {{{name}: disabled}}\n",
+                f'its annotation {name} is "disabled"',
+            )
+            for name in (
+                "healthcheck.openservicemesh.io/inject",
+                "openservicemesh.io/sidecar-injection",
+            )
+        ),
+    ],
+)
+def test_render_leaves_alone_what_inject_leaves_alone(
+    proxy: str, before: str, after: str, reason: str
+) -> None:
+    alone = _WEB.replace(before, after)
+    done = run("render", proxy, text=alone)
+    assert (done.returncode, done.stdout) == (0, "")
+    assert f"stdin: document 1 (line 1): Pod good: left alone: {reason}" in done.stderr
+    assert run("inject", text=alone).stderr.startswith(done.stderr)
+    beside = run("render", proxy, text=f"{alone}---\n{_WEB}")
+    assert beside.stdout == run("render", proxy, text=_WEB).stdout
+    wrong = run("render", proxy, text=alone.replace("disabled", "perhaps"))
+    assert wrong.returncode == (2 if "disabled" in alone else 0)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["render"], "render: the proxy is missing: envoy or pipy comes first"),
+        (["render", "nginx"], "render: no proxy 'nginx' is known: envoy or pipy comes first"),
+        (["render", "pipy", "-x"], "unrecognized arguments: -x"),
+    ],
+)
+def test_usage(arguments: list[str], message: str) -> None:
     done = run(*arguments)
     assert done.returncode == 2
     assert "usage: osm-healthcheck render" in done.stderr
+    assert "[FILE ...]" in done.stderr
+    assert message in done.stderr.splitlines()[-1]
 
 
 def test_every_command_has_help() -> None:
