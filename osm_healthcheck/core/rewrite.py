@@ -95,6 +95,11 @@ def handler_name(probe: object) -> str:
     return given[0] if len(given) == 1 else ""
 
 
+def uses_the_network(probe: object) -> bool:
+    """Whether a probe of a manifest is an ``httpGet``, ``tcpSocket`` or ``grpc``."""
+    return handler_name(probe) not in ("", "exec")
+
+
 def asks_the_pod(probe: object) -> bool:
     """Whether a probe of a manifest goes over the network to its own pod."""
     name = handler_name(probe)

@@ -9,7 +9,9 @@ import pytest
 from osm_healthcheck.core.additions import environment_value
 from osm_healthcheck.core.errors import InvalidInputError
 from osm_healthcheck.core.inject import inject
+from osm_healthcheck.core.pods import pods_in
 from osm_healthcheck.core.undo import uninject
+from osm_healthcheck.core.verify import Circumstances, verify
 from tests.manifests.strategies import VERSION, injection
 
 TCP = {"tcpSocket": {"port": 8080}}
@@ -283,6 +285,40 @@ def test_native_sidecars_have_probes_too() -> None:
     assert "proxy: left alone: it starts before" in notes(manifest, sidecar="container")[0]
     plain = pod(app(), init=[app("setup", livenessProbe=HTTP)])
     assert "setup.livenessProbe: Forbidden: may not be set for init containers" in refused(plain)[0]
+
+
+@pytest.mark.parametrize(
+    ("container", "annotations", "why"),
+    [
+        (app(), {}, "no httpGet, tcpSocket or grpc probe"),
+        (
+            app(livenessProbe={"exec": {"command": ["true"]}}),
+            {},
+            "no httpGet, tcpSocket or grpc probe",
+        ),
+        (
+            app(livenessProbe={"httpGet": {"port": 80, "host": "10.0.0.1"}}),
+            {},
+            "every httpGet, tcpSocket or grpc probe is left alone",
+        ),
+        (
+            app(livenessProbe=TCP),
+            {"healthcheck.openservicemesh.io/skip-containers": "app"},
+            "every httpGet, tcpSocket or grpc probe is left alone",
+        ),
+        (app("envoy", readinessProbe=HTTP), {}, "every httpGet, tcpSocket or grpc probe is left"),
+    ],
+)
+def test_why_nothing_is_rewritten_is_true(
+    container: dict[str, Any], annotations: dict[str, str], why: str
+) -> None:
+    manifest = pod(container)
+    manifest["metadata"]["annotations"] = annotations
+    assert after(manifest) == manifest
+    assert notes(manifest)[-1].startswith(f"Pod shop/web: nothing to rewrite: {why}")
+    [looked_at] = pods_in(manifest, [])
+    [finding] = verify(looked_at, Circumstances(VERSION, []))
+    assert str(finding).startswith(f"! pod: nothing to verify: {why}")
 
 
 def test_containers_can_opt_out() -> None:
