@@ -11,7 +11,11 @@ def request_of(probe: object) -> tuple[object, ...]:
     action: Any = cast("dict[str, Any]", probe).get("httpGet")
     if not isinstance(action, dict):
         return ("nothing",)
-    headers = [(one.get("name"), one.get("value")) for one in action.get("httpHeaders") or []]
+    listed = action.get("httpHeaders") or []
+    headers = [
+        (one.get("name"), one.get("value")) if isinstance(one, dict) else one
+        for one in (listed if isinstance(listed, list) else [listed])
+    ]
     scheme = action.get("scheme") or "HTTP"
     return action.get("path") or "/", action.get("port"), scheme, headers
 

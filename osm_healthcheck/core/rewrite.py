@@ -33,6 +33,7 @@ from osm_healthcheck.core.probes import (
 from osm_healthcheck.core.targets import DeclaredProbe
 
 HTTPSMode = Literal["passthrough", "request"]
+HTTPS_MODES: tuple[HTTPSMode, ...] = ("passthrough", "request")
 HANDLERS = ("exec", "httpGet", "tcpSocket", "grpc")
 # Kubernetes' own fields. Others are kept in the manifest, but not told to the sidecar.
 _KNOWN: dict[str, tuple[str, ...]] = {

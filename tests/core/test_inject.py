@@ -390,7 +390,9 @@ def test_an_edit_after_injection_is_kept() -> None:
     name = "traffic.sidecar.istio.io/excludeInboundPorts"
     injected["metadata"]["annotations"][name] += ",9090"
     injected["metadata"]["annotations"]["team"] = "shop"
-    back: Any = uninject(injected, VERSION).manifest
+    outcome: Any = uninject(injected, VERSION)
+    assert outcome.notes == ()
+    back = outcome.manifest
     assert back["spec"]["containers"] == [
         app(
             livenessProbe={**HTTP, "periodSeconds": 3},
@@ -400,13 +402,45 @@ def test_an_edit_after_injection_is_kept() -> None:
     assert back["metadata"]["annotations"] == {name: "9090", "team": "shop"}
 
 
+@pytest.mark.parametrize(
+    ("probe", "edit", "asked"),
+    [
+        (HTTP, {"path": "/mine"}, "http://:15901/mine"),
+        (HTTP, {"httpHeaders": [{"name": "Host", "value": "x"}]}, "http://:15901/osm-liveness-"),
+        (HTTP, {"httpHeaders": ["Host"]}, "http://:15901/osm-liveness-probe"),
+        (HTTP, {"httpHeaders": 1, "path": 1}, "http://:15901/1"),
+        (HTTP, {"scheme": "HTTPS"}, "https://:15901/osm-liveness-probe"),
+        (
+            TCP,
+            {"httpHeaders": [{"name": "Original-Tcp-Port", "value": "81"}]},
+            "http://:15904/osm-healthcheck",
+        ),
+    ],
+)
+def test_an_edit_to_what_a_rewritten_probe_asks_is_lost_and_named(
+    probe: dict[str, Any], edit: dict[str, Any], asked: str
+) -> None:
+    manifest = pod(app(livenessProbe=probe, readinessProbe=HTTP))
+    injected = after(manifest)
+    injected["spec"]["containers"][0]["livenessProbe"]["httpGet"] |= edit
+    outcome = uninject(injected, VERSION)
+    assert outcome.manifest == manifest
+    [note] = map(str, outcome.notes)
+    assert note.startswith(
+        "Pod shop/web: app.livenessProbe: restored as it was before injection; the edit made to "
+        f"it since is lost: it asked {asked}"
+    )
+
+
 def test_what_the_api_server_fills_in_is_no_obstacle() -> None:
     injected = after(pod(app(livenessProbe=HTTP)))
     probe = injected["spec"]["containers"][0]["livenessProbe"]
     probe["httpGet"]["scheme"] = "HTTP"
     probe["timeoutSeconds"] = 1
     injected["spec"]["initContainers"][1]["terminationMessagePath"] = "/dev/termination-log"
-    back: Any = uninject(injected, VERSION).manifest
+    outcome: Any = uninject(injected, VERSION)
+    assert outcome.notes == ()
+    back = outcome.manifest
     assert back["spec"] == {"containers": [app(livenessProbe={**HTTP, "timeoutSeconds": 1})]}
 
 
