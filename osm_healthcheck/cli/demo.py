@@ -29,7 +29,7 @@ def run(argv: Sequence[str]) -> int:
         try:
             return asyncio.run(tell_story(options.output, options.duration))
         except ListenError as error:
-            print(f"osm-healthcheck demo: {error}", file=sys.stderr)
+            print(f"osm-healthcheck demo: {error.problem}", file=sys.stderr)
         except OSError as error:
             if error.errno != errno.EADDRINUSE:
                 raise

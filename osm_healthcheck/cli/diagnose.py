@@ -18,7 +18,7 @@ verdicts agree and, where not, why. The manifest may be original or injected. Wi
 --sidecar one is started for the occasion.
 """
 _EPILOG = """\
-Exit code: 0 where all agree, 1 where not, 2 for bad input.
+Exit code: 0 where all agree, 1 where not, 2 for bad input or where no sidecar can be started.
 
 A sidecar in a cluster, and its app:
   kubectl port-forward deployment/bookstore 14001 15901 15902 15903 15904 &
@@ -27,36 +27,34 @@ A sidecar in a cluster, and its app:
 
 
 def run(argv: Sequence[str]) -> int:
-    """Run the command; 0, 1 where verdicts differ, 2 for bad input."""
+    """Run the command; 0, 1 where verdicts differ, 2 for bad input or where it cannot be done."""
     options = _parser().parse_args(argv)
     return guarded(lambda: _run(options))
 
 
 def _run(options: argparse.Namespace) -> int:
+    import asyncio
+
     from osm_healthcheck.core.errors import InvalidInputError
+    from osm_healthcheck.daemon.listen import ListenError
 
     try:
         pods = _read(options)
+        for pod in pods:
+            for note in pod.notes:
+                print(note, file=sys.stderr)
+        findings = asyncio.run(_diagnose(pods, options))
     except InvalidInputError as error:
         for mistake in error.mistakes:
             print(mistake, file=sys.stderr)
         return 2
-    for pod in pods:
-        for note in pod.notes:
-            print(note, file=sys.stderr)
-    import asyncio
-
-    from osm_healthcheck.daemon.listen import ListenError
-    from osm_healthcheck.kubelet.address import LookupFailedError
-
-    try:
-        findings = asyncio.run(_diagnose(pods, options))
-    except LookupFailedError as error:
-        print(f"osm-healthcheck diagnose: {error}", file=sys.stderr)
-        return 2
     except ListenError as error:
-        print(f"osm-healthcheck diagnose: {error}", file=sys.stderr)
-        return 1
+        print(
+            f"osm-healthcheck diagnose: {error.problem}; end the process that has it, "
+            "or ask that one: --sidecar localhost",
+            file=sys.stderr,
+        )
+        return 2
     differ = sum(not finding.agrees for finding in findings)
     if options.output == "json":
         _print_json(findings)
@@ -89,17 +87,17 @@ async def _diagnose(pods: "Sequence[PodUnderTest]", options: argparse.Namespace)
 
     from osm_healthcheck.desk.occasion import sidecar_for
     from osm_healthcheck.desk.reasons import examine
-    from osm_healthcheck.kubelet.address import PodAddress, resolve
+    from osm_healthcheck.kubelet.address import PodAddress
     from osm_healthcheck.wire.stream import settle
 
-    host = (await resolve(options.host))[0]
+    host = await _address("--host", options.host)
     findings: list[Finding] = []
     for pod in pods:
         if not pod.subjects:
             continue
         if options.sidecar is not None:
             app = PodAddress(host, options.port_map)
-            sidecar = PodAddress((await resolve(options.sidecar))[0])
+            sidecar = PodAddress(await _address("--sidecar", options.sidecar))
             findings += await asyncio.gather(*(examine(one, app, sidecar) for one in pod.subjects))
             continue
         async with sidecar_for(pod.declaration, host) as address:
@@ -107,6 +105,16 @@ async def _diagnose(pods: "Sequence[PodUnderTest]", options: argparse.Namespace)
             findings += await asyncio.gather(*(examine(one, app, sidecar) for one in pod.subjects))
     await settle()
     return findings
+
+
+async def _address(option: str, host: str) -> str:
+    from osm_healthcheck.core.errors import InvalidInputError, Mistake
+    from osm_healthcheck.kubelet.address import LookupFailedError, resolve
+
+    try:
+        return (await resolve(host))[0]
+    except LookupFailedError as error:
+        raise InvalidInputError([Mistake(option, str(error))]) from None
 
 
 def _print_text(findings: "Sequence[Finding]") -> None:

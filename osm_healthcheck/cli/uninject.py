@@ -10,8 +10,8 @@ from osm_healthcheck.core.undo import uninject
 
 _WHAT = """\
 Give back the original of manifests that were injected: their probes restored, what was
-added taken away. What others have changed since stays. Nothing is written unless every
-document is good.
+added taken away. What others have changed since stays, but for what a rewritten probe asks:
+such an edit is lost, and named on stderr. Nothing is written unless every document is good.
 """
 
 

@@ -24,6 +24,7 @@ from osm_healthcheck.core.optout import (
     is_injected_by_osm,
     reason_to_skip,
 )
+from osm_healthcheck.core.phrases import why_no_probe_is_ours
 from osm_healthcheck.core.pods import INIT_CONTAINER, SIDECAR, Container, Manifest, Pod
 from osm_healthcheck.core.record import Record
 from osm_healthcheck.core.rewrite import (
@@ -113,7 +114,7 @@ def _inject(pod: Pod, injection: Injection, mistakes: list[Mistake], notes: list
     if len(mistakes) > noted:
         return
     if not originals:
-        notes.append(Mistake(pod.where, "nothing to rewrite: no httpGet, tcpSocket or grpc probe"))
+        notes.append(Mistake(pod.where, f"nothing to rewrite: {why_no_probe_is_ours(pod)}"))
         return
     answered = [
         one for one in originals if injection.proxy == "sidecar" or is_check(one.declared.probe)

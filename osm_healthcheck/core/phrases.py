@@ -2,8 +2,8 @@
 
 from typing import Any, cast
 
-from osm_healthcheck.core.pods import Manifest
-from osm_healthcheck.core.rewrite import handler_name
+from osm_healthcheck.core.pods import Manifest, Pod
+from osm_healthcheck.core.rewrite import handler_name, uses_the_network
 
 
 def request_of(probe: object) -> tuple[object, ...]:
@@ -11,7 +11,11 @@ def request_of(probe: object) -> tuple[object, ...]:
     action: Any = cast("dict[str, Any]", probe).get("httpGet")
     if not isinstance(action, dict):
         return ("nothing",)
-    headers = [(one.get("name"), one.get("value")) for one in action.get("httpHeaders") or []]
+    listed = action.get("httpHeaders") or []
+    headers = [
+        (one.get("name"), one.get("value")) if isinstance(one, dict) else one
+        for one in (listed if isinstance(listed, list) else [listed])
+    ]
     scheme = action.get("scheme") or "HTTP"
     return action.get("path") or "/", action.get("port"), scheme, headers
 
@@ -38,3 +42,11 @@ def described(probe: object) -> str:
     scheme = str(action.get("scheme") or "HTTP").lower()
     path = str(action.get("path") or "/")
     return f"{scheme}://:{port}{path if path.startswith('/') else f'/{path}'}"
+
+
+def why_no_probe_is_ours(pod: Pod) -> str:
+    """Why none of the pod's probes is to be rewritten: it has none, or all were left alone."""
+    kinds = "httpGet, tcpSocket or grpc probe"
+    if any(uses_the_network(probe) for one in pod.containers for _, probe in one.probes()):
+        return f"every {kinds} is left alone"
+    return f"no {kinds}"

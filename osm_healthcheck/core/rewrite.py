@@ -33,6 +33,7 @@ from osm_healthcheck.core.probes import (
 from osm_healthcheck.core.targets import DeclaredProbe
 
 HTTPSMode = Literal["passthrough", "request"]
+HTTPS_MODES: tuple[HTTPSMode, ...] = ("passthrough", "request")
 HANDLERS = ("exec", "httpGet", "tcpSocket", "grpc")
 # Kubernetes' own fields. Others are kept in the manifest, but not told to the sidecar.
 _KNOWN: dict[str, tuple[str, ...]] = {
@@ -93,6 +94,11 @@ def handler_name(probe: object) -> str:
         return ""
     given = [name for name in HANDLERS if isinstance(probe.get(name), Mapping)]
     return given[0] if len(given) == 1 else ""
+
+
+def uses_the_network(probe: object) -> bool:
+    """Whether a probe of a manifest is an ``httpGet``, ``tcpSocket`` or ``grpc``."""
+    return handler_name(probe) not in ("", "exec")
 
 
 def asks_the_pod(probe: object) -> bool:

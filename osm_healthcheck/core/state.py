@@ -6,22 +6,36 @@ from datetime import datetime
 from typing import Any, cast
 
 from osm_healthcheck.core.bypass import covers
+from osm_healthcheck.core.constants import HEALTHCHECK_PORT
 from osm_healthcheck.core.findings import Finding, good, unsure, wrong
 from osm_healthcheck.core.pods import INIT_CONTAINER, Manifest, Pod
+from osm_healthcheck.core.ports import OwnPorts
+from osm_healthcheck.core.rewrite import own_port_of
 
 _RECENT = 600.0  # seconds
 _OSM_INIT = "osm-init"
-# What the kubelet says of a failed probe, and what that means where we answer it.
+# What a status code means, by who gave it: one code can mean one thing on the port of checks, and
+# another on those of httpGet probes, where an answer may be the app's own as well.
+_CHECK_CODES = {
+    "400": "its header is wrong: inject the manifest again",
+    "403": "it asks what was not declared: inject the manifest again",
+    "404": "the app refuses connections on that port",
+    "503": "the app says itself that it is unhealthy, or has no gRPC health service",
+}
+_HTTP_CODES = {
+    "400": "the app answers that, or the probe's headers are wrong",
+    "403": "the app answers that, or --allow-from leaves the kubelet's address out",
+    "404": "no declared probe has that path (inject the manifest again), or the app has no such "
+    "path",
+    "502": "the app's answer is not HTTP: is the scheme right?",
+    "503": "the app refuses connections, or says itself that it is unhealthy",
+}
+# What the kubelet says of a failed probe otherwise, and what that means where we answer it.
 _MEANINGS = (
     (
         r":1590[1-4]: (connect: )?connection refused",
         "nothing listens there: see osm-healthcheck's state and log",
     ),
-    (r"statuscode: 400", "its header is wrong: inject the manifest again"),
-    (r"statuscode: 403", "it asks what was not declared: inject the manifest again"),
-    (r"statuscode: 404", "the app refuses connections on that port, or has no such path"),
-    (r"statuscode: 503", "the app refuses connections, or says itself that it is unhealthy"),
-    (r"statuscode: 502", "the app's answer is not HTTP: is the scheme right?"),
     (
         r"statuscode: 504|deadline exceeded|Client\.Timeout|i/o timeout",
         "the app answers too slowly: look at it, or raise timeoutSeconds",
@@ -94,13 +108,37 @@ def event_findings(pod: Pod, events: Iterable[Manifest], now: float) -> list[Fin
         count = event.get("count") or _mapping(event, "series").get("count") or 1
         times = f" (x{count})" if count != 1 else ""
         age = now - when if (when := _time_of(event)) else 0.0
-        meaning = next((text for pattern, text in _MEANINGS if re.search(pattern, message)), "")
+        meaning = _meaning_of(message, _port_asked(event, message, pod))
         subject = f"event{_container_in(event)}"
         if age <= _RECENT:
             findings.append(wrong(subject, f"{message}{times}", meaning or "look at the app"))
         else:
             findings.append(unsure(subject, f"{message}{times}, {_ago(age)}", meaning))
     return findings
+
+
+def _meaning_of(message: str, port: int | None) -> str:
+    """What the failure of a probe that asks ``port`` of ours means; empty where that is not known.
+
+    ``port`` is ``None`` where the probe is not there (any more), or is not ours.
+    """
+    found = re.search(r"statuscode: (\d+)", message)
+    code = found[1] if found else ""
+    check, other = _CHECK_CODES.get(code, ""), _HTTP_CODES.get(code, "")
+    if port is None and check and other:
+        return f"where it asks {HEALTHCHECK_PORT}: {check}; else: {other}"
+    if meaning := check if port == HEALTHCHECK_PORT else other:
+        return meaning
+    return next((text for pattern, text in _MEANINGS if re.search(pattern, message)), "")
+
+
+def _port_asked(event: Manifest, message: str, pod: Pod) -> int | None:
+    """The port of ours that the probe asks whose failure ``event`` tells of."""
+    container = pod.container(_container_in(event).strip())
+    for kind, probe in container.probes() if container else ():
+        if message.lower().startswith(f"{kind.value} probe "):
+            return own_port_of(probe, OwnPorts())
+    return None
 
 
 def _init_state(pod: Pod, name: str) -> Finding:

@@ -1,10 +1,10 @@
 """Taking an earlier injection back: what it added goes, what it changed is restored.
 
 Edits that somebody made since are kept: a probe that no longer asks us is left as it is, and of
-a list of ports only our own entries go.
+a list of ports only our own entries go. Only an edit to what a probe asks of us cannot be kept.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import TypeVar, cast
 
@@ -12,10 +12,17 @@ from osm_healthcheck.core.additions import PROBES_VARIABLE, environment_of
 from osm_healthcheck.core.bypass import without
 from osm_healthcheck.core.constants import HEALTHCHECK_PATH, ProbeKind
 from osm_healthcheck.core.errors import InvalidInputError, Mistake
+from osm_healthcheck.core.phrases import described, request_of
 from osm_healthcheck.core.pods import INIT_CONTAINER, SIDECAR, Container, Manifest, Pod, pods_in
 from osm_healthcheck.core.ports import OwnPorts
 from osm_healthcheck.core.record import Record, read_record, remove_record
-from osm_healthcheck.core.rewrite import own_port_of, restored
+from osm_healthcheck.core.rewrite import (
+    HTTPS_MODES,
+    own_port_of,
+    read_original,
+    restored,
+    rewritten,
+)
 
 _OWN = OwnPorts()
 T = TypeVar("T")
@@ -76,9 +83,15 @@ def uninject(manifest: object, version: str) -> Outcome:
     """
 
     def change(pod: Pod, mistakes: list[Mistake], notes: list[Mistake]) -> None:
+        before = {
+            (container.name, kind): probe
+            for container in pod.containers
+            for kind, probe in container.probes()
+        }
         undone = undo(pod, version, mistakes)
         if undone is pod and has_lost_record(pod):
             notes.append(Mistake(pod.where, f"left alone: {LOST_RECORD}"))
+        notes += _lost_edits(undone, before)
 
     return each_pod(manifest, change)
 
@@ -130,6 +143,33 @@ def is_rewritten(probe: object, pod: Pod, container: Container, kind: ProbeKind)
     if action.get("scheme") == "HTTPS":
         return pod.container(SIDECAR) is not None or any(map(pod.is_mesh_container, pod.containers))
     return action.get("path") in (kind.path, f"{kind.path}/{container.name}", HEALTHCHECK_PATH)
+
+
+def _lost_edits(pod: Pod, before: Mapping[tuple[str, ProbeKind], object]) -> Iterator[Mistake]:
+    """Remarks on restored probes whose handler somebody has edited after injection.
+
+    ``before`` holds the probes as they stood until ``pod`` was restored.
+    """
+    for container in pod.containers:
+        for kind, probe in container.probes():
+            was = before[container.name, kind]
+            if was is probe:
+                continue
+            one = read_original(pod, container, kind, [], [])
+            if one is None:
+                continue
+            # how many of a kind and scheme a pod had decides on the path: both are ours
+            forms = [
+                request_of(form)
+                for https in HTTPS_MODES
+                for form in rewritten([one], https) + rewritten([one, one], https)
+            ]
+            if request_of(was) not in forms:
+                yield Mistake(
+                    f"{pod.where}: {container.name}.{kind.field}",
+                    "restored as it was before injection; the edit made to it since is lost: it "
+                    f"asked {described(was)}",
+                )
 
 
 def _is_added(container: Container) -> bool:

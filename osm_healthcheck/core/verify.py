@@ -21,7 +21,12 @@ from osm_healthcheck.core.errors import InvalidInputError, Mistake
 from osm_healthcheck.core.findings import Finding, good, unsure, wrong
 from osm_healthcheck.core.inject import originals_of
 from osm_healthcheck.core.optout import containers_to_skip, reason_to_skip
-from osm_healthcheck.core.phrases import described, headers_of, request_of
+from osm_healthcheck.core.phrases import (
+    described,
+    headers_of,
+    request_of,
+    why_no_probe_is_ours,
+)
 from osm_healthcheck.core.pods import PROXIES, SIDECAR, Container, Manifest, Pod
 from osm_healthcheck.core.ports import OwnPorts, parse_port
 from osm_healthcheck.core.record import Record, read_record
@@ -70,7 +75,7 @@ def verify(pod: Pod, around: Circumstances) -> list[Finding]:
         ]
     probes = list(_probes_to_verify(pod))
     if not any(asks_the_pod(probe) for _, _, probe in probes) and pod.container(SIDECAR) is None:
-        return [unsure("pod", "has no httpGet, tcpSocket or grpc probe: nothing to verify")]
+        return [unsure("pod", f"nothing to verify: {why_no_probe_is_ours(pod)}")]
     checker = _Checker(pod, record, around)
     findings = [checker.maker()]
     findings += [checker.probe(container, kind, probe) for container, kind, probe in probes]

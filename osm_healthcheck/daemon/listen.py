@@ -17,7 +17,10 @@ _NO_IPV6 = frozenset({errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL, errno.EPROTONOSUP
 
 
 class ListenError(OSMHealthcheckError):
-    """A port could not be had."""
+    """A port could not be had.
+
+    ``problem`` says what is wrong without the advice, which is for users of ``serve``.
+    """
 
     def __init__(self, address: str, port: int, option: str, error: OSError) -> None:
         advice = {
@@ -26,7 +29,8 @@ class ListenError(OSMHealthcheckError):
             errno.EADDRNOTAVAIL: "this machine has no such address; see --bind",
         }.get(error.errno or 0, f"see {option} and --bind")
         reason = (error.strerror or str(error)).lower()
-        super().__init__(f"cannot listen on {authority(address, port)}: {reason}: {advice}")
+        self.problem = f"cannot listen on {authority(address, port)}: {reason}"
+        super().__init__(f"{self.problem}: {advice}")
 
 
 def bind_all(

@@ -9,7 +9,9 @@ import pytest
 from osm_healthcheck.core.additions import environment_value
 from osm_healthcheck.core.errors import InvalidInputError
 from osm_healthcheck.core.inject import inject
+from osm_healthcheck.core.pods import pods_in
 from osm_healthcheck.core.undo import uninject
+from osm_healthcheck.core.verify import Circumstances, verify
 from tests.manifests.strategies import VERSION, injection
 
 TCP = {"tcpSocket": {"port": 8080}}
@@ -285,6 +287,40 @@ def test_native_sidecars_have_probes_too() -> None:
     assert "setup.livenessProbe: Forbidden: may not be set for init containers" in refused(plain)[0]
 
 
+@pytest.mark.parametrize(
+    ("container", "annotations", "why"),
+    [
+        (app(), {}, "no httpGet, tcpSocket or grpc probe"),
+        (
+            app(livenessProbe={"exec": {"command": ["true"]}}),
+            {},
+            "no httpGet, tcpSocket or grpc probe",
+        ),
+        (
+            app(livenessProbe={"httpGet": {"port": 80, "host": "10.0.0.1"}}),
+            {},
+            "every httpGet, tcpSocket or grpc probe is left alone",
+        ),
+        (
+            app(livenessProbe=TCP),
+            {"healthcheck.openservicemesh.io/skip-containers": "app"},
+            "every httpGet, tcpSocket or grpc probe is left alone",
+        ),
+        (app("envoy", readinessProbe=HTTP), {}, "every httpGet, tcpSocket or grpc probe is left"),
+    ],
+)
+def test_why_nothing_is_rewritten_is_true(
+    container: dict[str, Any], annotations: dict[str, str], why: str
+) -> None:
+    manifest = pod(container)
+    manifest["metadata"]["annotations"] = annotations
+    assert after(manifest) == manifest
+    assert notes(manifest)[-1].startswith(f"Pod shop/web: nothing to rewrite: {why}")
+    [looked_at] = pods_in(manifest, [])
+    [finding] = verify(looked_at, Circumstances(VERSION, []))
+    assert str(finding).startswith(f"! pod: nothing to verify: {why}")
+
+
 def test_containers_can_opt_out() -> None:
     manifest = pod(app(livenessProbe=HTTP), app("db", livenessProbe=HTTP))
     key = "healthcheck.openservicemesh.io/skip-containers"
@@ -354,7 +390,9 @@ def test_an_edit_after_injection_is_kept() -> None:
     name = "traffic.sidecar.istio.io/excludeInboundPorts"
     injected["metadata"]["annotations"][name] += ",9090"
     injected["metadata"]["annotations"]["team"] = "shop"
-    back: Any = uninject(injected, VERSION).manifest
+    outcome: Any = uninject(injected, VERSION)
+    assert outcome.notes == ()
+    back = outcome.manifest
     assert back["spec"]["containers"] == [
         app(
             livenessProbe={**HTTP, "periodSeconds": 3},
@@ -364,13 +402,45 @@ def test_an_edit_after_injection_is_kept() -> None:
     assert back["metadata"]["annotations"] == {name: "9090", "team": "shop"}
 
 
+@pytest.mark.parametrize(
+    ("probe", "edit", "asked"),
+    [
+        (HTTP, {"path": "/mine"}, "http://:15901/mine"),
+        (HTTP, {"httpHeaders": [{"name": "Host", "value": "x"}]}, "http://:15901/osm-liveness-"),
+        (HTTP, {"httpHeaders": ["Host"]}, "http://:15901/osm-liveness-probe"),
+        (HTTP, {"httpHeaders": 1, "path": 1}, "http://:15901/1"),
+        (HTTP, {"scheme": "HTTPS"}, "https://:15901/osm-liveness-probe"),
+        (
+            TCP,
+            {"httpHeaders": [{"name": "Original-Tcp-Port", "value": "81"}]},
+            "http://:15904/osm-healthcheck",
+        ),
+    ],
+)
+def test_an_edit_to_what_a_rewritten_probe_asks_is_lost_and_named(
+    probe: dict[str, Any], edit: dict[str, Any], asked: str
+) -> None:
+    manifest = pod(app(livenessProbe=probe, readinessProbe=HTTP))
+    injected = after(manifest)
+    injected["spec"]["containers"][0]["livenessProbe"]["httpGet"] |= edit
+    outcome = uninject(injected, VERSION)
+    assert outcome.manifest == manifest
+    [note] = map(str, outcome.notes)
+    assert note.startswith(
+        "Pod shop/web: app.livenessProbe: restored as it was before injection; the edit made to "
+        f"it since is lost: it asked {asked}"
+    )
+
+
 def test_what_the_api_server_fills_in_is_no_obstacle() -> None:
     injected = after(pod(app(livenessProbe=HTTP)))
     probe = injected["spec"]["containers"][0]["livenessProbe"]
     probe["httpGet"]["scheme"] = "HTTP"
     probe["timeoutSeconds"] = 1
     injected["spec"]["initContainers"][1]["terminationMessagePath"] = "/dev/termination-log"
-    back: Any = uninject(injected, VERSION).manifest
+    outcome: Any = uninject(injected, VERSION)
+    assert outcome.notes == ()
+    back = outcome.manifest
     assert back["spec"] == {"containers": [app(livenessProbe={**HTTP, "timeoutSeconds": 1})]}
 
 

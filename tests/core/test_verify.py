@@ -379,6 +379,33 @@ def test_events_are_explained(message: str, advice: str) -> None:
     assert advice in finding.advice
 
 
+_CODE = "{kind} probe failed: HTTP probe failed with statuscode: {code}"
+
+
+@pytest.mark.parametrize(
+    ("kind", "code", "advice"),
+    [
+        # web's liveness probe asks 15901, its readiness probe 15904, and it has no startup probe
+        ("Liveness", 404, "no declared probe has that path (inject the manifest again), or"),
+        ("Liveness", 503, "the app refuses connections, or says itself that it is unhealthy"),
+        ("Liveness", 403, "the app answers that, or --allow-from"),
+        ("Liveness", 502, "the app's answer is not HTTP"),
+        ("Liveness", 504, "the app answers too slowly"),
+        ("Readiness", 404, "the app refuses connections on that port"),
+        ("Readiness", 503, "the app says itself that it is unhealthy, or has no gRPC"),
+        ("Readiness", 403, "it asks what was not declared"),
+        ("Readiness", 504, "the app answers too slowly"),
+        ("Startup", 404, "where it asks 15904: the app refuses connections on that port; else: no"),
+    ],
+)
+def test_a_status_code_means_what_it_means_on_the_port_of_the_probe(
+    kind: str, code: int, advice: str
+) -> None:
+    event = _event(_CODE.format(kind=kind, code=code))
+    [finding] = [one for one in found(live(), events=[event]) if one.subject == "event web"]
+    assert finding.advice.startswith(advice)
+
+
 def test_old_events_and_those_of_others_are_not_held_against_a_pod() -> None:
     old = _event("Readiness probe failed", lastTimestamp="2030-03-17T10:00:00Z")
     other = _event("Readiness probe failed")

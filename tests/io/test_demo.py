@@ -1,13 +1,12 @@
 """``demo``: every sickness shows, and it ends well."""
 
 import json
+import re
 import subprocess
 import sys
 
-import pytest
-
 from osm_healthcheck.demo.story import CHAPTERS
-from tests.io.unshare import can_unshare
+from tests.io.unshare import run_beside_a_holder_of_15904
 
 
 def test_demo_shows_every_sickness_and_recovers() -> None:
@@ -42,31 +41,9 @@ def test_demo_shows_every_sickness_and_recovers() -> None:
 
 
 def test_demo_says_what_is_in_its_way() -> None:
-    # In a network of its own: whoever holds a port on all addresses is in the way of every test.
-    if not can_unshare():
-        pytest.skip("needs unshare -n and root")
-    held = (
-        "import socket, subprocess, sys\n"
-        "with socket.create_server(('', 15904)):\n"
-        "    sys.exit(subprocess.run([sys.executable, '-m', 'osm_healthcheck', 'demo']).returncode)"
+    ran = run_beside_a_holder_of_15904("demo")
+    assert re.fullmatch(
+        r"osm-healthcheck demo: cannot listen on 127[.0-9]+:15904: address already in use\n",
+        ran.stderr,
     )
-    ran = subprocess.run(
-        [
-            "unshare",
-            "-n",
-            "sh",
-            "-c",
-            'ip link set lo up && exec "$@"',
-            "-",
-            sys.executable,
-            "-c",
-            held,
-        ],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert "15904: address already in use" in ran.stderr
-    assert "Traceback" not in ran.stderr
     assert ran.returncode == 1

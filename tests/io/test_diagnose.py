@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -19,6 +20,7 @@ from osm_healthcheck.wire.stream import settle
 from tests.io.apps import app, hold, http_app, read_head, response
 from tests.io.kubelet_servers import closed_port, grpc_server, serve_vector
 from tests.io.sidecar import sidecar
+from tests.io.unshare import run_beside_a_holder_of_15904
 from tests.io.wire import TIMEOUT
 from tests.kubelet_vectors import group, vector_id
 
@@ -292,3 +294,22 @@ def test_command_bad_input() -> None:
     ran = diagnose(pod(liveness=http_get(80)), "--container", "nobody")
     assert ran.stderr == "--container: no probes of 'nobody'; there are app\n"
     assert ran.returncode == 2
+
+
+@pytest.mark.parametrize("option", ["--host", "--sidecar"])
+def test_command_names_the_option_with_a_host_that_is_not_known(option: str) -> None:
+    ran = diagnose(pod(liveness=http_get(80)), option, "nosuch.invalid")
+    assert ran.stderr.startswith(f"{option}: lookup nosuch.invalid")
+    assert (ran.returncode, ran.stdout) == (2, "")
+
+
+def test_command_where_another_sidecar_has_the_ports() -> None:
+    ran = run_beside_a_holder_of_15904(
+        "diagnose", "-", text=yaml.safe_dump(pod(liveness=http_get(80)))
+    )
+    assert re.fullmatch(
+        r"osm-healthcheck diagnose: cannot listen on 127[.0-9]+:15904: address already in use; "
+        r"end the process that has it, or ask that one: --sidecar localhost\n",
+        ran.stderr,
+    )
+    assert (ran.returncode, ran.stdout) == (2, "")
