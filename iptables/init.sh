@@ -25,7 +25,7 @@ stays as it was. Can run any number of times.
 
   install     put the rules in place (the default)
   uninstall   take them out again
-  check       exit 0 where they are in force, 1 where not
+  check       exit 0 where they are in force for these ports (or more), 1 where not
   print       show them in the format of iptables-restore, and touch nothing
 
   --ports LIST           ports and ranges instead of 15901-15904, such as 7,9000-9009
@@ -77,9 +77,7 @@ parse_arguments() {
         --ports) list=$2; shift ;;
         --backend)
             case $2 in nft | legacy) ;; *) misused "$1: '$2' is neither nft nor legacy" ;; esac
-            only=$2
-            shift
-            ;;
+            only=$2; shift ;;
         install | uninstall | check | print)
             [ -z "$action" ] || misused "two commands: $action and $1"
             action=$1
@@ -93,9 +91,9 @@ parse_arguments() {
     parse_ports "$list"
 }
 
-# The rules of our chains in a table. One rule for each port or range: multiport ends at 15.
+# The rules of our chains in TABLE ($1), one for each of PORTS ($2): multiport ends at 15.
 rules() {
-    for port in $ports; do
+    for port in $2; do
         if [ "$1" = raw ]; then
             echo "-A $IN -p tcp --dport $port -j CT --notrack"
             # The answers. A bare SYN is no answer: an app that opens a connection from one of
@@ -127,7 +125,7 @@ transaction() {
         case $line in *" -j $IN" | *" -j $OUT") printf '%s\n' "-D ${line#-A }" ;; esac
     done
     if [ "$3" = install ]; then
-        rules "$1"
+        rules "$1" "$ports"
         jumps "$1" | while read -r hook jump; do echo "-I $hook 1 $jump"; done
     else
         jumps "$1" | while read -r _ _ chain; do echo "-X $chain"; done
@@ -287,24 +285,35 @@ has_ipv6_address() {
     return 1
 }
 
-# The number of lines on stdin that begin with $1.
-count() {
-    n=0
-    while IFS= read -r line; do
-        case $line in "$1"*) n=$((n + 1)) ;; esac
-    done
-    echo "$n"
-}
+# A dot for each line on stdin that begins with $1.
+count() { while IFS= read -r line; do case $line in "$1"*) printf . ;; esac; done; }
 
-# Whether our rules stand in FAMILY ($1), BACKEND ($2), TABLE ($3), and no others in our chains.
-# Sets $first where our jump is the first rule of PREROUTING.
+# Whether LIST ($1) of ports and ranges, such as "7 20:30" or "7,20-30", holds RANGE ($2).
+covers() (
+    next=${2%:*} IFS=', '
+    while [ "$next" -le "${2#*:}" ]; do
+        from=$next
+        for entry in $1; do
+            [ "${entry%[:-]*}" -gt "$next" ] || [ "${entry#*[:-]}" -lt "$next" ] ||
+                next=$((${entry#*[:-]} + 1))
+        done
+        [ "$next" != "$from" ] || return 1
+    done
+)
+
+# Whether our rules stand in FAMILY ($1), BACKEND ($2), TABLE ($3) as we make them, with no others
+# in our chains, and hold all of $ports. Sets $first where our jump is the first of PREROUTING.
 in_force() {
     now=$(saved "$1" "$2" "$3" 2>/dev/null)
     case $now in *":$IN "*) ;; *) return 1 ;; esac
-    [ "$(printf '%s\n' "$now" | count '-A OSM_HEALTHCHECK_')" = "$(rules "$3" | count -A)" ] ||
-        return 1
+    held=$(printf '%s\n' "$now" | while read -r _ chain _ _ _ _ match port _; do
+        [ "$chain $match" != "$IN --dport" ] || printf '%s ' "$port"
+    done)
+    for port in $ports; do covers "$held" "$port" || return 1; done
+    [ "$(printf '%s\n' "$now" | count '-A OSM_HEALTHCHECK_')" = \
+        "$(rules "$3" "$held" | count -A)" ] || return 1
     iptables=$(tool "$1" "$2" '') || return 1
-    { rules "$3"; jumps "$3"; } | while read -r rule; do
+    { rules "$3" "$held"; jumps "$3"; } | while read -r rule; do
         # shellcheck disable=SC2086 # a rule is words
         "$iptables" -w "$WAIT" -t "$3" -C ${rule#-A } >/dev/null 2>&1 </dev/null || exit 1
     done || return 1
@@ -346,23 +355,12 @@ warn_of_the_rest() {
     reserved=$(cat /proc/sys/net/ipv4/ip_local_reserved_ports 2>/dev/null)
     for port in $ports; do
         if [ "${port#*:}" -ge "${range%%[!0-9]*}" ] && [ "${port%:*}" -le "${range##*[!0-9]}" ] &&
-            ! is_reserved "$port"; then
+            ! covers "$reserved" "$port"; then
             warn "net.ipv4.ip_local_port_range lets connections of the app start from $port," \
                 "and those would fail. Set the pod's sysctl net.ipv4.ip_local_reserved_ports" \
                 "to hold these ports"
         fi
     done
-}
-
-# Whether one entry of $reserved, such as 15901-15904, holds a port or range.
-is_reserved() {
-    rest=$reserved,
-    while [ "$rest" != , ] && [ -n "$rest" ]; do
-        entry=${rest%%,*}
-        rest=${rest#*,}
-        [ "${entry%-*}" -gt "${1%:*}" ] || [ "${entry#*-}" -lt "${1#*:}" ] || return 0
-    done
-    return 1
 }
 
 parse_arguments "$@"

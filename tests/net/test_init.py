@@ -130,7 +130,7 @@ def test_other_ports_replace_the_old_ones_in_both_back_ends(pod: Namespace) -> N
     assert rules.count("--dport 7:9 ") == rules.count("--dport 65535 ") == 4
     assert init(pod, "check", "--ports", "7:9,65535").returncode == 0
     assert init(pod, "check").returncode == 1
-    assert init(pod, "check", "--ports", "7:9").returncode == 1
+    assert init(pod, "check", "--ports", "7:9").returncode == 0
 
 
 def test_a_port_named_twice_is_one_rule(pod: Namespace) -> None:
@@ -187,6 +187,21 @@ class TestCheck:
             "init.sh: IPv4: in force for TCP to 15901:15904 (table raw, nft)\n"
             "init.sh: IPv6: in force for TCP to 15901:15904 (table raw, nft)\n"
         )
+
+    @both_backends
+    def test_yes_where_more_is_in_force_and_no_where_one_port_is_not(
+        self, backend: str, pod: Namespace
+    ) -> None:
+        init(pod, "--backend", backend, "--ports", "15901-15902,15904,9000,15903")
+        for ports in ("15901-15904", "15902", "9000", "15903-15904,9000", "15901,15902,15903"):
+            done = init(pod, "check", "--ports", ports)
+            assert (done.returncode, done.stderr) == (0, ""), ports
+        for ports in ("15900-15904", "15901-15905", "9000,9001", "15901-15904,7", "1-65535"):
+            done = init(pod, "check", "--ports", ports)
+            assert done.returncode == 1, ports
+            assert "IPv4: not in force for TCP to" in done.stderr
+        pod.run(f"iptables-{backend}", "-t", "raw", "-D", "OSM_HEALTHCHECK_OUT", "1")
+        assert init(pod, "check").returncode == 1
 
     @pytest.mark.parametrize(
         "damage",
