@@ -29,6 +29,9 @@ RUN apt-get update \
  && apt-get install -y --no-install-recommends binutils \
  && python3.15 -m venv /opt/osm-healthcheck
 WORKDIR /src
+# All that the daemon needs, as `uv pip compile pyproject.toml --generate-hashes --no-header
+# --no-emit-index-url --no-emit-package pyyaml --python-version 3.15` writes it. PyYAML is for the
+# commands that read manifests, and has no wheel for 3.15.
 COPY requirements.lock ./
 RUN /opt/osm-healthcheck/bin/python -m pip install --no-cache-dir --only-binary :all: \
       --require-hashes -r requirements.lock

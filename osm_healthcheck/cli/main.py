@@ -55,8 +55,14 @@ def _run(arguments: list[str]) -> int:
         commands = ", ".join(COMMANDS)
         print(f"osm-healthcheck: no command {name!r}; commands are {commands}", file=sys.stderr)
         return 2
-    command = importlib.import_module(f"osm_healthcheck.cli.{name}")
-    return int(command.run(arguments))
+    try:
+        command = importlib.import_module(f"osm_healthcheck.cli.{name}")
+        return int(command.run(arguments))
+    except ModuleNotFoundError as error:
+        if error.name != "yaml":
+            raise
+        print(f"osm-healthcheck: {name} needs PyYAML, which is not installed", file=sys.stderr)
+        return 2
 
 
 def _say(text: str) -> int:

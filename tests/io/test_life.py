@@ -334,3 +334,16 @@ def test_output_that_nobody_reads_is_no_traceback(arguments: list[str]) -> None:
         os.close(writing)
         assert ran.returncode == code
         assert "Traceback" not in ran.stderr
+
+
+def test_without_pyyaml_the_commands_for_manifests_say_so() -> None:
+    # As in the sidecar's image, which has no use for it.
+    code = (
+        "import sys; sys.modules['yaml'] = None\n"
+        "from osm_healthcheck.cli.main import main\n"
+        "main(['inject'])"
+    )
+    command = [sys.executable, "-c", code]
+    ran = subprocess.run(command, capture_output=True, text=True, check=False, input="kind: Pod")
+    assert ran.returncode == 2
+    assert ran.stderr == "osm-healthcheck: inject needs PyYAML, which is not installed\n"

@@ -149,12 +149,15 @@ class TestSidecar:
         assert process.wait(PATIENCE) == 0
 
     def test_nothing_is_missing(self, sidecar: Image, pod: Namespace) -> None:
-        """Every module of ours can be imported, with whatever it needs, all of it at once."""
+        """Every module can be imported, with whatever it needs, but for PyYAML: see Dockerfile."""
         code = (
             "import importlib, pkgutil, osm_healthcheck as package\n"
             "for module in pkgutil.walk_packages(package.__path__, 'osm_healthcheck.'):\n"
             "    if not module.name.endswith('__main__'):\n"
-            "        importlib.import_module(module.name)\n"
+            "        try:\n"
+            "            importlib.import_module(module.name)\n"
+            "        except ModuleNotFoundError as error:\n"
+            "            assert error.name == 'yaml', error\n"
             "        print(module.name)\n"
         )
         python = ("/opt/osm-healthcheck/bin/python", "-IOO")
