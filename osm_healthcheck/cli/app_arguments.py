@@ -3,7 +3,7 @@
 import argparse
 import re
 
-from osm_healthcheck.core.ports import parse_port
+from osm_healthcheck.probes.ports import parse_port
 
 _DURATION = re.compile(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+(?:\.\d+)?)s?)?")
 

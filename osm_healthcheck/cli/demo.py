@@ -23,11 +23,11 @@ def run(argv: Sequence[str]) -> int:
     def tell() -> int:
         import asyncio
 
-        from osm_healthcheck.daemon.listen import ListenError
-        from osm_healthcheck.demo.story import tell_story
+        from osm_healthcheck.demo.script import run_script
+        from osm_healthcheck.server.listen import ListenError
 
         try:
-            return asyncio.run(tell_story(options.output, options.duration))
+            return asyncio.run(run_script(options.output, options.duration))
         except ListenError as error:
             print(f"osm-healthcheck demo: {error.problem}", file=sys.stderr)
         except OSError as error:

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, BinaryIO, cast
 
-from osm_healthcheck.core.errors import InvalidInputError, Mistake
-from osm_healthcheck.core.undo import Outcome
+from osm_healthcheck.errors import FieldError, InvalidInputError
+from osm_healthcheck.injection.uninject import ManifestChange
 from osm_healthcheck.manifests.documents import Document, Format, read_documents
 
 STDIN = "-"
@@ -21,13 +21,13 @@ _SPOOLED = 1 << 23  # bytes of output that stay in memory until the last documen
 _PROGRESS_EVERY = 0.2  # seconds
 
 
-class Reader:
+class ManifestReader:
     """Reads the documents of several files, and gathers what is to be said about them."""
 
     def __init__(self, command: str) -> None:
         self._command = command
         self._progress = _Progress()
-        self.mistakes: list[Mistake] = []
+        self.mistakes: list[FieldError] = []
 
     def documents(self, path: str) -> Iterator[Document]:
         """The documents of one file that could be read; the others go to ``mistakes``."""
@@ -36,7 +36,7 @@ class Reader:
             with _opened(path) as binary:
                 text = io.TextIOWrapper(binary, encoding="utf-8-sig", newline="")
                 for found in read_documents(text):
-                    if isinstance(found, Mistake):
+                    if isinstance(found, FieldError):
                         self.mistakes.append(_in_file(name, found))
                         continue
                     yield found
@@ -46,12 +46,14 @@ class Reader:
         except UnicodeDecodeError as error:
             byte = error.object[error.start]
             self.mistakes.append(
-                Mistake(name, f"is not UTF-8: byte 0x{byte:02x}: {error.reason}; convert it first")
+                FieldError(
+                    name, f"is not UTF-8: byte 0x{byte:02x}: {error.reason}; convert it first"
+                )
             )
         except OSError as error:
-            self.mistakes.append(Mistake(name, f"cannot be read: {error.strerror or error}"))
+            self.mistakes.append(FieldError(name, f"cannot be read: {error.strerror or error}"))
 
-    def note(self, path: str, document: Document, notes: Sequence[Mistake]) -> None:
+    def note(self, path: str, document: Document, notes: Sequence[FieldError]) -> None:
         """Tell the reader what was left alone in a document, and why."""
         name = "stdin" if path == STDIN else path
         for one in notes:
@@ -61,7 +63,8 @@ class Reader:
         """Keep the mistakes in a document."""
         name = "stdin" if path == STDIN else path
         self.mistakes += [
-            Mistake(f"{name}: {document.where}: {one.where}", one.problem) for one in error.mistakes
+            FieldError(f"{name}: {document.where}: {one.where}", one.problem)
+            for one in error.mistakes
         ]
 
     def say(self, line: str) -> None:
@@ -83,7 +86,7 @@ class Reader:
 def rewrite(
     command: str,
     paths: Sequence[str],
-    change: Callable[[object], Outcome],
+    change: Callable[[object], ManifestChange],
     output: Format | None,
     *,
     in_place: bool,
@@ -92,7 +95,7 @@ def rewrite(
 
     Nothing is written unless every document is good.
     """
-    reader = Reader(command)
+    reader = ManifestReader(command)
     sink = _InPlace() if in_place else _Output()
     with sink:
         for path in paths:
@@ -100,7 +103,7 @@ def rewrite(
                 sink.begin(path)
             except OSError as error:
                 reader.mistakes.append(
-                    Mistake(path, f"cannot be replaced: {error.strerror or error}")
+                    FieldError(path, f"cannot be replaced: {error.strerror or error}")
                 )
                 continue
             for document in reader.documents(path):
@@ -111,11 +114,11 @@ def rewrite(
 
 
 def _rewrite_document(
-    reader: Reader,
+    reader: ManifestReader,
     sink: "_Output | _InPlace",
     path: str,
     document: Document,
-    change: Callable[[object], Outcome],
+    change: Callable[[object], ManifestChange],
     output: Format | None,
 ) -> None:
     wanted = output or document.format
@@ -131,7 +134,7 @@ def _rewrite_document(
         return
     notes = list(outcome.notes)
     if not kept:
-        notes.append(Mistake("warning", "written anew: its comments could not be kept"))
+        notes.append(FieldError("warning", "written anew: its comments could not be kept"))
     reader.note(path, document, notes)
     sink.write(text, wanted, changed=text != document.head + document.text)
 
@@ -167,7 +170,7 @@ class _Output:
             self._last = form, text[-1]
             self._is_first_of_file = False
 
-    def commit(self, reader: Reader) -> int:
+    def commit(self, reader: ManifestReader) -> int:
         """Copy it to standard output."""
         if self._last and self._last[1] != "\n":
             self._file.write(b"\n")
@@ -222,7 +225,7 @@ class _InPlace:
         one.file.write(text.encode("utf-8"))
         one.changed |= changed
 
-    def commit(self, reader: Reader) -> int:
+    def commit(self, reader: ManifestReader) -> int:
         """Put the changed ones in their place."""
         changed = [one for one in self._replacements if one.changed]
         try:
@@ -230,7 +233,9 @@ class _InPlace:
                 one.file.flush()
                 os.fsync(one.file.fileno())
         except OSError as error:
-            reader.mistakes.append(Mistake(one.file.name, f"cannot be written: {error.strerror}"))
+            reader.mistakes.append(
+                FieldError(one.file.name, f"cannot be written: {error.strerror}")
+            )
             reader.finish("nothing was written")
             return 2
         for number, one in enumerate(changed):
@@ -238,7 +243,7 @@ class _InPlace:
                 Path(one.file.name).replace(one.target)
             except OSError as error:
                 reader.mistakes.append(
-                    Mistake(str(one.target), f"cannot be replaced: {error.strerror}")
+                    FieldError(str(one.target), f"cannot be replaced: {error.strerror}")
                 )
                 reader.finish(f"{number} of {len(changed)} files were replaced before that")
                 return 2
@@ -269,8 +274,8 @@ class _Progress:
             self._dirty = False
 
 
-def _in_file(name: str, mistake: Mistake) -> Mistake:
-    return Mistake(f"{name}: {mistake.where}", mistake.problem)
+def _in_file(name: str, mistake: FieldError) -> FieldError:
+    return FieldError(f"{name}: {mistake.where}", mistake.problem)
 
 
 @contextlib.contextmanager

@@ -9,8 +9,8 @@ from functools import partial
 from osm_healthcheck import __version__
 from osm_healthcheck.cli.arguments import guarded, parser_for
 from osm_healthcheck.cli.files import STDIN, rewrite
-from osm_healthcheck.core.additions import DEFAULT_USER, Images
-from osm_healthcheck.core.inject import Injection, inject
+from osm_healthcheck.injection.containers import DEFAULT_USER, Images
+from osm_healthcheck.injection.inject import Injection, inject
 from osm_healthcheck.mesh.annotations import MESHES
 
 _IMAGE = "openservicemesh/osm-healthcheck"

@@ -9,7 +9,7 @@ from osm_healthcheck.cli.app_arguments import add_output, app_parser, duration
 from osm_healthcheck.cli.arguments import guarded
 
 if TYPE_CHECKING:
-    from osm_healthcheck.kubelet.pods import PodSpec
+    from osm_healthcheck.kubelet.pod_spec import PodSpec
 
 _WHAT = """\
 Run every probe of a manifest against an app that runs here, as the kubelet would, and
@@ -33,7 +33,7 @@ def run(argv: Sequence[str]) -> int:
 
 
 def _run(options: argparse.Namespace) -> int:
-    from osm_healthcheck.core.errors import InvalidInputError
+    from osm_healthcheck.errors import InvalidInputError
 
     try:
         pods = read(options.file, options.container)
@@ -43,8 +43,8 @@ def _run(options: argparse.Namespace) -> int:
         return 2
     import asyncio
 
-    from osm_healthcheck.desk.watching import once, watch
     from osm_healthcheck.kubelet.address import LookupFailedError
+    from osm_healthcheck.reports.watching import once, watch
 
     try:
         if options.once:
@@ -63,12 +63,12 @@ def read(path: str, container: str | None) -> "tuple[PodSpec, ...]":
     Raises:
         InvalidInputError: with everything that is wrong with it.
     """
-    from osm_healthcheck.cli.files import STDIN, Reader
-    from osm_healthcheck.core.errors import InvalidInputError, Mistake
-    from osm_healthcheck.kubelet.pods import only_container, read_pods
+    from osm_healthcheck.cli.files import STDIN, ManifestReader
+    from osm_healthcheck.errors import FieldError, InvalidInputError
+    from osm_healthcheck.kubelet.pod_spec import only_container, read_pods
 
     source = "stdin" if path == STDIN else path
-    reader = Reader("probe")
+    reader = ManifestReader("probe")
     documents = [one.value for one in reader.documents(path) if not one.is_empty]
     if reader.mistakes:
         raise InvalidInputError(reader.mistakes)
@@ -78,7 +78,7 @@ def read(path: str, container: str | None) -> "tuple[PodSpec, ...]":
     chosen = only_container(pods, container)
     if not chosen:
         names = ", ".join(dict.fromkeys(one.name for pod in pods for one in pod.containers))
-        raise InvalidInputError([Mistake("--container", f"no {container!r}; there are {names}")])
+        raise InvalidInputError([FieldError("--container", f"no {container!r}; there are {names}")])
     return chosen
 
 

@@ -8,13 +8,13 @@ from functools import partial
 
 from osm_healthcheck import __version__
 from osm_healthcheck.cli.arguments import guarded, parser_for
-from osm_healthcheck.cli.files import Reader
-from osm_healthcheck.core.errors import InvalidInputError, Mistake
-from osm_healthcheck.core.inject import originals_of
-from osm_healthcheck.core.optout import reason_to_skip
-from osm_healthcheck.core.pods import Manifest, Pod
-from osm_healthcheck.core.rewrite import HTTPSMode, OriginalProbe
-from osm_healthcheck.core.undo import originals
+from osm_healthcheck.cli.files import ManifestReader
+from osm_healthcheck.errors import FieldError, InvalidInputError
+from osm_healthcheck.injection.inject import originals_of
+from osm_healthcheck.injection.opt_out import reason_to_skip
+from osm_healthcheck.injection.pods import Manifest, Pod
+from osm_healthcheck.injection.rewrite import HTTPSMode, OriginalProbe
+from osm_healthcheck.injection.uninject import originals
 from osm_healthcheck.manifests.block import Style
 from osm_healthcheck.mesh.envoy import envoy_bootstrap, envoy_resources
 from osm_healthcheck.mesh.pipy import pipy_config
@@ -73,16 +73,16 @@ def run(argv: Sequence[str]) -> int:
 
 
 def _render(proxy: str, options: argparse.Namespace) -> int:
-    reader = Reader(f"render {proxy}")
+    reader = ManifestReader(f"render {proxy}")
     found = _read_pods(reader, options.files)
     if not reader.mistakes and not found:
-        reader.mistakes.append(Mistake(", ".join(options.files), "there is no pod in it"))
+        reader.mistakes.append(FieldError(", ".join(options.files), "there is no pod in it"))
     pods = [(pod, probes) for pod, probes in found if probes is not None]
     bootstrap = getattr(options, "bootstrap", False)
     if bootstrap and len(pods) > 1:
         names = ", ".join(pod.where for pod, _ in pods)
         reader.mistakes.append(
-            Mistake("--bootstrap", f"is for one pod, here are {len(pods)}: {names}")
+            FieldError("--bootstrap", f"is for one pod, here are {len(pods)}: {names}")
         )
     if not reader.finish("nothing was rendered"):
         return 2
@@ -98,7 +98,7 @@ def _render(proxy: str, options: argparse.Namespace) -> int:
 
 
 def _config(
-    reader: Reader, proxy: str, pod: Pod, probes: list[OriginalProbe], https: HTTPSMode
+    reader: ManifestReader, proxy: str, pod: Pod, probes: list[OriginalProbe], https: HTTPSMode
 ) -> Manifest:
     if not any(probe.scheme for probe in probes):
         reader.say(f"{pod.where}: has no HTTP or HTTPS probe for the proxy to serve")
@@ -111,7 +111,7 @@ def _config(
 
 
 def _read_pods(
-    reader: Reader, paths: Sequence[str]
+    reader: ManifestReader, paths: Sequence[str]
 ) -> list[tuple[Pod, list[OriginalProbe] | None]]:
     """The pods and their probes; none at all, not even an empty list, where inject stays away."""
     pods = []
@@ -130,9 +130,9 @@ def _read_pods(
 
 
 def _probes_of(
-    pod: Pod, mistakes: list[Mistake], notes: list[Mistake]
+    pod: Pod, mistakes: list[FieldError], notes: list[FieldError]
 ) -> list[OriginalProbe] | None:
     if reason := reason_to_skip(pod, mistakes):
-        notes.append(Mistake(pod.where, f"left alone: {reason}"))
+        notes.append(FieldError(pod.where, f"left alone: {reason}"))
         return None
     return originals_of(pod, mistakes, notes)

@@ -16,8 +16,8 @@ def run(argv: Sequence[str]) -> int:
     # in each: 2 MB and half of the start for what no probe ever looks at.
     os.environ["SSL_CERT_FILE"] = os.environ["SSL_CERT_DIR"] = os.devnull
 
-    from osm_healthcheck.core.errors import InvalidInputError
-    from osm_healthcheck.daemon.settings import read_settings
+    from osm_healthcheck.errors import InvalidInputError
+    from osm_healthcheck.server.settings import read_settings
 
     try:
         settings = read_settings(argv, os.environ)
@@ -28,14 +28,14 @@ def run(argv: Sequence[str]) -> int:
 
     import uvloop
 
-    from osm_healthcheck.daemon import logs
-    from osm_healthcheck.daemon.crowd import TooFewFilesError, connection_cap
-    from osm_healthcheck.daemon.listen import ListenError
-    from osm_healthcheck.daemon.serve import serve_until_signalled
+    from osm_healthcheck.server import logs
+    from osm_healthcheck.server.connection_limiter import TooFewFilesError, connection_limit
+    from osm_healthcheck.server.listen import ListenError
+    from osm_healthcheck.server.serve import serve_until_signalled
 
     log = logs.make_logger(settings.verbosity, settings.log_format)
     try:
-        connection_cap()  # the event loop itself could not start without files
+        connection_limit()  # the event loop itself could not start without files
         uvloop.run(serve_until_signalled(settings, log))
     except (ListenError, TooFewFilesError) as error:
         print(f"osm-healthcheck: {error}", file=sys.stderr)

@@ -8,12 +8,12 @@ from functools import partial
 
 from osm_healthcheck import __version__
 from osm_healthcheck.cli.arguments import guarded, parser_for
-from osm_healthcheck.cli.files import Reader
-from osm_healthcheck.core.errors import InvalidInputError, Mistake
-from osm_healthcheck.core.findings import Finding, Mark
-from osm_healthcheck.core.pods import Manifest, Pod, pods_in
-from osm_healthcheck.core.verify import Circumstances, verify
+from osm_healthcheck.cli.files import ManifestReader
+from osm_healthcheck.errors import FieldError, InvalidInputError
+from osm_healthcheck.injection.pods import Manifest, Pod, pods_in
 from osm_healthcheck.mesh.annotations import MESHES
+from osm_healthcheck.verification.findings import Finding, Mark
+from osm_healthcheck.verification.verify import Circumstances, verify
 
 _WHAT = """\
 Go through what can be wrong with the probes of a pod in a mesh: one line a check, with what
@@ -49,10 +49,10 @@ def run(argv: Sequence[str]) -> int:
 
 
 def _verify(options: argparse.Namespace) -> int:
-    reader = Reader("verify")
+    reader = ManifestReader("verify")
     pods, events = _read(reader, options.files)
     if not pods and not reader.mistakes:
-        reader.mistakes.append(Mistake(", ".join(options.files), "there is no pod in it"))
+        reader.mistakes.append(FieldError(", ".join(options.files), "there is no pod in it"))
     if not reader.finish("nothing was verified"):
         return 2
     around = Circumstances(
@@ -73,14 +73,14 @@ def _verify(options: argparse.Namespace) -> int:
     return int(any(one.mark is Mark.WRONG for _, findings in found for one in findings))
 
 
-def _read(reader: Reader, paths: Sequence[str]) -> tuple[list[Pod], list[Manifest]]:
+def _read(reader: ManifestReader, paths: Sequence[str]) -> tuple[list[Pod], list[Manifest]]:
     pods: list[Pod] = []
     events: list[Manifest] = []
     for path in paths:
         for document in reader.documents(path):
             if document.is_empty:
                 continue
-            mistakes: list[Mistake] = []
+            mistakes: list[FieldError] = []
             pods += pods_in(document.value, mistakes)
             events += _events_in(document.value)
             if mistakes:

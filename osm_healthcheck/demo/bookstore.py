@@ -66,7 +66,7 @@ MANIFEST: dict[str, object] = {
 }
 
 
-class Mood(Enum):
+class PageState(Enum):
     """How a page is answered."""
 
     WELL = "200"
@@ -80,7 +80,7 @@ class Bookstore:
 
     def __init__(self, address: str) -> None:
         self.address = address
-        self.liveness = self.shop = self.till = Mood.WELL
+        self.liveness = self.shop = self.till = PageState.WELL
         self.is_serving = True
         self._servers: list[asyncio.Server] = []
         self._stock: asyncio.Server | None = None
@@ -123,7 +123,7 @@ class Bookstore:
 
     def heal(self) -> None:
         """Be well again, but for the TCP port."""
-        self.liveness = self.shop = self.till = Mood.WELL
+        self.liveness = self.shop = self.till = PageState.WELL
         self.is_serving = True
 
     async def _greet(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -134,8 +134,10 @@ class Bookstore:
         try:
             with contextlib.suppress(OSError, asyncio.IncompleteReadError):
                 head = await reader.readuntil(b"\r\n\r\n")
-                mood = self._mood(head, is_tls=writer.get_extra_info("ssl_object") is not None)
-                if mood is Mood.HANG:
+                mood = self._page_state(
+                    head, is_tls=writer.get_extra_info("ssl_object") is not None
+                )
+                if mood is PageState.HANG:
                     await reader.read()  # until the caller has had enough
                 writer.write(_ANSWERS[mood])
                 await writer.drain()
@@ -143,17 +145,17 @@ class Bookstore:
             self._open.discard(writer)
             writer.close()
 
-    def _mood(self, head: bytes, *, is_tls: bool) -> Mood:
+    def _page_state(self, head: bytes, *, is_tls: bool) -> PageState:
         if is_tls:
             return self.till
         return self.liveness if head.startswith(b"GET /liveness ") else self.shop
 
 
 _ANSWERS = {
-    Mood.WELL: b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nConnection: close\r\n\r\nbooks",
-    Mood.ERROR: b"HTTP/1.1 500 Oops\r\nContent-Length: 0\r\nConnection: close\r\n\r\n",
-    Mood.HANG: b"",
-    Mood.HALF: b"HTTP/1.1 200 OK\r\nContent-Length: 50\r\nConnection: close\r\n\r\nhalf a b",
+    PageState.WELL: b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nConnection: close\r\n\r\nbooks",
+    PageState.ERROR: b"HTTP/1.1 500 Oops\r\nContent-Length: 0\r\nConnection: close\r\n\r\n",
+    PageState.HANG: b"",
+    PageState.HALF: b"HTTP/1.1 200 OK\r\nContent-Length: 50\r\nConnection: close\r\n\r\nhalf a b",
 }
 
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from osm_healthcheck.core.errors import OSMHealthcheckError
+from osm_healthcheck.errors import OSMHealthcheckError
 
 
 @dataclass(frozen=True, slots=True)

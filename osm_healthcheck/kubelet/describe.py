@@ -1,13 +1,13 @@
 """A probe in one line, as ``kubectl describe pod`` prints it (``pkg/describe/describe.go``)."""
 
-from osm_healthcheck.core.probes import (
+from osm_healthcheck.probes.probe import (
     ExecAction,
     GRPCAction,
     HTTPGetAction,
     Probe,
     TCPSocketAction,
 )
-from osm_healthcheck.core.url import URL
+from osm_healthcheck.probes.url import URL
 
 
 def describe(probe: Probe) -> str:

@@ -6,16 +6,16 @@ Every failure is put in the words of the kubelet, whose client is Go's ``net`` o
 import asyncio
 from collections.abc import Mapping
 
-from osm_healthcheck.core.probes import (
+from osm_healthcheck.kubelet.address import LookupFailedError, PodAddress
+from osm_healthcheck.kubelet.connect import USER_AGENT, connect, dial_error
+from osm_healthcheck.kubelet.httpget import get
+from osm_healthcheck.kubelet.verdict import Result, Verdict, go_duration
+from osm_healthcheck.probes.probe import (
     ExecAction,
     GRPCAction,
     Handler,
     TCPSocketAction,
 )
-from osm_healthcheck.kubelet.address import LookupFailedError, PodAddress
-from osm_healthcheck.kubelet.connect import USER_AGENT, connect, dial_error
-from osm_healthcheck.kubelet.httpget import get
-from osm_healthcheck.kubelet.verdict import Result, Verdict, go_duration
 from osm_healthcheck.wire.errors import (
     BadAnswerError,
     RefusedError,
@@ -45,7 +45,7 @@ async def run_handler(
         case GRPCAction():
             return await _check_grpc(handler, time_limit, pod)
     try:
-        port = resolve_port(handler.port, ports)
+        port = resolve_container_port(handler.port, ports)
     except ValueError as error:
         return Verdict(Result.UNKNOWN, error=str(error))
     if isinstance(handler, TCPSocketAction):
@@ -53,7 +53,7 @@ async def run_handler(
     return await get(handler, port, time_limit, pod)
 
 
-def resolve_port(port: int | str, named: Mapping[str, int]) -> int:
+def resolve_container_port(port: int | str, named: Mapping[str, int]) -> int:
     """The number of a probe's port, a name looked up among the container's ports.
 
     ``ResolveContainerPort`` of ``pkg/probe/util.go``; a name that is digits is taken for them.

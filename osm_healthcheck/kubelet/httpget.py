@@ -6,13 +6,13 @@ A connection for each request, no proxy, redirects by the kubelet's rule, and of
 
 import asyncio
 
-from osm_healthcheck.core.probes import HTTPGetAction
-from osm_healthcheck.core.redirect import Hop, RedirectError, location_of, next_hop
-from osm_healthcheck.core.request import probe_headers, request_headers
-from osm_healthcheck.core.url import URL, URLError, probe_url
 from osm_healthcheck.kubelet.address import LookupFailedError, PodAddress
 from osm_healthcheck.kubelet.connect import USER_AGENT, connect, dial_error
 from osm_healthcheck.kubelet.verdict import Result, Verdict
+from osm_healthcheck.probes.probe import HTTPGetAction
+from osm_healthcheck.probes.redirect import Hop, RedirectError, location_of, next_hop
+from osm_healthcheck.probes.request import probe_headers, request_headers
+from osm_healthcheck.probes.url import URL, URLError, probe_url
 from osm_healthcheck.wire.errors import (
     BadAnswerError,
     BrokenOffError,

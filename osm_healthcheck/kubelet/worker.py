@@ -7,9 +7,9 @@ It is ``worker.doProbe`` of ``pkg/kubelet/prober/worker.go``, cut in two where t
 from dataclasses import dataclass, field
 from enum import Enum
 
-from osm_healthcheck.core.constants import ProbeKind
-from osm_healthcheck.core.probes import Probe
 from osm_healthcheck.kubelet.verdict import Result
+from osm_healthcheck.probes.constants import ProbeKind
+from osm_healthcheck.probes.probe import Probe
 
 # What counts before the first result: alive, not ready, not known to have started.
 _INITIAL = {

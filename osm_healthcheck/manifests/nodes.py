@@ -12,8 +12,8 @@ from typing import Any, cast
 
 import yaml
 
-from osm_healthcheck.core.probes import quoted
 from osm_healthcheck.manifests.scalars import resolve
+from osm_healthcheck.probes.probe import quoted
 
 try:
     from yaml import CSafeLoader as _Loader

@@ -1,6 +1,6 @@
 """The meshes that ``--mesh`` knows, by their own annotations on a pod."""
 
-from osm_healthcheck.core.bypass import Mesh
+from osm_healthcheck.injection.mesh import Mesh
 
 MESHES = {
     mesh.name: mesh

@@ -7,7 +7,7 @@ and stays ``TimeoutError``.
 import errno
 import os
 
-from osm_healthcheck.core.errors import OSMHealthcheckError
+from osm_healthcheck.errors import OSMHealthcheckError
 
 
 class WireError(OSMHealthcheckError):

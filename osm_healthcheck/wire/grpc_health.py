@@ -14,7 +14,7 @@ from urllib.parse import unquote
 
 import h2.events
 
-from osm_healthcheck.core.quote import quote
+from osm_healthcheck.probes.quote import quote
 from osm_healthcheck.wire.dial import dial
 from osm_healthcheck.wire.errors import (
     BadAnswerError,

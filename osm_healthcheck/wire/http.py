@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from osm_healthcheck.core.redirect import Hop
+from osm_healthcheck.probes.redirect import Hop
 from osm_healthcheck.wire import http1
 from osm_healthcheck.wire.dial import dial
 from osm_healthcheck.wire.response import Response

@@ -9,9 +9,9 @@ are those of ``ReadResponse``, ``readTransfer`` and ``internal/chunked``.
 import contextlib
 import re
 
-from osm_healthcheck.core.quote import quote
-from osm_healthcheck.core.redirect import Hop
-from osm_healthcheck.core.request import Headers, is_upgrade
+from osm_healthcheck.probes.quote import quote
+from osm_healthcheck.probes.redirect import Hop
+from osm_healthcheck.probes.request import Headers, is_upgrade
 from osm_healthcheck.wire.errors import BadAnswerError, BrokenOffError, MalformedError
 from osm_healthcheck.wire.response import Framing
 from osm_healthcheck.wire.stream import CHUNK_BYTES, ByteStream
@@ -49,7 +49,7 @@ async def exchange(stream: ByteStream, method: str, hop: Hop) -> "HTTP1Response"
     Raises:
         BadAnswerError: where what comes back is not HTTP.
     """
-    reader = _Reader(stream)
+    reader = _ResponseReader(stream)
     # An app may answer and close before it has read the request: its answer counts.
     with contextlib.suppress(BrokenOffError):
         await stream.send(encode_request(method, hop))
@@ -62,7 +62,7 @@ async def exchange(stream: ByteStream, method: str, hop: Hop) -> "HTTP1Response"
 class HTTP1Response:
     """An answer over HTTP/1; see `Response`."""
 
-    def __init__(self, reader: "_Reader", head: bytes, method: str) -> None:
+    def __init__(self, reader: "_ResponseReader", head: bytes, method: str) -> None:
         self._reader = reader
         self._left = 0
         first, *lines = head.replace(b"\r\n", b"\n").split(b"\n")
@@ -124,7 +124,7 @@ class HTTP1Response:
         self._reader.close()
 
 
-class _Reader:
+class _ResponseReader:
     """Bytes of the stream that have been received and not been used."""
 
     def __init__(self, stream: ByteStream) -> None:

@@ -12,9 +12,9 @@ import h2.errors
 import h2.events
 import h2.exceptions
 
-from osm_healthcheck.core.quote import quote
-from osm_healthcheck.core.redirect import Hop
-from osm_healthcheck.core.request import Headers
+from osm_healthcheck.probes.quote import quote
+from osm_healthcheck.probes.redirect import Hop
+from osm_healthcheck.probes.request import Headers
 from osm_healthcheck.wire.errors import BadAnswerError, BrokenOffError, StreamResetError
 from osm_healthcheck.wire.response import Framing
 from osm_healthcheck.wire.stream import ByteStream

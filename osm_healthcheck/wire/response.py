@@ -3,7 +3,7 @@
 from enum import Enum
 from typing import Protocol
 
-from osm_healthcheck.core.request import Headers
+from osm_healthcheck.probes.request import Headers
 
 
 class Framing(Enum):

@@ -11,12 +11,12 @@ from types import FrameType
 from typing import NoReturn
 
 from tests.bench import check, life, proxy, report
+from tests.bench.environment import Environment, cores
 from tests.bench.errors import BenchError, UsageError
 from tests.bench.interpreter import ROOT_FLAGS, ROOT_PYTHON, interpreter
-from tests.bench.lab import Lab, cores
 from tests.bench.measurement import Measurement
 
-_MEASUREMENTS: dict[str, Callable[[Lab], list[Measurement]]] = {
+_MEASUREMENTS: dict[str, Callable[[Environment], list[Measurement]]] = {
     "check": check.measure,
     "proxy": proxy.measure,
     "life": life.measure,
@@ -69,7 +69,7 @@ def _run(options: argparse.Namespace) -> None:
     measurements = []
     with contextlib.ExitStack() as stack:
         chosen = stack.enter_context(cores())
-        lab = Lab(
+        environment = Environment(
             python=stack.enter_context(interpreter(python, flags, options.root)),
             own_python=stack.enter_context(interpreter(sys.executable, (), None)),
             cores=chosen,
@@ -79,11 +79,11 @@ def _run(options: argparse.Namespace) -> None:
         )
         print(f"{report.machine(chosen)}\n", flush=True)
         for name in names:
-            for measurement in _MEASUREMENTS[name](lab):
+            for measurement in _MEASUREMENTS[name](environment):
                 print(report.markdown(measurement), flush=True)
                 measurements.append(measurement)
         if options.json is not None:
-            options.json.write_text(report.document(measurements, lab.python, chosen))
+            options.json.write_text(report.document(measurements, environment.python, chosen))
 
 
 def _chosen_python(options: argparse.Namespace) -> tuple[str, Sequence[str]]:

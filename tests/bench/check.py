@@ -1,8 +1,8 @@
 """``check``: what one tcpSocket check costs."""
 
 from tests.bench import sidecar
-from tests.bench.contest import Entry, contest
-from tests.bench.lab import Lab
+from tests.bench.comparison import Entry, compare
+from tests.bench.environment import Environment
 from tests.bench.load import tcp_check
 from tests.bench.measurement import Column, Measurement, Target, ratios, results
 from tests.bench.process import free_port
@@ -22,11 +22,11 @@ _COLUMNS = (
 )
 
 
-def measure(lab: Lab) -> list[Measurement]:
+def measure(environment: Environment) -> list[Measurement]:
     """Compare the sidecar with a bare Protocol, a bare aiohttp handler and an application."""
-    probes = lab.count(_USUAL, _QUICK)
-    with lab.app("listening_app") as app_port:
-        rounds = contest(lab, _entries(lab, app_port), probes)
+    probes = environment.count(_USUAL, _QUICK)
+    with environment.app("listening_app") as app_port:
+        rounds = compare(environment, _entries(environment, app_port), probes)
     ratios(rounds, "cpu_us", _HANDLER, "x_handler")
     ratios(rounds, "cpu_us", _FLOOR, "x_floor")
     servers = results(rounds)
@@ -34,7 +34,8 @@ def measure(lab: Lab) -> list[Measurement]:
     return [
         Measurement(
             name="check",
-            title=f"One TCP check: {lab.rounds} rounds of {probes:,} probes, {lab.python}",
+            title=f"One TCP check: {environment.rounds} rounds of {probes:,} probes, "
+            f"{environment.python}",
             columns=_COLUMNS,
             servers=servers,
             targets=[
@@ -46,12 +47,12 @@ def measure(lab: Lab) -> list[Measurement]:
     ]
 
 
-def _entries(lab: Lab, app_port: int) -> dict[str, Entry]:
+def _entries(environment: Environment, app_port: int) -> dict[str, Entry]:
     port = free_port()
-    command = sidecar.for_tcp_checks(lab, port, app_port=app_port)
+    command = sidecar.for_tcp_checks(environment, port, app_port=app_port)
     entries = {sidecar.NAME: Entry(command, tcp_check(port, app_port=app_port))}
     for name, module in _MODULES.items():
         port = free_port()
-        command = lab.python.command(f"tests.bench.servers.{module}", str(port))
+        command = environment.python.command(f"tests.bench.servers.{module}", str(port))
         entries[name] = Entry(command, tcp_check(port, app_port=app_port))
     return entries

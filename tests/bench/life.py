@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable
 
 from tests.bench import load, procfs, sidecar
-from tests.bench.lab import Lab
+from tests.bench.environment import Environment
 from tests.bench.load import tcp_check
 from tests.bench.measurement import Column, Figures, Measurement, Target, results, rotations
 from tests.bench.process import free_port
@@ -36,48 +36,48 @@ _START_COLUMNS = (
     Column("private_bytes", "private MB", 1, _MB),
 )
 
-_Command = Callable[[Lab, int, int], list[str]]
+_Command = Callable[[Environment, int, int], list[str]]
 
 
-def measure(lab: Lab) -> list[Measurement]:
+def measure(environment: Environment) -> list[Measurement]:
     """Compare the sidecar with a plain server on the same libraries and the same Python."""
-    return [_starts(lab), _soak(lab)]
+    return [_starts(environment), _soak(environment)]
 
 
-def _sidecar(lab: Lab, port: int, app_port: int) -> list[str]:
-    return sidecar.for_tcp_checks(lab, port, app_port=app_port)
+def _sidecar(environment: Environment, port: int, app_port: int) -> list[str]:
+    return sidecar.for_tcp_checks(environment, port, app_port=app_port)
 
 
-def _plain(lab: Lab, port: int, _app_port: int) -> list[str]:
-    return lab.python.command("tests.bench.servers.plain", str(port))
+def _plain(environment: Environment, port: int, _app_port: int) -> list[str]:
+    return environment.python.command("tests.bench.servers.plain", str(port))
 
 
 _COMPETITORS: dict[str, _Command] = {sidecar.NAME: _sidecar, _PLAIN: _plain}
 
 
-def _starts(lab: Lab) -> Measurement:
+def _starts(environment: Environment) -> Measurement:
     rounds: dict[str, list[Figures]] = {name: [] for name in _COMPETITORS}
     orders = rotations(_COMPETITORS)
-    with lab.app("listening_app") as app_port:
+    with environment.app("listening_app") as app_port:
         for name in _COMPETITORS:  # not measured: it writes the bytecode
-            _start(lab, name, app_port)
-        for number in range(lab.rounds):
+            _start(environment, name, app_port)
+        for number in range(environment.rounds):
             for name in orders[number % len(orders)]:
-                rounds[name].append(_start(lab, name, app_port))
+                rounds[name].append(_start(environment, name, app_port))
     servers = results(rounds)
     return Measurement(
         name="start",
-        title=f"From exec to the first 200: {lab.rounds} rounds, {lab.python}",
+        title=f"From exec to the first 200: {environment.rounds} rounds, {environment.python}",
         columns=_START_COLUMNS,
         servers=servers,
-        targets=_start_targets(lab, servers[sidecar.NAME].median, servers[_PLAIN].median),
+        targets=_start_targets(environment, servers[sidecar.NAME].median, servers[_PLAIN].median),
         notes=["MB = 1,000,000 bytes, at the first 200", _PRIVATE],
     )
 
 
-def _start(lab: Lab, name: str, app_port: int) -> Figures:
+def _start(environment: Environment, name: str, app_port: int) -> Figures:
     port = free_port()
-    with lab.server(name, _COMPETITORS[name](lab, port, app_port)) as server:
+    with environment.server(name, _COMPETITORS[name](environment, port, app_port)) as server:
         seconds = load.until_ready(server, tcp_check(port, app_port=app_port))
         memory = procfs.memory(server.pid)
     return {
@@ -87,8 +87,8 @@ def _start(lab: Lab, name: str, app_port: int) -> Figures:
     }
 
 
-def _start_targets(lab: Lab, ours: Figures, plain: Figures) -> list[Target]:
-    if lab.python.lazy:
+def _start_targets(environment: Environment, ours: Figures, plain: Figures) -> list[Target]:
+    if environment.python.lazy:
         start, rss = ours["start_ms"], ours["rss_bytes"]
         return [
             Target.at_most(f"first 200 within {_LAZY_START_MS} ms", _LAZY_START_MS, start),
@@ -103,18 +103,18 @@ def _start_targets(lab: Lab, ours: Figures, plain: Figures) -> list[Target]:
     ]
 
 
-def _soak(lab: Lab) -> Measurement:
-    probes = lab.count(_USUAL, _QUICK)
+def _soak(environment: Environment) -> Measurement:
+    probes = environment.count(_USUAL, _QUICK)
     tenth = max(1, probes // 10)
     growth = max(_ONE_STEP, _GROWTH_PER_PROBE * (probes - tenth))
-    left = {name: _left_behind(lab, name) for name in _COMPETITORS}
+    left = {name: _left_behind(environment, name) for name in _COMPETITORS}
     servers = results(
-        {name: [_soaked(lab, name, tenth, probes) | left[name]] for name in _COMPETITORS}
+        {name: [_soaked(environment, name, tenth, probes) | left[name]] for name in _COMPETITORS}
     )
     ours = servers[sidecar.NAME].median
     return Measurement(
         name="soak",
-        title=f"One process after many probes, {lab.python}",
+        title=f"One process after many probes, {environment.python}",
         columns=_soak_columns(tenth, probes),
         servers=servers,
         targets=[
@@ -134,13 +134,13 @@ def _soak(lab: Lab) -> Measurement:
     )
 
 
-def _left_behind(lab: Lab, name: str) -> Figures:
+def _left_behind(environment: Environment, name: str) -> Figures:
     """Return how many TIME_WAIT sockets a probe leaves, at the app and at the server."""
     _wait_for_room()
     port = free_port()
     with (
-        lab.app("listening_app") as app_port,
-        lab.server(name, _COMPETITORS[name](lab, port, app_port)) as server,
+        environment.app("listening_app") as app_port,
+        environment.server(name, _COMPETITORS[name](environment, port, app_port)) as server,
     ):
         probe = tcp_check(port, app_port=app_port)
         load.until_ready(server, probe)
@@ -183,11 +183,11 @@ def _soak_columns(tenth: int, probes: int) -> tuple[Column, ...]:
     )
 
 
-def _soaked(lab: Lab, name: str, tenth: int, probes: int) -> Figures:
+def _soaked(environment: Environment, name: str, tenth: int, probes: int) -> Figures:
     port = free_port()
     with (
-        lab.app("listening_app") as app_port,
-        lab.server(name, _COMPETITORS[name](lab, port, app_port)) as server,
+        environment.app("listening_app") as app_port,
+        environment.server(name, _COMPETITORS[name](environment, port, app_port)) as server,
     ):
         probe = tcp_check(port, app_port=app_port)
         load.until_ready(server, probe)

@@ -1,8 +1,8 @@
 """``proxy``: what one proxied httpGet probe costs, beside Envoy."""
 
 from tests.bench import envoy, sidecar
-from tests.bench.contest import Entry, contest
-from tests.bench.lab import Lab
+from tests.bench.comparison import Entry, compare
+from tests.bench.environment import Environment
 from tests.bench.load import liveness
 from tests.bench.measurement import Column, Measurement, Target, ratios, results
 from tests.bench.process import free_port
@@ -21,12 +21,12 @@ _COLUMNS = (
 )
 
 
-def measure(lab: Lab) -> list[Measurement]:
+def measure(environment: Environment) -> list[Measurement]:
     """Compare the sidecar with Envoy in front of an app that closes every connection."""
-    probes = lab.count(_USUAL, _QUICK)
+    probes = environment.count(_USUAL, _QUICK)
     binary = envoy.binary()
-    with lab.app("http_app") as app_port:
-        rounds = contest(lab, _entries(lab, app_port, binary), probes)
+    with environment.app("http_app") as app_port:
+        rounds = compare(environment, _entries(environment, app_port, binary), probes)
     ratios(rounds, "cpu_us", envoy.NAME, "x_envoy")
     ratios(rounds, "rss_bytes", envoy.NAME, "rss_x_envoy")
     servers = results(rounds)
@@ -34,8 +34,8 @@ def measure(lab: Lab) -> list[Measurement]:
     return [
         Measurement(
             name="proxy",
-            title=f"One proxied HTTP probe: {lab.rounds} rounds of {probes:,} probes, "
-            f"{lab.python}; memory at the end of a round (MB = 1,000,000 bytes)",
+            title=f"One proxied HTTP probe: {environment.rounds} rounds of {probes:,} probes, "
+            f"{environment.python}; memory at the end of a round (MB = 1,000,000 bytes)",
             columns=_COLUMNS,
             servers=servers,
             targets=[
@@ -47,9 +47,11 @@ def measure(lab: Lab) -> list[Measurement]:
     ]
 
 
-def _entries(lab: Lab, app_port: int, binary: str | None) -> dict[str, Entry]:
+def _entries(environment: Environment, app_port: int, binary: str | None) -> dict[str, Entry]:
     port = free_port()
-    command = sidecar.for_http_probes(lab, port, healthcheck_port=free_port(), app_port=app_port)
+    command = sidecar.for_http_probes(
+        environment, port, healthcheck_port=free_port(), app_port=app_port
+    )
     entries = {sidecar.NAME: Entry(command, liveness(port))}
     if binary is not None:
         port = free_port()

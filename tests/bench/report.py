@@ -6,8 +6,8 @@ import platform
 import time
 from collections.abc import Sequence
 
+from tests.bench.environment import Cores
 from tests.bench.interpreter import Interpreter
-from tests.bench.lab import Cores
 from tests.bench.measurement import Measurement, Target
 
 _FORMAT = 1

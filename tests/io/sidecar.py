@@ -14,10 +14,10 @@ from typing import Any
 import structlog
 import uvloop
 
-from osm_healthcheck.core.constants import ProbeKind
-from osm_healthcheck.daemon.serve import serve
-from osm_healthcheck.daemon.settings import read_settings
-from osm_healthcheck.daemon.shutdown import Shutdown
+from osm_healthcheck.probes.constants import ProbeKind
+from osm_healthcheck.server.serve import serve
+from osm_healthcheck.server.settings import read_settings
+from osm_healthcheck.server.shutdown import Shutdown
 from tests.io.wire import TIMEOUT, Answer, get, own_address
 
 HEALTHCHECK, LIVENESS, READINESS, STARTUP = 15904, 15901, 15902, 15903

@@ -9,7 +9,7 @@ import pytest
 
 from osm_healthcheck.wire import stream
 from tests.io.apps import App, app, hold, read_head, read_until_gone
-from tests.io.pod import Pod, pod
+from tests.io.attacked_pod import AttackedPod, pod
 from tests.io.sidecar import LIVENESS, http_probe, sidecar
 from tests.io.wire import TIMEOUT, connect, parse, read_to_end
 
@@ -37,7 +37,7 @@ def big_chunked_body(sock: socket.socket) -> None:
     sock.sendall(b"0\r\n\r\n")
 
 
-def read_body(victim: Pod, each: Callable[[], None]) -> int:
+def read_body(victim: AttackedPod, each: Callable[[], None]) -> int:
     """How many bytes of answer there are; ``each`` is called on the way."""
     with victim.open(LIVENESS, BIG) as sock:
         return count_to_end(sock, each)
@@ -159,7 +159,7 @@ def test_a_head_is_passed_on_before_there_is_a_body() -> None:
 
 @pytest.fixture
 def patient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Apps have all the time in the world to hang up, so that nothing but our FIN can move them."""
+    """Apps have all the time there is to hang up, so that nothing but our FIN can move them."""
     monkeypatch.setattr(stream, "LINGER_SECONDS", 3600.0)
 
 

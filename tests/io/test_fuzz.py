@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.io.apps import app
-from tests.io.pod import Pod, pod
+from tests.io.attacked_pod import AttackedPod, pod
 from tests.io.sidecar import HEALTHCHECK, LIVENESS, READINESS, STARTUP, http_probe
 from tests.io.wire import connect
 
@@ -104,7 +104,7 @@ endings = st.sampled_from(["close", "half", "reset", "read"])
 
 
 @pytest.fixture(scope="module")
-def victim() -> Iterator[Pod]:
+def victim() -> Iterator[AttackedPod]:
     # its TLS target throws bytes back, so that both directions are in the game
     def echo(sock: socket.socket) -> None:
         while data := sock.recv(4096):
@@ -131,7 +131,9 @@ def victim() -> Iterator[Pod]:
         max_size=4,
     )
 )
-def test_random_bytes_stop_no_probe(victim: Pod, shots: list[tuple[int, list[bytes], str]]) -> None:
+def test_random_bytes_stop_no_probe(
+    victim: AttackedPod, shots: list[tuple[int, list[bytes], str]]
+) -> None:
     with contextlib.ExitStack() as stack:
         for port, pieces, ending in shots:
             sock = stack.enter_context(connect(victim.address, port))

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.io.apps import header_lines
-from tests.io.pod import Pod, pod
+from tests.io.attacked_pod import AttackedPod, pod
 from tests.io.sidecar import HEALTHCHECK, LIVENESS, READINESS
 from tests.io.wire import Answer, parse
 
@@ -17,13 +17,13 @@ LENGTH = b"Content-Length: 5\r\n"
 
 
 @pytest.fixture(scope="module")
-def shared() -> Iterator[Pod]:
+def shared() -> Iterator[AttackedPod]:
     with pod() as running:
         yield running
 
 
 @pytest.fixture
-def victim(shared: Pod) -> Iterator[Pod]:
+def victim(shared: AttackedPod) -> Iterator[AttackedPod]:
     """The pod, which is probed during the test and looked over after it."""
     with shared.kubelet():
         yield shared
@@ -31,7 +31,7 @@ def victim(shared: Pod) -> Iterator[Pod]:
     assert not any(b"smuggled" in request for request in shared.web.requests)
 
 
-def refused(victim: Pod, data: bytes, status: int = 400) -> None:
+def refused(victim: AttackedPod, data: bytes, status: int = 400) -> None:
     """Every port refuses ``data`` with ``status``, whole and without a reset."""
     for port in (HEALTHCHECK, LIVENESS, READINESS):
         raw, orderly = victim.send(data, port)
@@ -82,7 +82,7 @@ def refused(victim: Pod, data: bytes, status: int = 400) -> None:
     ],
     ids=repr,
 )
-def test_garbage_is_400(victim: Pod, data: bytes) -> None:
+def test_garbage_is_400(victim: AttackedPod, data: bytes) -> None:
     refused(victim, data)
 
 
@@ -117,7 +117,7 @@ def test_garbage_is_400(victim: Pod, data: bytes) -> None:
     ],
     ids=repr,
 )
-def test_a_request_with_an_unclear_end_is_400(victim: Pod, head: bytes) -> None:
+def test_a_request_with_an_unclear_end_is_400(victim: AttackedPod, head: bytes) -> None:
     refused(victim, GET + head + b"\r\n0\r\n\r\n" + SECOND)
 
 
@@ -125,14 +125,14 @@ def test_a_request_with_an_unclear_end_is_400(victim: Pod, head: bytes) -> None:
     "body",
     [b"this is no chunk\r\n", b"5\nhello\r\n0\r\n\r\n", b"-5\r\nhello", b"5\r\nhello0\r\n\r\n"],
 )
-def test_broken_chunks_reach_no_app(victim: Pod, body: bytes) -> None:
+def test_broken_chunks_reach_no_app(victim: AttackedPod, body: bytes) -> None:
     refused(victim, GET + CHUNKED + b"\r\n" + body + SECOND)
 
 
 @pytest.mark.parametrize(
     "head", [LENGTH, CHUNKED, b"Connection: Content-Length\r\n" + LENGTH, b"Content-Length: 0\r\n"]
 )
-def test_what_follows_a_request_is_not_one(victim: Pod, head: bytes) -> None:
+def test_what_follows_a_request_is_not_one(victim: AttackedPod, head: bytes) -> None:
     body = b"5\r\nhello\r\n0\r\n\r\n" if head is CHUNKED else b"hello"
     raw, orderly = victim.send(
         GET + b"X-Smuggler: yes\r\n" + head + b"\r\n" + body + SECOND, LIVENESS
@@ -145,13 +145,13 @@ def test_what_follows_a_request_is_not_one(victim: Pod, head: bytes) -> None:
 
 
 @pytest.mark.parametrize("version", [b"", b" HTTP/0.9", b" HTTP/2.0"])
-def test_other_versions_of_http_are_505(victim: Pod, version: bytes) -> None:
+def test_other_versions_of_http_are_505(victim: AttackedPod, version: bytes) -> None:
     before = len([r for r in victim.web.requests if b"old" in r])
     refused(victim, b"GET " + PATH + b"?old" + version + b"\r\nHost: x\r\n\r\n", 505)
     assert len([r for r in victim.web.requests if b"old" in r]) == before
 
 
-def test_connect_opens_nothing(victim: Pod) -> None:
+def test_connect_opens_nothing(victim: AttackedPod) -> None:
     for app in (victim.undeclared, victim.web):
         for own in (HEALTHCHECK, LIVENESS):
             ask = b"CONNECT 127.0.0.1:%d HTTP/1.1\r\nHost: x\r\n\r\n" % app.port
@@ -159,7 +159,7 @@ def test_connect_opens_nothing(victim: Pod) -> None:
     assert not any(b"CONNECT" in request for request in victim.web.requests)
 
 
-def test_a_target_in_absolute_form_is_a_path_and_no_address(victim: Pod) -> None:
+def test_a_target_in_absolute_form_is_a_path_and_no_address(victim: AttackedPod) -> None:
     at = b"127.0.0.1:%d" % victim.undeclared.port
     assert _get(victim, b"http://" + at + PATH).body == b"alive"
     assert _get(victim, b"http://" + at + b"/live").status == 404
@@ -169,13 +169,13 @@ def test_a_target_in_absolute_form_is_a_path_and_no_address(victim: Pod) -> None
     assert _get(victim, b"http://" + at + b"/osm-healthcheck", check, HEALTHCHECK).status == 403
 
 
-def test_a_host_header_is_no_address(victim: Pod) -> None:
+def test_a_host_header_is_no_address(victim: AttackedPod) -> None:
     at = b"127.0.0.1:%d" % victim.undeclared.port
     raw = victim.send(b"GET " + PATH + b" HTTP/1.1\r\nHost: " + at + b"\r\n\r\n", LIVENESS)
     assert parse(*raw).body == b"alive"
 
 
-def test_options_for_everything_is_404(victim: Pod) -> None:
+def test_options_for_everything_is_404(victim: AttackedPod) -> None:
     refused(victim, b"OPTIONS * HTTP/1.1\r\nHost: x\r\n\r\n", 404)
 
 
@@ -196,11 +196,11 @@ def test_options_for_everything_is_404(victim: Pod) -> None:
         b"/",
     ],
 )
-def test_a_path_is_matched_as_it_is_written(victim: Pod, path: bytes) -> None:
+def test_a_path_is_matched_as_it_is_written(victim: AttackedPod, path: bytes) -> None:
     assert _get(victim, path).status == 404
 
 
-def _get(victim: Pod, target: bytes, more: bytes = b"", port: int = LIVENESS) -> Answer:
+def _get(victim: AttackedPod, target: bytes, more: bytes = b"", port: int = LIVENESS) -> Answer:
     return parse(
         *victim.send(b"GET " + target + b" HTTP/1.1\r\nHost: x\r\n" + more + b"\r\n", port)
     )

@@ -10,8 +10,8 @@ import grpc
 import pytest
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
-from osm_healthcheck.core.additions import environment_of
-from osm_healthcheck.core.pods import SIDECAR, Pod, pods_in
+from osm_healthcheck.injection.containers import environment_of
+from osm_healthcheck.injection.pods import SIDECAR, Pod, pods_in
 from tests.io.apps import app as listening
 from tests.io.apps import hold
 from tests.io.named import answering, certificate

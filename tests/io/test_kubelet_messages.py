@@ -12,10 +12,10 @@ from collections.abc import Callable
 import pytest
 import trustme
 
-from osm_healthcheck.core.probes import HTTPGetAction
 from osm_healthcheck.kubelet.address import PodAddress
 from osm_healthcheck.kubelet.handlers import run_handler
 from osm_healthcheck.kubelet.verdict import Result, Verdict, go_duration
+from osm_healthcheck.probes.probe import HTTPGetAction
 from osm_healthcheck.wire.stream import settle
 from tests.io.apps import app, hold, http_app, read_head, reset, response
 

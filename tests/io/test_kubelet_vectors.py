@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 
-from osm_healthcheck.core.url import probe_url
 from osm_healthcheck.kubelet.address import PodAddress
 from osm_healthcheck.kubelet.connect import USER_AGENT
-from osm_healthcheck.kubelet.pods import ContainerSpec
+from osm_healthcheck.kubelet.pod_spec import ContainerSpec
 from osm_healthcheck.kubelet.prober import MAX_ATTEMPTS, Outcome, probe
 from osm_healthcheck.kubelet.verdict import Result
+from osm_healthcheck.probes.url import probe_url
 from osm_healthcheck.wire.stream import settle
 from tests.io.apps import header_lines
 from tests.io.kubelet_servers import Scenario, app_of, serve_vector

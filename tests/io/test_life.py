@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from osm_healthcheck.daemon.procnet import listening_ports
+from osm_healthcheck.wire.listening import listening_ports
 from tests.io.apps import app, hold, http_app, read_head, response
 from tests.io.sidecar import HEALTHCHECK, LIVENESS, PORTS, Process, process, sidecar, tcp_probe
 from tests.io.unshare import can_unshare

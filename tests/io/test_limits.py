@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from osm_healthcheck.daemon import connection, crowd
+from osm_healthcheck.server import connection, connection_limiter
 from osm_healthcheck.wire import stream
 from tests.io.apps import App, app, hold, http_app, read_head, response
 from tests.io.sidecar import HEALTHCHECK, LIVENESS, Sidecar, http_probe, sidecar
@@ -27,7 +27,7 @@ GONE = r"reset|[Bb]roken pipe"
 def limits(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("HEAD_SECONDS", "IDLE_SECONDS", "LINGER_SECONDS"):
         monkeypatch.setattr(connection, name, LONG)
-    monkeypatch.setattr(crowd, "_SWEEP_SECONDS", SHORT / 5)
+    monkeypatch.setattr(connection_limiter, "_CLOSE_EXPIRED_SECONDS", SHORT / 5)
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from osm_healthcheck.core.errors import InvalidInputError
+from osm_healthcheck.errors import InvalidInputError
 from tests.io.apps import app, header_lines, hold, http_app, read_head, response
 from tests.io.h2_app import h2_app
 from tests.io.kubelet import PATIENCE, ask, verdict

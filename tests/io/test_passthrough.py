@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.io.apps import App, app, hold, http_app, read_head, reset, response
-from tests.io.pod import descriptors, pod
+from tests.io.attacked_pod import descriptors, pod
 from tests.io.sidecar import LIVENESS, Sidecar, http_probe, sidecar
 from tests.io.tls import authority, server_context
 from tests.io.wire import TIMEOUT, closed_port, connect, parse, read_to_end

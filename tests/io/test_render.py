@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 
 from osm_healthcheck.cli import render
-from osm_healthcheck.core.inject import originals_of
-from osm_healthcheck.core.pods import pods_in
-from osm_healthcheck.core.rewrite import rewritten
+from osm_healthcheck.injection.inject import originals_of
+from osm_healthcheck.injection.pods import pods_in
+from osm_healthcheck.injection.rewrite import rewritten
 from tests.io.named import answering, certificate
 from tests.io.probing import ask
 from tests.io.wire import TIMEOUT, own_address

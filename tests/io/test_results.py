@@ -8,7 +8,7 @@ import sys
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from osm_healthcheck.daemon.settings import LEVELS
+from osm_healthcheck.server.settings import LEVELS
 from tests.io.apps import app, hold, http_app, response
 from tests.io.sidecar import HEALTHCHECK, Process, http_probe, process, sidecar, tcp_probe
 from tests.io.wire import black_hole, closed_port, get
@@ -164,7 +164,7 @@ def test_the_daemon_loads_nothing_that_it_does_not_use() -> None:
     script = """
 import asyncio, json, os, sys
 from osm_healthcheck.cli.main import main
-from osm_healthcheck.daemon import serve
+from osm_healthcheck.server import serve
 async def ready(settings, log):
     shutdown = asyncio.get_running_loop().create_future()
     shutdown.set_result(serve.Shutdown.FINISH)

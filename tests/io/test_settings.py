@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from osm_healthcheck import __version__
-from osm_healthcheck.core.constants import ProbeKind
-from osm_healthcheck.core.errors import InvalidInputError
-from osm_healthcheck.core.probes import GRPCAction, HTTPGetAction, TCPSocketAction
-from osm_healthcheck.daemon.settings import OPTIONS, Settings, read_settings
+from osm_healthcheck.errors import InvalidInputError
+from osm_healthcheck.probes.constants import ProbeKind
+from osm_healthcheck.probes.probe import GRPCAction, HTTPGetAction, TCPSocketAction
+from osm_healthcheck.server.settings import OPTIONS, Settings, read_settings
 from tests.io.sidecar import process
 
 PROBES = json.dumps({"app": {"livenessProbe": {"tcpSocket": {"port": 5432}}}})

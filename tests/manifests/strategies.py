@@ -5,9 +5,9 @@ from typing import Any
 from hypothesis import HealthCheck, assume, settings
 from hypothesis import strategies as st
 
-from osm_healthcheck.core.additions import Images
-from osm_healthcheck.core.errors import InvalidInputError
-from osm_healthcheck.core.inject import Injection, inject
+from osm_healthcheck.errors import InvalidInputError
+from osm_healthcheck.injection.containers import Images
+from osm_healthcheck.injection.inject import Injection, inject
 from osm_healthcheck.mesh.annotations import MESHES
 
 VERSION = "2.0.0"

@@ -9,17 +9,17 @@ from typing import Any
 import pytest
 import yaml
 
-from osm_healthcheck.core.additions import environment_of
-from osm_healthcheck.core.declaration import read_declaration
-from osm_healthcheck.core.errors import InvalidInputError
-from osm_healthcheck.core.inject import inject
-from osm_healthcheck.core.pods import SIDECAR, pods_in
-from osm_healthcheck.core.ports import OwnPorts
-from osm_healthcheck.core.probes import HTTPGetAction
-from osm_healthcheck.core.rewrite import HANDLERS
-from osm_healthcheck.core.targets import targets_of
-from osm_healthcheck.core.undo import Outcome
-from osm_healthcheck.core.url import probe_url
+from osm_healthcheck.errors import InvalidInputError
+from osm_healthcheck.injection.containers import environment_of
+from osm_healthcheck.injection.inject import inject
+from osm_healthcheck.injection.pods import SIDECAR, pods_in
+from osm_healthcheck.injection.rewrite import HANDLERS
+from osm_healthcheck.injection.uninject import ManifestChange
+from osm_healthcheck.probes.declaration import read_declaration
+from osm_healthcheck.probes.ports import OwnPorts
+from osm_healthcheck.probes.probe import HTTPGetAction
+from osm_healthcheck.probes.targets import targets_of
+from osm_healthcheck.probes.url import probe_url
 from tests.manifests.strategies import injection
 
 _HERE = Path(__file__).parent
@@ -32,7 +32,7 @@ def _pod(spec: dict[str, Any]) -> dict[str, Any]:
     return {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "case"}, "spec": spec}
 
 
-def _declared(outcome: Outcome) -> str:
+def _declared(outcome: ManifestChange) -> str:
     sidecar = pods_in(outcome.manifest, [])[0].container(SIDECAR)
     assert sidecar is not None
     return str(environment_of(sidecar)["OSM_HEALTHCHECK_PROBES"])

@@ -5,11 +5,11 @@ from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, TypeVar
 
-from osm_healthcheck.core.constants import ProbeKind
-from osm_healthcheck.core.pods import SIDECAR
+from osm_healthcheck.injection.pods import SIDECAR
 from osm_healthcheck.kubelet.address import PodAddress
-from osm_healthcheck.kubelet.pods import ContainerSpec, PodSpec
+from osm_healthcheck.kubelet.pod_spec import ContainerSpec, PodSpec
 from osm_healthcheck.kubelet.prober import Outcome, probe
+from osm_healthcheck.probes.constants import ProbeKind
 from osm_healthcheck.wire.stream import settle
 
 from .namespaces import Namespace

@@ -8,10 +8,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from osm_healthcheck.core.constants import ProbeKind
 from osm_healthcheck.kubelet.address import PodAddress
-from osm_healthcheck.kubelet.pods import ContainerSpec, PodSpec
+from osm_healthcheck.kubelet.pod_spec import ContainerSpec, PodSpec
 from osm_healthcheck.kubelet.prober import probe
+from osm_healthcheck.probes.constants import ProbeKind
 from osm_healthcheck.wire.stream import settle
 
 from .kubelet import Kubelet, probes_of, word

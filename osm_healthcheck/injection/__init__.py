@@ -1,0 +1,1 @@
+"""What happens to a manifest: probes rewritten, containers added, and undone. Pure."""

@@ -1,0 +1,80 @@
+"""How our ports get past a mesh: an annotation of the mesh, where it has one.
+
+The meshes themselves stand in ``mesh/annotations.py``; here is what is done with their lists of
+ports. What a user has put into such a list stays there, as it was written.
+"""
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from osm_healthcheck.probes.ports import parse_port
+from osm_healthcheck.probes.probe import quoted
+
+
+@dataclass(frozen=True, slots=True)
+class Mesh:
+    """One mesh.
+
+    ``ports`` is the annotation that keeps ports out of its redirect (empty: it has none), ``users``
+    the one for user IDs whose connections it leaves alone: needed where the mesh also redirects
+    what a pod says to its own address, as that would take our questions to the app. ``switches``
+    are annotations, with their values, that turn its own probe rewriting off. ``proxy_user`` is the
+    user of its proxy, whose traffic it does not redirect. ``injector`` says that the mesh rewrites
+    probes and starts osm-healthcheck itself.
+    """
+
+    name: str
+    ports: str = ""
+    users: str = ""
+    switches: Mapping[str, str] = field(default_factory=dict)
+    proxy_user: int = 1500
+    injector: bool = False
+
+
+def extended(value: str, ports: Iterable[int]) -> str:
+    """The list of ports ``value`` with those of ``ports`` that it lacks.
+
+    Raises:
+        ValueError: where ``value`` is no list of ports and ranges; it says so.
+    """
+    ranges = [_read_range(entry) for entry in _entries(value)]
+    missing = [str(port) for port in ports if not any(low <= port <= high for low, high in ranges)]
+    return ",".join([*([value.rstrip(", ")] if ranges else []), *missing]) if missing else value
+
+
+def with_user(value: str, user: int) -> str:
+    """The list of user IDs ``value`` with ``user`` in it; what stands there stays as it is."""
+    entries = _entries(value)
+    if str(user) in entries:
+        return value
+    return ",".join([*([value.rstrip(", ")] if entries else []), str(user)])
+
+
+def without(value: str, written: str, original: str | None) -> str:
+    """What remains of ``value`` without the entries that we wrote.
+
+    ``written`` is what we made of ``original``; somebody may have edited it since.
+    """
+    ours = {*_entries(written)} - {*_entries(original or "")}
+    return ",".join(entry for entry in _entries(value) if entry not in ours)
+
+
+def covers(value: object, port: int) -> bool:
+    """Whether a list of ports, as it stands in an annotation, names ``port``."""
+    try:
+        return isinstance(value, str) and extended(value, [port]) == value
+    except ValueError:
+        return False
+
+
+def _entries(value: str) -> list[str]:
+    return [entry.strip() for entry in value.split(",") if entry.strip()]
+
+
+def _read_range(entry: str) -> tuple[int, int]:
+    low, dash, high = re.sub(r"\s", "", entry).partition("-")
+    first, last = parse_port(low), parse_port(high if dash else low)
+    if first is None or last is None or first > last:
+        raise ValueError(f"Invalid value: {quoted(entry)}: is not a port (1-65535)")
+    return first, last

@@ -1,0 +1,119 @@
+"""What injection leaves in the annotations of a pod, so that it can be undone without a rest."""
+
+import json
+from dataclasses import dataclass, field
+from typing import cast
+
+from osm_healthcheck.errors import FieldError
+from osm_healthcheck.injection.pods import Manifest, Pod
+
+PREFIX = "healthcheck.openservicemesh.io/"
+PROBES = f"{PREFIX}original-probes"
+FIELDS = f"{PREFIX}original-fields"
+VERSION = f"{PREFIX}version"
+INJECT = f"{PREFIX}inject"
+SKIP_CONTAINERS = f"{PREFIX}skip-containers"
+_OURS = (PROBES, FIELDS, VERSION)
+
+
+@dataclass(slots=True)
+class Record:
+    """What was there before.
+
+    ``probes`` are the original probes by container and field. ``annotations`` are the mesh's, by
+    name: what stood there (``None``: nothing) and what we wrote. ``empty`` are fields that were
+    there and held nothing: ``metadata``, ``metadata.annotations``, ``spec.initContainers``.
+    """
+
+    version: str
+    probes: dict[str, dict[str, Manifest]] = field(default_factory=dict)
+    annotations: dict[str, tuple[str | None, str]] = field(default_factory=dict)
+    empty: dict[str, object] = field(default_factory=dict)
+
+    def as_annotations(self) -> dict[str, str]:
+        """The annotations that hold it; the second only where it has something to say."""
+        found = {PROBES: _json(self.probes)}
+        rest: Manifest = dict(self.empty)
+        if self.annotations:
+            rest["annotations"] = {
+                name: {"was": was, "is": written}
+                for name, (was, written) in self.annotations.items()
+            }
+        if rest:
+            found[FIELDS] = _json(rest)
+        return {**found, VERSION: self.version}
+
+
+def read_record(pod: Pod, known_version: str, mistakes: list[FieldError]) -> Record | None:
+    """Read what an earlier injection has left; ``None`` where there is none, or it is broken.
+
+    ``known_version`` is our own: what a newer version wrote is not ours to undo.
+    """
+    annotations = pod.annotations
+    if not any(name in annotations for name in _OURS):
+        return None
+    where = f"{pod.where}: metadata.annotations"
+    version = annotations.get(VERSION)
+    numbers = _numbers(version)
+    if numbers is None:
+        mistakes.append(
+            FieldError(f"{where}: {VERSION}", "Invalid value: must be the version that injected")
+        )
+        return None
+    if numbers > (_numbers(known_version) or ()):
+        mistakes.append(
+            FieldError(
+                f"{where}: {VERSION}",
+                f"injected by osm-healthcheck {version}, this is {known_version}: use that one",
+            )
+        )
+        return None
+    record = Record(str(version))
+    try:
+        _read_probes(annotations.get(PROBES), record)
+        if FIELDS in annotations:
+            _read_fields(annotations[FIELDS], record)
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        mistakes.append(
+            FieldError(
+                where,
+                f"{PROBES} or {FIELDS} is not what inject wrote: it cannot be undone; start from "
+                "the original manifest",
+            )
+        )
+        return None
+    return record
+
+
+def remove_record(annotations: Manifest) -> None:
+    """Take the record out of a pod's annotations."""
+    for name in _OURS:
+        annotations.pop(name, None)
+
+
+def _read_probes(text: object, record: Record) -> None:
+    for container, probes in json.loads(cast("str", text)).items():
+        for name, probe in probes.items():
+            if not isinstance(probe, dict):
+                raise TypeError
+            record.probes.setdefault(container, {})[name] = probe
+
+
+def _read_fields(text: object, record: Record) -> None:
+    fields = json.loads(cast("str", text))
+    for name, entry in fields.pop("annotations", {}).items():
+        was, written = entry["was"], entry["is"]
+        if not isinstance(written, str) or not isinstance(was, str | None):
+            raise TypeError
+        record.annotations[name] = (was, written)
+    record.empty = dict(fields.items())
+
+
+def _numbers(version: object) -> tuple[int, ...] | None:
+    parts = version.split(".") if isinstance(version, str) else []
+    numbers = tuple(int(part) for part in parts if part.isascii() and part.isdigit())
+    return numbers if parts and len(numbers) == len(parts) else None
+
+
+def _json(value: object) -> str:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))

@@ -1,0 +1,220 @@
+"""Taking an earlier injection back: what it added goes, what it changed is restored.
+
+Edits that somebody made since are kept: a probe that no longer asks us is left as it is, and of
+a list of ports only our own entries go. Only an edit to what a probe asks of us cannot be kept.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import TypeVar, cast
+
+from osm_healthcheck.errors import FieldError, InvalidInputError
+from osm_healthcheck.injection.containers import PROBES_VARIABLE, environment_of
+from osm_healthcheck.injection.mesh import without
+from osm_healthcheck.injection.phrases import described, request_of
+from osm_healthcheck.injection.pods import (
+    INIT_CONTAINER,
+    SIDECAR,
+    Container,
+    Manifest,
+    Pod,
+    pods_in,
+)
+from osm_healthcheck.injection.record import Record, read_record, remove_record
+from osm_healthcheck.injection.rewrite import (
+    HTTPS_MODES,
+    own_port_of,
+    read_original,
+    restored,
+    rewritten,
+)
+from osm_healthcheck.probes.constants import HEALTHCHECK_PATH, ProbeKind
+from osm_healthcheck.probes.ports import OwnPorts
+
+_OWN = OwnPorts()
+T = TypeVar("T")
+LOST_RECORD = (
+    "its probes have been rewritten already, and no annotation says what they were (OSM's "
+    "injector writes none, kubectl debug drops ours)"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ManifestChange:
+    """A document after a command, and remarks for the reader; the document given is unchanged."""
+
+    manifest: object
+    notes: tuple[FieldError, ...] = ()
+
+
+def originals(
+    manifest: object, version: str, read: Callable[[Pod, list[FieldError], list[FieldError]], T]
+) -> tuple[list[tuple[Pod, T]], tuple[FieldError, ...]]:
+    """The pods of a document as they were before injection, and ``read`` of each; and remarks.
+
+    Raises:
+        InvalidInputError: with every mistake in the document.
+    """
+    found: list[tuple[Pod, T]] = []
+
+    def look(pod: Pod, mistakes: list[FieldError], notes: list[FieldError]) -> None:
+        undone = undo(pod, version, mistakes)
+        found.append((undone, read(undone, mistakes, notes)))
+
+    return found, each_pod(manifest, look).notes
+
+
+def each_pod(
+    manifest: object, change: Callable[[Pod, list[FieldError], list[FieldError]], object]
+) -> ManifestChange:
+    """Call ``change(pod, mistakes, notes)`` for the pods in a copy of ``manifest``.
+
+    Raises:
+        InvalidInputError: with every mistake in the document.
+    """
+    changed = _copy(manifest)
+    mistakes: list[FieldError] = []
+    notes: list[FieldError] = []
+    for pod in pods_in(changed, mistakes):
+        change(pod, mistakes, notes)
+    if mistakes:
+        raise InvalidInputError(mistakes)
+    return ManifestChange(changed, tuple(notes))
+
+
+def uninject(manifest: object, version: str) -> ManifestChange:
+    """Give back the document that was injected; ``version`` is that of this program.
+
+    Raises:
+        InvalidInputError: where it is no Kubernetes object, or its annotations are broken.
+    """
+
+    def change(pod: Pod, mistakes: list[FieldError], notes: list[FieldError]) -> None:
+        before = {
+            (container.name, kind): probe
+            for container in pod.containers
+            for kind, probe in container.probes()
+        }
+        undone = undo(pod, version, mistakes)
+        if undone is pod and has_lost_record(pod):
+            notes.append(FieldError(pod.where, f"left alone: {LOST_RECORD}"))
+        notes += _lost_edits(undone, before)
+
+    return each_pod(manifest, change)
+
+
+def undo(pod: Pod, version: str, mistakes: list[FieldError]) -> Pod:
+    """Undo what an earlier injection did to ``pod``, in place; the view on what is left."""
+    record = read_record(pod, version, mistakes)
+    if record is None:
+        return pod
+    for container in pod.containers:
+        for name, saved in record.probes.get(container.name, {}).items():
+            current = container.value.get(name)
+            if isinstance(current, dict) and own_port_of(current, _OWN):
+                container.value[name] = restored(current, saved)
+    _restore_annotations(pod, record)
+    ours = [one for one in pod.containers if _is_added(one)]
+    for field in {one.field for one in ours}:
+        listed = cast("list[Manifest]", pod.spec[field])
+        names = {one.name for one in ours}
+        pod.spec[field] = [one for one in listed if one["name"] not in names]
+        _restore_empty(pod.spec, field, f"spec.{field}", record)
+    return replace(pod, containers=tuple(one for one in pod.containers if one not in ours))
+
+
+def has_lost_record(pod: Pod) -> bool:
+    """Whether somebody has rewritten this pod's probes, and nothing says what they were."""
+    sidecar = pod.container(SIDECAR)
+    if sidecar is not None and PROBES_VARIABLE in environment_of(sidecar):
+        return True
+    return any(
+        is_rewritten(probe, pod, container, kind)
+        for container in pod.containers
+        if container.name != SIDECAR
+        for kind, probe in container.probes()
+    )
+
+
+def is_rewritten(probe: object, pod: Pod, container: Container, kind: ProbeKind) -> bool:
+    """Whether ``probe`` looks like the work of ``inject``, of OSM or of osm-edge.
+
+    Passed-through HTTPS keeps its own path: it shows by the port alone, which says something
+    only where a proxy or sidecar that answers there is in the pod.
+    """
+    if own_port_of(probe, _OWN) is None:
+        return False
+    action = cast("dict[str, Manifest]", probe).get("httpGet")
+    if not isinstance(action, dict):
+        return False
+    if action.get("scheme") == "HTTPS":
+        return pod.container(SIDECAR) is not None or any(map(pod.is_mesh_container, pod.containers))
+    return action.get("path") in (kind.path, f"{kind.path}/{container.name}", HEALTHCHECK_PATH)
+
+
+def _lost_edits(pod: Pod, before: Mapping[tuple[str, ProbeKind], object]) -> Iterator[FieldError]:
+    """Remarks on restored probes whose handler somebody has edited after injection.
+
+    ``before`` holds the probes as they stood until ``pod`` was restored.
+    """
+    for container in pod.containers:
+        for kind, probe in container.probes():
+            was = before[container.name, kind]
+            if was is probe:
+                continue
+            one = read_original(pod, container, kind, [], [])
+            if one is None:
+                continue
+            # how many of a kind and scheme a pod had decides on the path: both are ours
+            forms = [
+                request_of(form)
+                for https in HTTPS_MODES
+                for form in rewritten([one], https) + rewritten([one, one], https)
+            ]
+            if request_of(was) not in forms:
+                yield FieldError(
+                    f"{pod.where}: {container.name}.{kind.field}",
+                    "restored as it was before injection; the edit made to it since is lost: it "
+                    f"asked {described(was)}",
+                )
+
+
+def _is_added(container: Container) -> bool:
+    return container.name == SIDECAR or (
+        container.name == INIT_CONTAINER and container.starts_before_containers
+    )
+
+
+def _restore_annotations(pod: Pod, record: Record) -> None:
+    annotations = pod.annotations
+    for name, (was, written) in record.annotations.items():
+        current = annotations.get(name)
+        if not isinstance(current, str):
+            continue
+        value = was if current == written else without(current, written, was)
+        if value or (value is not None and was is not None):
+            annotations[name] = value
+        else:
+            del annotations[name]
+    remove_record(annotations)
+    metadata = cast("Manifest", pod.value["metadata"])
+    _restore_empty(metadata, "annotations", "metadata.annotations", record)
+    _restore_empty(pod.value, "metadata", "metadata", record)
+
+
+def _restore_empty(parent: Manifest, key: str, path: str, record: Record) -> None:
+    """Take away a mapping or list that holds nothing any more, or put back what was there."""
+    if parent[key]:
+        return
+    if path in record.empty:
+        parent[key] = record.empty[path]
+    elif parent[key] is not None:
+        del parent[key]
+
+
+def _copy(value: object) -> object:
+    if isinstance(value, dict):
+        return {key: _copy(entry) for key, entry in value.items()}
+    if isinstance(value, list):
+        return [_copy(entry) for entry in value]
+    return value

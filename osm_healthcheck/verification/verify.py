@@ -1,0 +1,299 @@
+"""Verification: the troubleshooting list of a meshed pod, gone through on its manifest.
+
+It knows three makers: this program (by its annotations), OSM's injector and osm-edge's (by the
+containers and the shape of the probes that they leave).
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import cast
+
+from osm_healthcheck.errors import FieldError, InvalidInputError
+from osm_healthcheck.injection.containers import PROBES_VARIABLE, environment_of
+from osm_healthcheck.injection.inject import originals_of
+from osm_healthcheck.injection.opt_out import containers_to_skip, reason_to_skip
+from osm_healthcheck.injection.phrases import (
+    described,
+    headers_of,
+    request_of,
+    why_no_probe_is_ours,
+)
+from osm_healthcheck.injection.pods import PROXIES, SIDECAR, Container, Manifest, Pod
+from osm_healthcheck.injection.record import Record, read_record
+from osm_healthcheck.injection.rewrite import (
+    OriginalProbe,
+    asks_the_pod,
+    handler_name,
+    is_check,
+    own_port_of,
+    rewritten,
+)
+from osm_healthcheck.injection.uninject import is_rewritten, originals
+from osm_healthcheck.probes.constants import (
+    HEALTHCHECK_PATH,
+    HEALTHCHECK_PORT,
+    ORIGINAL_GRPC_PORT,
+    ORIGINAL_TCP_PORT,
+    ProbeKind,
+)
+from osm_healthcheck.probes.declaration import read_declaration
+from osm_healthcheck.probes.ports import OwnPorts, parse_port
+from osm_healthcheck.probes.targets import targets_of
+from osm_healthcheck.verification.findings import Finding, good, unsure, wrong
+from osm_healthcheck.verification.pod_state import bypass_findings, event_findings, sidecar_state
+
+_OWN = OwnPorts()
+_AGAIN = "inject the manifest again"
+_HTTP_PORT = "Original-Http-Port"  # osm-edge's
+_SERVING_PROXIES = ("envoy", "sidecar")  # of OSM and osm-edge: they serve 15901-15903
+
+
+@dataclass(frozen=True, slots=True)
+class Circumstances:
+    """What a manifest does not say.
+
+    ``version`` is our own, ``port_annotations`` are those by which meshes leave ports alone,
+    ``bypassed_elsewhere`` says that the bypass is somebody else's work; ``now`` is Unix time.
+    """
+
+    version: str
+    port_annotations: Sequence[str]
+    bypassed_elsewhere: bool = False
+    events: Sequence[Manifest] = ()
+    now: float = 0.0
+
+
+def verify(pod: Pod, around: Circumstances) -> list[Finding]:
+    """Go through the list for one pod; the findings in the order of the list."""
+    mistakes: list[FieldError] = []
+    if reason := reason_to_skip(pod, mistakes):
+        return [unsure("pod", f"left alone: {reason}")]
+    record = read_record(pod, around.version, mistakes)
+    if mistakes:
+        return [
+            wrong(one.where.removeprefix(f"{pod.where}: "), one.problem, _AGAIN) for one in mistakes
+        ]
+    probes = list(_probes_to_verify(pod))
+    if not any(asks_the_pod(probe) for _, _, probe in probes) and pod.container(SIDECAR) is None:
+        return [unsure("pod", f"nothing to verify: {why_no_probe_is_ours(pod)}")]
+    checker = _Checker(pod, record, around)
+    findings = [checker.maker()]
+    findings += [checker.probe(container, kind, probe) for container, kind, probe in probes]
+    findings += checker.ports(probes)
+    findings += checker.sidecar()
+    used = sorted({port for _, _, probe in probes if (port := own_port_of(probe, _OWN))})
+    if used:
+        findings += bypass_findings(
+            pod, used, around.port_annotations, elsewhere=around.bypassed_elsewhere
+        )
+    return findings + event_findings(pod, around.events, around.now)
+
+
+def _probes_to_verify(pod: Pod) -> Iterable[tuple[Container, ProbeKind, object]]:
+    skipped = containers_to_skip(pod, [], [])
+    for container in pod.containers:
+        if container.name == SIDECAR or container.name in skipped:
+            continue
+        if not pod.is_mesh_container(container):
+            for kind, probe in container.probes():
+                yield container, kind, probe
+
+
+class _Checker:
+    """The checks of one pod."""
+
+    def __init__(self, pod: Pod, record: Record | None, around: Circumstances) -> None:
+        self._pod = pod
+        self._record = record
+        self._sidecar = pod.container(SIDECAR)
+        names = [one.name for one in pod.containers if pod.is_mesh_container(one)]
+        self._proxy = next((name for name in names if name in PROXIES), "")
+        self._mistakes: list[FieldError] = []
+        self._originals = self._read_originals(record, around) if record else []
+        self._expected = self._read_expected()
+
+    def maker(self) -> Finding:
+        """Who rewrote the probes."""
+        if self._record:
+            return good("pod", f"injected by osm-healthcheck {self._record.version}")
+        name = self._foreign_maker()
+        if name:
+            return good("pod", f"injected by {name}")
+        if self._sidecar is not None:
+            return unsure(
+                "pod",
+                "the annotation that holds the original probes is gone (kubectl debug drops it)",
+                "to have it back, start from the original manifest",
+            )
+        return wrong("pod", "is not injected", "run osm-healthcheck inject on its manifest")
+
+    def probe(self, container: Container, kind: ProbeKind, probe: object) -> Finding:
+        """One probe: whether it asks what it should."""
+        subject = f"{container.name}.{kind.field}"
+        if handler_name(probe) == "exec":
+            return good(subject, "exec: runs inside the container, no mesh is in its way")
+        if not asks_the_pod(probe):
+            if handler_name(probe):
+                return unsure(subject, "has a host: it asks another machine, not the pod")
+            return wrong(subject, "has no handler, or more than one", "correct it")
+        if own_port_of(probe, _OWN) is None:
+            sidecar = self._sidecar
+            ordinary = sidecar is not None and not sidecar.starts_before_containers
+            if ordinary and container.starts_before_containers:
+                return unsure(subject, f"left alone: its container starts before {SIDECAR}")
+            return wrong(
+                subject,
+                f"is not rewritten: it asks {described(probe)} itself, which "
+                "the mesh answers or refuses",
+                "run osm-healthcheck inject",
+            )
+        if self._starts_too_early(container):
+            return wrong(
+                subject,
+                f"its container starts before {SIDECAR}, which answers it",
+                f"put {container.name} behind {SIDECAR} in initContainers",
+            )
+        for mistake in self._mistakes:
+            if f": {subject}" in mistake.where:
+                return wrong(subject, mistake.problem, "correct it, then inject again")
+        if self._record is None:
+            return self._foreign_probe(container, kind, probe)
+        expected = self._expected.get((container.name, kind))
+        if expected is None:
+            return wrong(
+                subject,
+                f"asks {described(probe)}, and no annotation says for what",
+                "start from the original manifest",
+            )
+        original, forms = expected
+        if request_of(probe) in [request_of(one) for one in forms]:
+            return good(subject, f"asks {described(probe)} for {described(original.value)}")
+        return wrong(
+            subject, f"asks {described(probe)}, but should ask {described(forms[0])}", _AGAIN
+        )
+
+    def ports(self, probes: Iterable[tuple[Container, ProbeKind, object]]) -> list[Finding]:
+        """Every port of ours that a probe asks: whether something in the pod serves it."""
+        asked: dict[int, list[str]] = {}
+        for container, kind, probe in probes:
+            if port := own_port_of(probe, _OWN):
+                asked.setdefault(port, []).append(f"{container.name}.{kind.field}")
+        # with --proxy mesh, a pod without tcpSocket and grpc has no container of ours
+        mesh_may_serve = self._sidecar is not None or (
+            self._record is not None and HEALTHCHECK_PORT not in asked
+        )
+        return [self._port(port, asked[port], mesh_may_serve) for port in sorted(asked)]
+
+    def sidecar(self) -> list[Finding]:
+        """Our container: there, told the right probes, running."""
+        sidecar = self._sidecar
+        if sidecar is None:
+            return []
+        findings = [sidecar_state(self._pod, SIDECAR)]
+        text = environment_of(sidecar).get(PROBES_VARIABLE)
+        if text is None:
+            if self._record:
+                findings.append(wrong(SIDECAR, f"{PROBES_VARIABLE} is missing", _AGAIN))
+            return findings
+        if self._record is None:
+            return findings
+        # compared as they are meant: the API server fills in what a manifest left out
+        expected = {one.declared for one in self._originals}
+        checks = {one for one in expected if is_check(one.probe)}
+        try:
+            declared = set(read_declaration(str(text), PROBES_VARIABLE, _OWN))
+        except InvalidInputError as error:
+            return [*findings, wrong(SIDECAR, str(error.mistakes[0]), _AGAIN)]
+        if declared in (expected, checks):
+            findings.append(good(SIDECAR, "its declared probes are the originals"))
+        else:
+            findings.append(wrong(SIDECAR, "its declared probes are not the originals", _AGAIN))
+        return findings
+
+    def _read_originals(self, record: Record, around: Circumstances) -> list[OriginalProbe]:
+        manifest = {**self._pod.value, "apiVersion": "v1", "kind": "Pod"}
+        try:
+            [(_, found)], _ = originals(
+                manifest,
+                around.version,
+                lambda pod, _, notes: originals_of(pod, self._mistakes, notes),
+            )
+        except InvalidInputError as error:
+            self._mistakes += error.mistakes
+            return []
+        return [one for one in found if one.kind.field in record.probes.get(one.container, {})]
+
+    def _read_expected(
+        self,
+    ) -> dict[tuple[str, ProbeKind], tuple[OriginalProbe, list[Manifest]]]:
+        passed = rewritten(self._originals, "passthrough")
+        requested = rewritten(self._originals, "request")
+        return {
+            (one.container, one.kind): (one, [first, second])
+            for one, first, second in zip(self._originals, passed, requested, strict=True)
+        }
+
+    def _foreign_maker(self) -> str:
+        if self._pod.container("osm-init") is None and self._proxy not in _SERVING_PROXIES:
+            return ""
+        return "osm-edge" if self._proxy == "sidecar" else "Open Service Mesh"
+
+    def _foreign_probe(self, container: Container, kind: ProbeKind, probe: object) -> Finding:
+        """A probe that OSM or osm-edge rewrote: by its shape, as nothing says what it was."""
+        subject = f"{container.name}.{kind.field}"
+        port = own_port_of(probe, _OWN)
+        asks = f"asks {described(probe)}"
+        if not is_rewritten(probe, self._pod, container, kind):
+            return wrong(subject, f"{asks}, where nothing of that path is served", _AGAIN)
+        action = cast("dict[str, Manifest]", probe)["httpGet"]
+        headers = headers_of(action)
+        names = (ORIGINAL_TCP_PORT, ORIGINAL_GRPC_PORT, _HTTP_PORT)
+        named = [headers[name.lower()] for name in names if name.lower() in headers]
+        if action.get("path") == HEALTHCHECK_PATH and [p for p in named if not parse_port(p)]:
+            return wrong(subject, f"{asks} with a header that is not a port", _AGAIN)
+        if action.get("path") == HEALTHCHECK_PATH and not named:
+            return wrong(subject, f"{asks} without {ORIGINAL_TCP_PORT}", _AGAIN)
+        is_check_endpoint = action.get("path") == HEALTHCHECK_PATH and port == HEALTHCHECK_PORT
+        if port != kind.port and not is_check_endpoint:
+            return wrong(subject, f"{asks}, but {kind.value} probes are for {kind.port}", _AGAIN)
+        return good(subject, f"{asks}{f' for port {named[0]}' if named else ''}")
+
+    def _starts_too_early(self, container: Container) -> bool:
+        sidecar = self._sidecar
+        if not container.starts_before_containers or sidecar is None:
+            return False
+        order = [one.name for one in self._pod.containers]
+        return order.index(container.name) < order.index(SIDECAR)
+
+    def _port(self, port: int, askers: Sequence[str], mesh_may_serve: bool) -> Finding:
+        subject = f"port {port}"
+        sidecar = self._sidecar
+        if sidecar is not None and port in _served_by(sidecar):
+            return good(subject, f"served by {SIDECAR}")
+        if port != HEALTHCHECK_PORT and self._proxy in _SERVING_PROXIES:
+            return good(subject, f"served by {self._proxy}, the mesh's proxy")
+        meshed = self._proxy or "status" not in self._pod.value
+        if port != HEALTHCHECK_PORT and mesh_may_serve and meshed:
+            return unsure(
+                subject,
+                f"is not {SIDECAR}'s: the mesh's proxy has to serve it",
+                "see osm-healthcheck render",
+            )
+        return wrong(
+            subject,
+            f"{', '.join(askers)} ask{'s' * (len(askers) == 1)} it, and nothing "
+            "in the pod serves it",
+            _AGAIN,
+        )
+
+
+def _served_by(sidecar: Container) -> set[int]:
+    """The ports that our container listens on: 15904, and those that its probes need."""
+    text = environment_of(sidecar).get(PROBES_VARIABLE)
+    if text is None:
+        return {HEALTHCHECK_PORT}
+    try:
+        targets = targets_of(read_declaration(str(text), PROBES_VARIABLE, _OWN))
+    except InvalidInputError:
+        return set()  # it ends at once
+    return {HEALTHCHECK_PORT, *(kind.port for kind in targets.routes)}
