@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import IO, BinaryIO, cast
 
 from osm_healthcheck.errors import FieldError, InvalidInputError
-from osm_healthcheck.injection.uninject import ManifestChange
+from osm_healthcheck.injection.pods import ManifestChange
 from osm_healthcheck.manifests.documents import Document, Format, read_documents
 
 STDIN = "-"

@@ -4,11 +4,8 @@ The messages of the kubelet say what happened, not what to do about it. Here the
 are tried out, one after another, by asking again in another way.
 """
 
-import ipaddress
 import re
-import sys
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 from osm_healthcheck.diagnosis.probe_pairs import ProbePair
 from osm_healthcheck.kubelet.address import PodAddress
@@ -17,9 +14,9 @@ from osm_healthcheck.kubelet.prober import Outcome, probe
 from osm_healthcheck.kubelet.verdict import Result
 from osm_healthcheck.probes.constants import HEALTHCHECK_PORT, HEALTHZ_PATH
 from osm_healthcheck.probes.probe import GRPCAction, HTTPGetAction, HTTPHeader, Probe
+from osm_healthcheck.wire.listening import listening_addresses
 
 PATIENCE_SECONDS = 5
-_LISTEN = "0A"  # include/net/tcp_states.h TCP_LISTEN
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,25 +153,3 @@ def _text(outcome: Outcome) -> str:
 
 def _covers(addresses: list[str], ip: str) -> bool:
     return any(address in (ip, "0.0.0.0", "::") for address in addresses)
-
-
-def listening_addresses(port: int) -> set[str]:
-    """The addresses of this machine on which somebody listens on ``port``."""
-    found = set()
-    for table in (Path("/proc/net/tcp"), Path("/proc/net/tcp6")):
-        try:
-            lines = table.read_text(encoding="ascii").splitlines()[1:]
-        except OSError:
-            continue
-        for line in lines:
-            _, local, _, state, *_ = line.split()
-            address, _, number = local.partition(":")
-            if state == _LISTEN and int(number, 16) == port:
-                found.add(_address(address))
-    return found
-
-
-def _address(text: str) -> str:
-    """An address of ``/proc/net/tcp``: words of 32 bits, each in the machine's byte order."""
-    words = [int(text[at : at + 8], 16).to_bytes(4, sys.byteorder) for at in range(0, len(text), 8)]
-    return str(ipaddress.ip_address(b"".join(words)))

@@ -7,8 +7,9 @@ from dataclasses import dataclass, replace
 from osm_healthcheck import __version__
 from osm_healthcheck.errors import FieldError, InvalidInputError
 from osm_healthcheck.injection.inject import originals_of
+from osm_healthcheck.injection.manifest_probe import own_port_of
 from osm_healthcheck.injection.pods import Pod, pods_in
-from osm_healthcheck.injection.rewrite import OriginalProbe, declaration_of, own_port_of, rewritten
+from osm_healthcheck.injection.rewrite import OriginalProbe, declaration_of, rewritten
 from osm_healthcheck.injection.uninject import LOST_RECORD, has_lost_record, undo
 from osm_healthcheck.probes.constants import ProbeKind
 from osm_healthcheck.probes.ports import OwnPorts

@@ -16,6 +16,7 @@ from osm_healthcheck.injection.containers import (
     is_guaranteed,
     sidecar_container,
 )
+from osm_healthcheck.injection.manifest_probe import asks_the_pod
 from osm_healthcheck.injection.mesh import Mesh, extended, with_user
 from osm_healthcheck.injection.opt_out import (
     OSM_INJECTION,
@@ -23,22 +24,27 @@ from osm_healthcheck.injection.opt_out import (
     is_injected_by_osm,
     reason_to_skip,
 )
-from osm_healthcheck.injection.phrases import why_no_probe_is_ours
-from osm_healthcheck.injection.pods import INIT_CONTAINER, SIDECAR, Container, Manifest, Pod
+from osm_healthcheck.injection.pods import (
+    INIT_CONTAINER,
+    SIDECAR,
+    Container,
+    Manifest,
+    ManifestChange,
+    Pod,
+    each_pod,
+)
 from osm_healthcheck.injection.record import Record
 from osm_healthcheck.injection.rewrite import (
     HTTPSMode,
     OriginalProbe,
-    asks_the_pod,
     declaration_of,
     is_check,
     read_original,
     rewritten,
+    why_no_probe_is_ours,
 )
 from osm_healthcheck.injection.uninject import (
     LOST_RECORD,
-    ManifestChange,
-    each_pod,
     has_lost_record,
     is_rewritten,
     undo,

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from osm_healthcheck.probes.ports import parse_port
-from osm_healthcheck.probes.probe import quoted
+from osm_healthcheck.probes.quote import quoted
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,7 @@
 from osm_healthcheck.errors import FieldError
 from osm_healthcheck.injection.pods import Manifest, Pod
 from osm_healthcheck.injection.record import INJECT, SKIP_CONTAINERS
-from osm_healthcheck.probes.probe import quoted
+from osm_healthcheck.probes.quote import quoted
 
 OSM_INJECTION = "openservicemesh.io/sidecar-injection"
 # as OSM's injector reads it: pkg/injector/webhook.go, isAnnotatedForInjection

@@ -5,16 +5,15 @@ a custom resource that happens to be called ``Job`` passes through untouched.
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import cast
 
-from osm_healthcheck.errors import FieldError
+from osm_healthcheck.errors import FieldError, InvalidInputError
+from osm_healthcheck.injection.manifest_probe import Manifest as Manifest
 from osm_healthcheck.probes.constants import ProbeKind
 from osm_healthcheck.probes.ports import PORT_RANGE, is_port
-from osm_healthcheck.probes.probe import quoted
-
-Manifest = dict[str, object]
+from osm_healthcheck.probes.quote import quoted
 
 SIDECAR = "osm-healthcheck"
 INIT_CONTAINER = "osm-healthcheck-init"
@@ -250,3 +249,37 @@ def resolve_port(port: int | str, container: Container) -> tuple[int | None, str
             f"Invalid value: {quoted(port)}: names containerPort {quoted(number)}: {PORT_RANGE}"
         )
     return cast("int", number), ""
+
+
+@dataclass(frozen=True, slots=True)
+class ManifestChange:
+    """A document after a command, and remarks for the reader; the document given is unchanged."""
+
+    manifest: object
+    notes: tuple[FieldError, ...] = ()
+
+
+def each_pod(
+    manifest: object, change: Callable[[Pod, list[FieldError], list[FieldError]], object]
+) -> ManifestChange:
+    """Call ``change(pod, mistakes, notes)`` for the pods in a copy of ``manifest``.
+
+    Raises:
+        InvalidInputError: with every mistake in the document.
+    """
+    changed = _copy(manifest)
+    mistakes: list[FieldError] = []
+    notes: list[FieldError] = []
+    for pod in pods_in(changed, mistakes):
+        change(pod, mistakes, notes)
+    if mistakes:
+        raise InvalidInputError(mistakes)
+    return ManifestChange(changed, tuple(notes))
+
+
+def _copy(value: object) -> object:
+    if isinstance(value, dict):
+        return {key: _copy(entry) for key, entry in value.items()}
+    if isinstance(value, list):
+        return [_copy(entry) for entry in value]
+    return value

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Literal, cast
 
 from osm_healthcheck.errors import FieldError
+from osm_healthcheck.injection.manifest_probe import HANDLERS, handler_name, uses_the_network
 from osm_healthcheck.injection.pods import Container, Manifest, Pod, resolve_port
 from osm_healthcheck.probes.constants import (
     HEALTHCHECK_PATH,
@@ -27,14 +28,13 @@ from osm_healthcheck.probes.probe import (
     HTTPGetAction,
     Probe,
     TCPSocketAction,
-    quoted,
     read_probe,
 )
+from osm_healthcheck.probes.quote import quoted
 from osm_healthcheck.probes.targets import DeclaredProbe
 
 HTTPSMode = Literal["passthrough", "request"]
 HTTPS_MODES: tuple[HTTPSMode, ...] = ("passthrough", "request")
-HANDLERS = ("exec", "httpGet", "tcpSocket", "grpc")
 # Kubernetes' own fields. Others are kept in the manifest, but not told to the sidecar.
 _KNOWN: dict[str, tuple[str, ...]] = {
     "": (
@@ -86,36 +86,6 @@ class OriginalProbe:
     def scheme(self) -> str:
         """``HTTP``, ``HTTPS``, or empty where it is no ``httpGet``."""
         return self.handler.scheme if isinstance(self.handler, HTTPGetAction) else ""
-
-
-def handler_name(probe: object) -> str:
-    """Which handler a probe of a manifest has; empty where that cannot be said."""
-    if not isinstance(probe, Mapping):
-        return ""
-    given = [name for name in HANDLERS if isinstance(probe.get(name), Mapping)]
-    return given[0] if len(given) == 1 else ""
-
-
-def uses_the_network(probe: object) -> bool:
-    """Whether a probe of a manifest is an ``httpGet``, ``tcpSocket`` or ``grpc``."""
-    return handler_name(probe) not in ("", "exec")
-
-
-def asks_the_pod(probe: object) -> bool:
-    """Whether a probe of a manifest goes over the network to its own pod."""
-    name = handler_name(probe)
-    if not name or name == "exec":
-        return False
-    return not cast("Mapping[str, Mapping[str, object]]", probe)[name].get("host")
-
-
-def own_port_of(probe: object, own: OwnPorts) -> int | None:
-    """The port of ours that a probe of a manifest is aimed at; ``None`` where it is not."""
-    name = handler_name(probe)
-    if not name or name == "exec":
-        return None
-    port = cast("Mapping[str, Mapping[str, object]]", probe)[name].get("port")
-    return port if type(port) is int and port in own else None
 
 
 def read_original(
@@ -290,3 +260,11 @@ def _fits_a_header(text: str) -> bool:
 def is_check(probe: Probe) -> bool:
     """Whether 15904 answers for it, and no probe proxy."""
     return not isinstance(probe.handler, HTTPGetAction)
+
+
+def why_no_probe_is_ours(pod: Pod) -> str:
+    """Why none of the pod's probes is to be rewritten: it has none, or all were left alone."""
+    kinds = "httpGet, tcpSocket or grpc probe"
+    if any(uses_the_network(probe) for one in pod.containers for _, probe in one.probes()):
+        return f"every {kinds} is left alone"
+    return f"no {kinds}"

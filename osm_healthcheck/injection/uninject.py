@@ -5,29 +5,24 @@ a list of ports only our own entries go. Only an edit to what a probe asks of us
 """
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TypeVar, cast
 
-from osm_healthcheck.errors import FieldError, InvalidInputError
+from osm_healthcheck.errors import FieldError
 from osm_healthcheck.injection.containers import PROBES_VARIABLE, environment_of
+from osm_healthcheck.injection.manifest_probe import described, own_port_of, request_of
 from osm_healthcheck.injection.mesh import without
-from osm_healthcheck.injection.phrases import described, request_of
 from osm_healthcheck.injection.pods import (
     INIT_CONTAINER,
     SIDECAR,
     Container,
     Manifest,
+    ManifestChange,
     Pod,
-    pods_in,
+    each_pod,
 )
 from osm_healthcheck.injection.record import Record, read_record, remove_record
-from osm_healthcheck.injection.rewrite import (
-    HTTPS_MODES,
-    own_port_of,
-    read_original,
-    restored,
-    rewritten,
-)
+from osm_healthcheck.injection.rewrite import HTTPS_MODES, read_original, restored, rewritten
 from osm_healthcheck.probes.constants import HEALTHCHECK_PATH, ProbeKind
 from osm_healthcheck.probes.ports import OwnPorts
 
@@ -37,14 +32,6 @@ LOST_RECORD = (
     "its probes have been rewritten already, and no annotation says what they were (OSM's "
     "injector writes none, kubectl debug drops ours)"
 )
-
-
-@dataclass(frozen=True, slots=True)
-class ManifestChange:
-    """A document after a command, and remarks for the reader; the document given is unchanged."""
-
-    manifest: object
-    notes: tuple[FieldError, ...] = ()
 
 
 def originals(
@@ -62,24 +49,6 @@ def originals(
         found.append((undone, read(undone, mistakes, notes)))
 
     return found, each_pod(manifest, look).notes
-
-
-def each_pod(
-    manifest: object, change: Callable[[Pod, list[FieldError], list[FieldError]], object]
-) -> ManifestChange:
-    """Call ``change(pod, mistakes, notes)`` for the pods in a copy of ``manifest``.
-
-    Raises:
-        InvalidInputError: with every mistake in the document.
-    """
-    changed = _copy(manifest)
-    mistakes: list[FieldError] = []
-    notes: list[FieldError] = []
-    for pod in pods_in(changed, mistakes):
-        change(pod, mistakes, notes)
-    if mistakes:
-        raise InvalidInputError(mistakes)
-    return ManifestChange(changed, tuple(notes))
 
 
 def uninject(manifest: object, version: str) -> ManifestChange:
@@ -210,11 +179,3 @@ def _restore_empty(parent: Manifest, key: str, path: str, record: Record) -> Non
         parent[key] = record.empty[path]
     elif parent[key] is not None:
         del parent[key]
-
-
-def _copy(value: object) -> object:
-    if isinstance(value, dict):
-        return {key: _copy(entry) for key, entry in value.items()}
-    if isinstance(value, list):
-        return [_copy(entry) for entry in value]
-    return value

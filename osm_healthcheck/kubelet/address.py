@@ -1,14 +1,22 @@
-"""Where the pod is: the address that stands in for its IP, and names that probes bring along."""
+"""Where the pod is, how the kubelet connects to it, and its words where that fails."""
 
 import asyncio
 import contextlib
+import errno
 import ipaddress
+import os
 import socket
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from osm_healthcheck.errors import OSMHealthcheckError
+from osm_healthcheck.wire.dial import dial
+from osm_healthcheck.wire.errors import RefusedError, authority
+from osm_healthcheck.wire.stream import Stream
+
+# The kubelet whose rules these are. An app may look at its caller's name.
+USER_AGENT = "kube-probe/1.36"
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,3 +67,24 @@ def _resolver() -> str:
                 address = f"[{words[1]}]" if ":" in words[1] else words[1]
                 return f" on {address}:53"
     return ""
+
+
+async def connect(host: str, port: int, pod: PodAddress) -> Stream:
+    """Connect to ``port`` of ``host``.
+
+    Raises:
+        LookupFailedError: where the host has no address.
+        RefusedError: where none of its addresses takes the connection.
+    """
+    stream, _ = await dial(await resolve(host), pod.port(host, port))
+    return stream
+
+
+def dial_error(error: RefusedError | LookupFailedError) -> str:
+    """``error`` in the words of Go's ``net.OpError``."""
+    if isinstance(error, LookupFailedError):
+        return f"dial tcp: {error}"
+    # Go's table of errno texts, which is the C library's in small letters
+    reason = os.strerror(error.code).lower()
+    call = "socket" if error.code in (errno.EMFILE, errno.ENFILE) else "connect"
+    return f"dial tcp {authority(error.address, error.port)}: {call}: {reason}"

@@ -6,8 +6,13 @@ Every failure is put in the words of the kubelet, whose client is Go's ``net`` o
 import asyncio
 from collections.abc import Mapping
 
-from osm_healthcheck.kubelet.address import LookupFailedError, PodAddress
-from osm_healthcheck.kubelet.connect import USER_AGENT, connect, dial_error
+from osm_healthcheck.kubelet.address import (
+    USER_AGENT,
+    LookupFailedError,
+    PodAddress,
+    connect,
+    dial_error,
+)
 from osm_healthcheck.kubelet.httpget import get
 from osm_healthcheck.kubelet.verdict import Result, Verdict, go_duration
 from osm_healthcheck.probes.probe import (

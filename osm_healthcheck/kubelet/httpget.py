@@ -6,8 +6,13 @@ A connection for each request, no proxy, redirects by the kubelet's rule, and of
 
 import asyncio
 
-from osm_healthcheck.kubelet.address import LookupFailedError, PodAddress
-from osm_healthcheck.kubelet.connect import USER_AGENT, connect, dial_error
+from osm_healthcheck.kubelet.address import (
+    USER_AGENT,
+    LookupFailedError,
+    PodAddress,
+    connect,
+    dial_error,
+)
 from osm_healthcheck.kubelet.verdict import Result, Verdict
 from osm_healthcheck.probes.probe import HTTPGetAction
 from osm_healthcheck.probes.redirect import Hop, RedirectError, location_of, next_hop

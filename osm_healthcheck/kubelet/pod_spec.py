@@ -12,7 +12,8 @@ from osm_healthcheck.errors import FieldError, InvalidInputError
 from osm_healthcheck.injection.pods import Container, Pod, pods_in
 from osm_healthcheck.probes.constants import ProbeKind
 from osm_healthcheck.probes.ports import PORT_RANGE, is_port
-from osm_healthcheck.probes.probe import FieldReader, Probe, quoted, read_probe
+from osm_healthcheck.probes.probe import FieldReader, Probe, read_probe
+from osm_healthcheck.probes.quote import quoted
 
 _TEMPLATE_PATHS = {
     "Pod": "spec",

@@ -12,7 +12,7 @@ from osm_healthcheck.errors import FieldError, InvalidInputError
 from osm_healthcheck.manifests.block import Style, inline, is_nested
 from osm_healthcheck.manifests.nodes import Node, YAMLTextError, compose, value_of
 from osm_healthcheck.manifests.patch import patch, same
-from osm_healthcheck.probes.probe import quoted
+from osm_healthcheck.probes.quote import quoted
 
 Format = Literal["yaml", "json"]
 _BLOCK = 1 << 16

@@ -13,7 +13,7 @@ from typing import Any, cast
 import yaml
 
 from osm_healthcheck.manifests.scalars import resolve
-from osm_healthcheck.probes.probe import quoted
+from osm_healthcheck.probes.quote import quoted
 
 try:
     from yaml import CSafeLoader as _Loader

@@ -1,4 +1,4 @@
-"""Addresses: which are loopback, and who may ask."""
+"""Addresses: which are loopback, who may ask, and where the app is."""
 
 import ipaddress
 from dataclasses import dataclass
@@ -47,3 +47,30 @@ class AllowFrom:
             return True
         caller = ipaddress.ip_address(address.partition("%")[0])
         return any(caller in network for network in self.networks)
+
+
+class AppAddresses:
+    """The addresses to try, in order; going on to the next is for refusals only.
+
+    Args:
+        target_hosts: what ``--target-host`` named; it replaces everything else.
+        pod_ip: the pod's own address, ``""`` where it is not known.
+        declared: whether probes are declared. Where none are, loopback comes first: OSM's way.
+    """
+
+    def __init__(self, target_hosts: tuple[str, ...], pod_ip: str, declared: bool) -> None:
+        self._target_hosts = target_hosts
+        self._desk = ("127.0.0.1", "::1", pod_ip) if pod_ip else ("127.0.0.1", "::1")
+        self._declared = declared
+
+    def addresses(self, local: str) -> tuple[str, ...]:
+        """The addresses of the app for a caller that connected to ``local``.
+
+        The kubelet connects to the pod's address, and an app is judged as the kubelet would judge
+        it: at that address, and nowhere else.
+        """
+        if self._target_hosts:
+            return self._target_hosts
+        if is_loopback(local):
+            return self._desk
+        return (local,) if self._declared else ("127.0.0.1", local)

@@ -19,9 +19,9 @@ from osm_healthcheck.probes.probe import (
     HTTPGetAction,
     Probe,
     TCPSocketAction,
-    quoted,
     read_probe,
 )
+from osm_healthcheck.probes.quote import quoted
 from osm_healthcheck.probes.targets import DeclaredProbe
 
 # The short form is for one container, which needs no name but for its paths and its log lines.

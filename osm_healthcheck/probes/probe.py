@@ -12,6 +12,7 @@ from typing import Literal, cast
 from osm_healthcheck.errors import FieldError
 from osm_healthcheck.probes.constants import ProbeKind
 from osm_healthcheck.probes.ports import PORT_RANGE, is_port
+from osm_healthcheck.probes.quote import quoted
 
 _HEADER_NAME = re.compile(r"[-A-Za-z0-9]+")
 _PORT_NAME = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")
@@ -290,14 +291,3 @@ def _read_exec(action: FieldReader) -> ExecAction:
         action.invalid("command", "Required value")
         return ExecAction()
     return ExecAction(tuple(str(word) for word in command))
-
-
-def quoted(value: object) -> str:
-    """``value`` as the API server shows it in a message: strings in double quotes."""
-    if isinstance(value, str):
-        return '"' + value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n") + '"'
-    if value is None:
-        return "null"
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    return str(value)

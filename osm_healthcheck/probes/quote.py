@@ -1,4 +1,4 @@
-"""Text in quotes, the way Go's ``%q`` prints it: for messages that have to be the kubelet's."""
+"""Values in quotes for messages: as Go's ``%q`` prints text, and as the API server shows values."""
 
 _NAMED = {
     '"': '\\"',
@@ -29,3 +29,14 @@ def _escaped(character: str) -> str:
     if code < 0x80:
         return f"\\x{code:02x}"
     return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
+
+
+def quoted(value: object) -> str:
+    """``value`` as the API server shows it in a message: strings in double quotes."""
+    if isinstance(value, str):
+        return '"' + value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n") + '"'
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return str(value)

@@ -9,8 +9,8 @@ from datetime import UTC, datetime
 from typing import Protocol
 
 from osm_healthcheck.kubelet.address import PodAddress
-from osm_healthcheck.kubelet.describe import describe
-from osm_healthcheck.kubelet.events import Recorded, age
+from osm_healthcheck.kubelet.describe import age, describe
+from osm_healthcheck.kubelet.events import Recorded
 from osm_healthcheck.kubelet.pod_spec import PodSpec
 from osm_healthcheck.kubelet.prober import Outcome
 from osm_healthcheck.kubelet.verdict import Result

@@ -7,7 +7,8 @@ import shutil
 from collections.abc import Iterator, Sequence
 
 from osm_healthcheck.kubelet.address import PodAddress
-from osm_healthcheck.kubelet.events import Recorded, age
+from osm_healthcheck.kubelet.describe import age
+from osm_healthcheck.kubelet.events import Recorded
 from osm_healthcheck.kubelet.pod_spec import PodSpec
 from osm_healthcheck.kubelet.prober import Outcome
 from osm_healthcheck.kubelet.verdict import Result

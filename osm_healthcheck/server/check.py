@@ -7,6 +7,7 @@ from typing import Any
 
 from aiohttp.http_parser import RawRequestMessage
 
+from osm_healthcheck.probes.addresses import AppAddresses
 from osm_healthcheck.probes.constants import (
     HEALTHCHECK_PATH,
     HEALTHZ_PATH,
@@ -17,7 +18,6 @@ from osm_healthcheck.probes.constants import (
 )
 from osm_healthcheck.probes.ports import OwnPorts, parse_port
 from osm_healthcheck.probes.targets import CheckTarget, Targets
-from osm_healthcheck.server.app_addresses import AppAddresses
 from osm_healthcheck.server.connection import Connection
 from osm_healthcheck.server.connection_limiter import ConnectionLimiter
 from osm_healthcheck.server.results import MAX_UNDECLARED_TARGETS, Results, TargetResult

@@ -8,12 +8,12 @@ from time import perf_counter
 from aiohttp.http_parser import RawRequestMessage
 from aiohttp.http_writer import HttpVersion11
 
+from osm_healthcheck.probes.addresses import AppAddresses
 from osm_healthcheck.probes.ports import OwnPorts
 from osm_healthcheck.probes.redirect import Hop, RedirectError, location_of, next_hop
 from osm_healthcheck.probes.request import end_to_end, forwarded_headers
 from osm_healthcheck.probes.targets import HTTPTarget, Routes
 from osm_healthcheck.probes.url import URL, URLError, probe_url
-from osm_healthcheck.server.app_addresses import AppAddresses
 from osm_healthcheck.server.check import ALLOW
 from osm_healthcheck.server.connection import Connection
 from osm_healthcheck.server.passthrough import pass_through

@@ -2,24 +2,33 @@
 
 import asyncio
 import importlib
+import os
+import signal
 from collections.abc import Awaitable
+from enum import Enum
 from typing import Any
 
+from osm_healthcheck.probes.addresses import AppAddresses
 from osm_healthcheck.probes.constants import ProbeKind
 from osm_healthcheck.probes.targets import Targets
-from osm_healthcheck.server.app_addresses import AppAddresses
 from osm_healthcheck.server.check import CheckEndpoint
 from osm_healthcheck.server.connection import Connection, Endpoint
 from osm_healthcheck.server.connection_limiter import ConnectionLimiter, connection_limit
 from osm_healthcheck.server.listen import BACKLOG, bind_all
 from osm_healthcheck.server.results import Results
 from osm_healthcheck.server.settings import ANY_ADDRESS, Settings
-from osm_healthcheck.server.shutdown import Shutdown, on_signals
 from osm_healthcheck.wire.errors import authority
 from osm_healthcheck.wire.listening import listening_ports
 from osm_healthcheck.wire.stream import limit_lingering
 
 _DRAIN_POLL_SECONDS = 0.25
+
+
+class Shutdown(Enum):
+    """How to end."""
+
+    DRAIN = "answer as long as the app does, then end"
+    FINISH = "finish what is in flight, then end"
 
 
 class Sidecar:
@@ -150,3 +159,20 @@ async def serve_until_signalled(settings: Settings, log: Any) -> None:
         ListenError: where a port cannot be had.
     """
     await serve(settings, log, on_signals(asyncio.get_running_loop()))
+
+
+def on_signals(loop: asyncio.AbstractEventLoop) -> "asyncio.Future[Shutdown]":
+    """The first SIGTERM or SIGINT, as an awaitable. The second ends the process where it is.
+
+    Handlers are installed here because PID 1 of a container has none by default.
+    """
+    told: asyncio.Future[Shutdown] = loop.create_future()
+
+    def handle(number: signal.Signals, how: Shutdown) -> None:
+        if told.done():
+            os._exit(128 + number)
+        told.set_result(how)
+
+    loop.add_signal_handler(signal.SIGTERM, handle, signal.SIGTERM, Shutdown.DRAIN)
+    loop.add_signal_handler(signal.SIGINT, handle, signal.SIGINT, Shutdown.FINISH)
+    return told

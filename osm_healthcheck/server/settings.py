@@ -23,7 +23,7 @@ from osm_healthcheck.probes.constants import (
 )
 from osm_healthcheck.probes.declaration import read_declaration, read_short_form
 from osm_healthcheck.probes.ports import OwnPorts, parse_port
-from osm_healthcheck.probes.probe import quoted
+from osm_healthcheck.probes.quote import quoted
 from osm_healthcheck.probes.targets import DeclaredProbe, Targets, targets_of
 
 # zerolog's levels, by which OSM's injector calls the daemon

@@ -5,9 +5,9 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any, cast
 
+from osm_healthcheck.injection.manifest_probe import own_port_of
 from osm_healthcheck.injection.mesh import covers
 from osm_healthcheck.injection.pods import INIT_CONTAINER, Manifest, Pod
-from osm_healthcheck.injection.rewrite import own_port_of
 from osm_healthcheck.probes.constants import HEALTHCHECK_PORT
 from osm_healthcheck.probes.ports import OwnPorts
 from osm_healthcheck.verification.findings import Finding, good, unsure, wrong

@@ -11,22 +11,22 @@ from typing import cast
 from osm_healthcheck.errors import FieldError, InvalidInputError
 from osm_healthcheck.injection.containers import PROBES_VARIABLE, environment_of
 from osm_healthcheck.injection.inject import originals_of
-from osm_healthcheck.injection.opt_out import containers_to_skip, reason_to_skip
-from osm_healthcheck.injection.phrases import (
+from osm_healthcheck.injection.manifest_probe import (
+    asks_the_pod,
     described,
+    handler_name,
     headers_of,
+    own_port_of,
     request_of,
-    why_no_probe_is_ours,
 )
+from osm_healthcheck.injection.opt_out import containers_to_skip, reason_to_skip
 from osm_healthcheck.injection.pods import PROXIES, SIDECAR, Container, Manifest, Pod
 from osm_healthcheck.injection.record import Record, read_record
 from osm_healthcheck.injection.rewrite import (
     OriginalProbe,
-    asks_the_pod,
-    handler_name,
     is_check,
-    own_port_of,
     rewritten,
+    why_no_probe_is_ours,
 )
 from osm_healthcheck.injection.uninject import is_rewritten, originals
 from osm_healthcheck.probes.constants import (

@@ -6,8 +6,7 @@ from typing import Any
 
 import pytest
 
-from osm_healthcheck.kubelet.address import PodAddress
-from osm_healthcheck.kubelet.connect import USER_AGENT
+from osm_healthcheck.kubelet.address import USER_AGENT, PodAddress
 from osm_healthcheck.kubelet.pod_spec import ContainerSpec
 from osm_healthcheck.kubelet.prober import MAX_ATTEMPTS, Outcome, probe
 from osm_healthcheck.kubelet.verdict import Result

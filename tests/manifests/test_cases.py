@@ -12,9 +12,8 @@ import yaml
 from osm_healthcheck.errors import InvalidInputError
 from osm_healthcheck.injection.containers import environment_of
 from osm_healthcheck.injection.inject import inject
-from osm_healthcheck.injection.pods import SIDECAR, pods_in
-from osm_healthcheck.injection.rewrite import HANDLERS
-from osm_healthcheck.injection.uninject import ManifestChange
+from osm_healthcheck.injection.manifest_probe import HANDLERS
+from osm_healthcheck.injection.pods import SIDECAR, ManifestChange, pods_in
 from osm_healthcheck.probes.declaration import read_declaration
 from osm_healthcheck.probes.ports import OwnPorts
 from osm_healthcheck.probes.probe import HTTPGetAction

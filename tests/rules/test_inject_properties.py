@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 
 from osm_healthcheck.injection.containers import environment_of
 from osm_healthcheck.injection.inject import Injection, inject
+from osm_healthcheck.injection.manifest_probe import HANDLERS, handler_name
 from osm_healthcheck.injection.pods import INIT_CONTAINER, SIDECAR, Container, Pod, pods_in
 from osm_healthcheck.injection.record import PREFIX
-from osm_healthcheck.injection.rewrite import HANDLERS, handler_name
 from osm_healthcheck.injection.uninject import uninject
 from osm_healthcheck.probes.declaration import read_declaration
 from osm_healthcheck.probes.ports import OwnPorts

@@ -2,7 +2,8 @@
 
 import pytest
 
-from osm_healthcheck.kubelet.events import Event, Recorder, age
+from osm_healthcheck.kubelet.describe import age
+from osm_healthcheck.kubelet.events import Event, Recorder
 
 
 def unhealthy(message: str = "Liveness probe failed: sick", container: str = "app") -> Event:

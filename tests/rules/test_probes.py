@@ -16,9 +16,9 @@ from osm_healthcheck.probes.probe import (
     HTTPHeader,
     Probe,
     TCPSocketAction,
-    quoted,
     read_probe,
 )
+from osm_healthcheck.probes.quote import quoted
 from tests.io import vectors
 
 API = vectors.kubelet("api")

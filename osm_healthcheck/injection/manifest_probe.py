@@ -1,9 +1,42 @@
-"""Probes in short: as a phrase for a reader, and as what they send, to be compared."""
+"""A probe as it stands in a manifest, not yet read: what it is, what it asks, how to name it."""
 
+from collections.abc import Mapping
 from typing import Any, cast
 
-from osm_healthcheck.injection.pods import Manifest, Pod
-from osm_healthcheck.injection.rewrite import handler_name, uses_the_network
+from osm_healthcheck.probes.ports import OwnPorts
+
+Manifest = dict[str, object]
+HANDLERS = ("exec", "httpGet", "tcpSocket", "grpc")
+
+
+def handler_name(probe: object) -> str:
+    """Which handler a probe of a manifest has; empty where that cannot be said."""
+    if not isinstance(probe, Mapping):
+        return ""
+    given = [name for name in HANDLERS if isinstance(probe.get(name), Mapping)]
+    return given[0] if len(given) == 1 else ""
+
+
+def uses_the_network(probe: object) -> bool:
+    """Whether a probe of a manifest is an ``httpGet``, ``tcpSocket`` or ``grpc``."""
+    return handler_name(probe) not in ("", "exec")
+
+
+def asks_the_pod(probe: object) -> bool:
+    """Whether a probe of a manifest goes over the network to its own pod."""
+    name = handler_name(probe)
+    if not name or name == "exec":
+        return False
+    return not cast("Mapping[str, Mapping[str, object]]", probe)[name].get("host")
+
+
+def own_port_of(probe: object, own: OwnPorts) -> int | None:
+    """The port of ours that a probe of a manifest is aimed at; ``None`` where it is not."""
+    name = handler_name(probe)
+    if not name or name == "exec":
+        return None
+    port = cast("Mapping[str, Mapping[str, object]]", probe)[name].get("port")
+    return port if type(port) is int and port in own else None
 
 
 def request_of(probe: object) -> tuple[object, ...]:
@@ -42,11 +75,3 @@ def described(probe: object) -> str:
     scheme = str(action.get("scheme") or "HTTP").lower()
     path = str(action.get("path") or "/")
     return f"{scheme}://:{port}{path if path.startswith('/') else f'/{path}'}"
-
-
-def why_no_probe_is_ours(pod: Pod) -> str:
-    """Why none of the pod's probes is to be rewritten: it has none, or all were left alone."""
-    kinds = "httpGet, tcpSocket or grpc probe"
-    if any(uses_the_network(probe) for one in pod.containers for _, probe in one.probes()):
-        return f"every {kinds} is left alone"
-    return f"no {kinds}"
