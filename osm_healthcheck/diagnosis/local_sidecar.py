@@ -1,4 +1,4 @@
-"""A sidecar for the occasion, in this process and on an address of its own."""
+"""A sidecar in this process, on a loopback address of its own."""
 
 import asyncio
 import contextlib

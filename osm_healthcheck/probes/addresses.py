@@ -60,7 +60,9 @@ class AppAddresses:
 
     def __init__(self, target_hosts: tuple[str, ...], pod_ip: str, declared: bool) -> None:
         self._target_hosts = target_hosts
-        self._desk = ("127.0.0.1", "::1", pod_ip) if pod_ip else ("127.0.0.1", "::1")
+        self._for_loopback_callers = (
+            ("127.0.0.1", "::1", pod_ip) if pod_ip else ("127.0.0.1", "::1")
+        )
         self._declared = declared
 
     def addresses(self, local: str) -> tuple[str, ...]:
@@ -72,5 +74,5 @@ class AppAddresses:
         if self._target_hosts:
             return self._target_hosts
         if is_loopback(local):
-            return self._desk
+            return self._for_loopback_callers
         return (local,) if self._declared else ("127.0.0.1", local)
