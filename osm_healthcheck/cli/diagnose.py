@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 _WHAT = """\
 Ask each probe of a manifest twice, directly and through the sidecar, and say whether the
 verdicts agree and, where not, why. The manifest may be original or injected. Without
---sidecar one is started for the occasion.
+--sidecar one is started in this process.
 """
 _EPILOG = """\
 Exit code: 0 where all agree, 1 where not, 2 for bad input or where no sidecar can be started.
