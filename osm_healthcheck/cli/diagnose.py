@@ -72,7 +72,7 @@ def _read(options: argparse.Namespace) -> "list[PodProbes]":
     reader = ManifestReader("diagnose")
     documents = [one.value for one in reader.documents(options.file) if not one.is_empty]
     reader.validation.raise_errors()
-    # a running sidecar asks the pod's own ports; one of ours is told of those that are here
+    # a running sidecar asks the pod's own ports; one that is started here is given the mapped ones
     ports = options.port_map if options.sidecar is None else {}
     pods = find_probe_pairs(documents, source, options.container, ports)
     if options.container is not None and not any(pod.pairs for pod in pods):

@@ -241,7 +241,7 @@ class _InPlace:
 
 
 class _Progress:
-    """One line that counts documents, where somebody looks at a terminal."""
+    """One line that counts documents, where stderr is a terminal."""
 
     def __init__(self) -> None:
         self._shown = sys.stderr.isatty()

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 _WHAT = """\
 Run every probe of a manifest against an app that runs here, as the kubelet would, and
 print what kubectl describe pod would: the probes, and the events as they happen.
-Nothing is restarted: a container that the kubelet would kill is back, on paper, when
-its grace period is over. exec probes are not run: they belong inside the container.
+Nothing is restarted: a container that the kubelet would kill counts as started again
+when its grace period is over. exec probes are not run: they belong inside the container.
 """
 _EPILOG = """\
 Exit code: 0 where every container has started, is ready and was never killed (--once:

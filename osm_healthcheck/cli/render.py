@@ -111,7 +111,7 @@ def _config(
 def _read_pods(
     reader: ManifestReader, paths: Sequence[str]
 ) -> list[tuple[Pod, list[OriginalProbe] | None]]:
-    """The pods and their probes; none at all, not even an empty list, where inject stays away."""
+    """The pods and their probes; ``None`` for the probes of a pod that inject leaves alone."""
     pods = []
     for path in paths:
         for document in reader.documents(path):

@@ -1,4 +1,4 @@
-"""The probes of a manifest, original or injected, each with what it becomes behind the sidecar."""
+"""The probes of a manifest, original or injected, each with its rewritten form."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace

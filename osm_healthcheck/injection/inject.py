@@ -1,7 +1,7 @@
-"""Injection: a pod's probes rewritten, and what answers them put beside its containers.
+"""Injection: rewrites the probes of a pod and adds the containers that answer them.
 
-It always starts from what was there before us: earlier work of ours is undone first. So doing it
-twice changes nothing, and a newer version replaces the work of an older one.
+An earlier injection is undone first. So injecting twice changes nothing, and a newer version
+replaces what an older one did.
 """
 
 from collections.abc import Sequence
@@ -52,9 +52,9 @@ from osm_healthcheck.probes.constants import HEALTHCHECK_PORT
 class Injection:
     """How to inject.
 
-    ``proxy`` says who answers on 15901-15903: our ``sidecar`` or the proxy of the ``mesh``.
-    ``user`` is the sidecar's, ``None`` for the cluster's choice; ``init`` allows the init
-    container where the mesh has no annotation for its work.
+    ``proxy`` says what answers on 15901-15903: our ``sidecar`` or the proxy of the ``mesh``.
+    ``user`` is the sidecar's user ID, ``None`` leaves it to the cluster; ``init`` allows the init
+    container where the mesh has no annotation that excludes ports.
     """
 
     mesh: Mesh
@@ -83,7 +83,7 @@ def inject(manifest: object, injection: Injection) -> ManifestChange:
 
 
 def ports_for(originals: Sequence[OriginalProbe], *, sidecar: bool) -> list[int]:
-    """The ports of ours that a pod with these probes uses, sorted."""
+    """Those of 15901-15904 that a pod with these probes uses, sorted."""
     ports = {one.kind.port for one in originals if not is_check(one.declared.probe)}
     return sorted(ports | ({HEALTHCHECK_PORT} if sidecar else set()))
 
@@ -150,7 +150,7 @@ def _inject(pod: Pod, injection: Injection, validation: Validation) -> None:
 
 
 def _leave_alone(pod: Pod, validation: Validation) -> None:
-    """A pod that was injected and whose record is lost: all of it is done, or it is an error."""
+    """A pod whose record is lost: each probe that is not rewritten is an error."""
     direct = [
         f"{pod.where}: {container.name}.{kind.field}"
         for container in pod.containers

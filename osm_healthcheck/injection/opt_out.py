@@ -1,4 +1,4 @@
-"""Pods and containers that are not to be touched, by what they are or by what a user says."""
+"""Pods and containers that are left alone: for what they are, or by an annotation."""
 
 from osm_healthcheck.errors import Validation
 from osm_healthcheck.injection.pods import Manifest, Pod

@@ -1,7 +1,7 @@
-"""Where the pods stand in a manifest: a read-only view on each, whatever kind holds it.
+"""The pods in a manifest: a read-only view on each, whatever kind holds it.
 
-The manifest stays the plain mapping that it is. Kinds are matched with their API group, so that
-a custom resource that happens to be called ``Job`` passes through untouched.
+The manifest stays a plain mapping, so that unknown fields are kept. Kinds are matched with
+their API group: a custom resource that happens to be called ``Job`` passes through untouched.
 """
 
 import re
@@ -141,7 +141,7 @@ class Pod:
         return next((one for one in self.containers if one.name == name), None)
 
     def is_mesh_container(self, container: Container) -> bool:
-        """Whether a mesh has put ``container`` there."""
+        """Whether ``container`` is one that a mesh has injected."""
         if container.name == _OSM_EDGE_PROXY:
             return self.container(_OSM_INIT) is not None
         return container.name in PROXIES or container.name in _MESH_CONTAINERS

@@ -61,8 +61,8 @@ def declaration_of(originals: Iterable[OriginalProbe]) -> dict[str, Manifest]:
 def restored(current: Manifest, saved: Manifest) -> Manifest:
     """The probe whose original is ``saved`` and which stands there as ``current`` by now.
 
-    Only the handler was changed by us. The other fields are whatever they are today: somebody
-    may have edited them since, and the API server fills in defaults.
+    Injection changed the handler only. The other fields are taken from ``current``: they may have
+    been edited since, and the API server fills in defaults.
     """
     fields = {name: value for name, value in current.items() if name not in HANDLERS}
     if fields == {name: value for name, value in saved.items() if name not in HANDLERS}:

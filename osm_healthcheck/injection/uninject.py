@@ -1,7 +1,7 @@
-"""Taking an earlier injection back: what it added goes, what it changed is restored.
+"""Undoing an injection: what it added is removed, what it changed is restored.
 
-Edits that somebody made since are kept: a probe that no longer asks us is left as it is, and of
-a list of ports only our own entries go. Only an edit to what a probe asks of us cannot be kept.
+Edits made since are kept: a probe that no longer asks the sidecar is left as it is, and of a list
+of ports only our own entries are removed. Only an edit to what a rewritten probe asks is lost.
 """
 
 from collections.abc import Mapping
@@ -83,7 +83,7 @@ def undo(pod: Pod, version: str, validation: Validation) -> Pod:
 
 
 def has_lost_record(pod: Pod) -> bool:
-    """Whether somebody has rewritten this pod's probes, and nothing says what they were."""
+    """Whether this pod's probes have been rewritten, and no annotation says what they were."""
     sidecar = pod.container(SIDECAR)
     if sidecar is not None and PROBES_VARIABLE in environment_of(sidecar):
         return True
@@ -96,7 +96,7 @@ def has_lost_record(pod: Pod) -> bool:
 
 
 def is_rewritten(probe: object, pod: Pod, container: Container, kind: ProbeKind) -> bool:
-    """Whether ``probe`` looks like the work of ``inject``, of OSM or of osm-edge.
+    """Whether ``probe`` has a form that ``inject``, OSM's injector or osm-edge's gives it.
 
     Passed-through HTTPS keeps its own path: it shows by the port alone, which says something
     only where a proxy or sidecar that answers there is in the pod.
@@ -114,7 +114,7 @@ def is_rewritten(probe: object, pod: Pod, container: Container, kind: ProbeKind)
 def _warn_of_lost_edits(
     pod: Pod, before: Mapping[tuple[str, ProbeKind], object], validation: Validation
 ) -> None:
-    """Warn of restored probes whose handler somebody has edited after injection.
+    """Warn of restored probes whose handler was edited after injection.
 
     ``before`` holds the probes as they stood until ``pod`` was restored.
     """
@@ -126,7 +126,7 @@ def _warn_of_lost_edits(
             one = read_original(pod, container, kind, Validation())
             if one is None:
                 continue
-            # how many of a kind and scheme a pod had decides on the path: both are ours
+            # the path depends on how many probes of a kind and scheme the pod had
             forms = [
                 request_of(form)
                 for https in HTTPS_MODES

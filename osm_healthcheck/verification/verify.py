@@ -1,7 +1,7 @@
-"""Verification: the troubleshooting list of a meshed pod, gone through on its manifest.
+"""The checks of ``verify`` on the manifest of a meshed pod.
 
-It knows three makers: this program (by its annotations), OSM's injector and osm-edge's (by the
-containers and the shape of the probes that they leave).
+It knows the work of three injectors: this program's by its annotations, OSM's and osm-edge's by
+their containers and by the form of the rewritten probes.
 """
 
 from collections.abc import Iterable, Sequence
@@ -45,10 +45,10 @@ _SERVING_PROXIES = ("envoy", "sidecar")  # of OSM and osm-edge: they serve 15901
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """What a manifest does not say.
+    """What the checks have to know and the manifest does not say.
 
-    ``version`` is our own, ``port_annotations`` are those by which meshes leave ports alone,
-    ``bypassed_elsewhere`` says that the bypass is somebody else's work; ``now`` is Unix time.
+    ``version`` is our own, ``port_annotations`` are the meshes' annotations that exclude ports,
+    ``bypassed_elsewhere`` says that something outside the pod excludes them; ``now`` is Unix time.
     """
 
     version: str
@@ -59,7 +59,7 @@ class Context:
 
 
 def verify(pod: Pod, context: Context) -> list[Finding]:
-    """Go through the list for one pod; the findings in the order of the list."""
+    """Check one pod; the findings in the order in which they are printed."""
     validation = Validation()
     if reason := reason_to_skip(pod, validation):
         return [unsure("pod", f"left alone: {reason}")]
@@ -73,7 +73,7 @@ def verify(pod: Pod, context: Context) -> list[Finding]:
     if not any(asks_the_pod(probe) for _, _, probe in probes) and pod.container(SIDECAR) is None:
         return [unsure("pod", f"nothing to verify: {why_no_probe_is_ours(pod)}")]
     verification = _PodVerification(pod, record, context)
-    findings = [verification.maker()]
+    findings = [verification.injector()]
     findings += [verification.probe(container, kind, probe) for container, kind, probe in probes]
     findings += verification.ports(probes)
     findings += verification.sidecar()
@@ -108,11 +108,11 @@ class _PodVerification:
         self._originals = self._read_originals(record, context) if record else []
         self._expected = self._read_expected()
 
-    def maker(self) -> Finding:
-        """Who rewrote the probes."""
+    def injector(self) -> Finding:
+        """Which program rewrote the probes."""
         if self._record:
             return good("pod", f"injected by osm-healthcheck {self._record.version}")
-        name = self._foreign_maker()
+        name = self._other_injector()
         if name:
             return good("pod", f"injected by {name}")
         if self._sidecar is not None:
@@ -153,7 +153,7 @@ class _PodVerification:
             if f": {subject}" in error.where:
                 return wrong(subject, error.problem, "correct it, then inject again")
         if self._record is None:
-            return self._foreign_probe(container, kind, probe)
+            return self._other_injectors_probe(container, kind, probe)
         expected = self._expected.get((container.name, kind))
         if expected is None:
             return wrong(
@@ -169,19 +169,19 @@ class _PodVerification:
         )
 
     def ports(self, probes: Iterable[tuple[Container, ProbeKind, object]]) -> list[Finding]:
-        """Every port of ours that a probe asks: whether something in the pod serves it."""
+        """Each of 15901-15904 that a probe asks: whether something in the pod serves it."""
         asked: dict[int, list[str]] = {}
         for container, kind, probe in probes:
             if port := own_port_of(probe, _OWN):
                 asked.setdefault(port, []).append(f"{container.name}.{kind.field}")
-        # with --proxy mesh, a pod without tcpSocket and grpc has no container of ours
+        # with --proxy mesh, a pod without tcpSocket and grpc does not have our container
         mesh_may_serve = self._sidecar is not None or (
             self._record is not None and HEALTHCHECK_PORT not in asked
         )
         return [self._port(port, asked[port], mesh_may_serve) for port in sorted(asked)]
 
     def sidecar(self) -> list[Finding]:
-        """Our container: there, told the right probes, running."""
+        """Our container: whether it is there, declares the right probes, and runs."""
         sidecar = self._sidecar
         if sidecar is None:
             return []
@@ -193,7 +193,7 @@ class _PodVerification:
             return findings
         if self._record is None:
             return findings
-        # compared as they are meant: the API server fills in what a manifest left out
+        # compared as they are read: the API server fills in what a manifest left out
         expected = {one.declared for one in self._originals}
         checks = {one for one in expected if is_check(one.probe)}
         try:
@@ -225,13 +225,15 @@ class _PodVerification:
             for one, first, second in zip(self._originals, passed, requested, strict=True)
         }
 
-    def _foreign_maker(self) -> str:
+    def _other_injector(self) -> str:
         if self._pod.container("osm-init") is None and self._proxy not in _SERVING_PROXIES:
             return ""
         return "osm-edge" if self._proxy == "sidecar" else "Open Service Mesh"
 
-    def _foreign_probe(self, container: Container, kind: ProbeKind, probe: object) -> Finding:
-        """A probe that OSM or osm-edge rewrote: by its shape, as nothing says what it was."""
+    def _other_injectors_probe(
+        self, container: Container, kind: ProbeKind, probe: object
+    ) -> Finding:
+        """A probe that OSM or osm-edge rewrote, judged by its form alone."""
         subject = f"{container.name}.{kind.field}"
         port = own_port_of(probe, _OWN)
         asks = f"asks {described(probe)}"
