@@ -127,7 +127,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _image(text: str) -> str:
-    """An image with a tag or digest: ours is the tag where there is none."""
+    """An image with a tag or digest; one without either gets our version as its tag."""
     if not re.fullmatch(r"[^\s:@/][^\s]*", text):
         raise argparse.ArgumentTypeError(f"not the name of an image: {text!r}")
     if "@" in text or ":" in text.rpartition("/")[2]:

@@ -22,8 +22,8 @@ def run(argv: Sequence[str]) -> int:
     try:
         settings = read_settings(argv, os.environ)
     except InvalidInputError as error:
-        for mistake in error.mistakes:
-            print(f"osm-healthcheck: {mistake}", file=sys.stderr)
+        for one in error.errors:
+            print(f"osm-healthcheck: {one}", file=sys.stderr)
         return 2
 
     import uvloop

@@ -1,7 +1,7 @@
-"""How our ports get past a mesh: an annotation of the mesh, where it has one.
+"""What a mesh is to ``inject``, and how the lists of ports in its annotations are extended.
 
-The meshes themselves stand in ``mesh/annotations.py``; here is what is done with their lists of
-ports. What a user has put into such a list stays there, as it was written.
+The meshes themselves are in ``mesh/annotations.py``. What a user has put into a list of ports
+stays in it, as it was written.
 """
 
 import re
@@ -18,7 +18,7 @@ class Mesh:
 
     ``ports`` is the annotation that keeps ports out of its redirect (empty: it has none), ``users``
     the one for user IDs whose connections it leaves alone: needed where the mesh also redirects
-    what a pod says to its own address, as that would take our questions to the app. ``switches``
+    what a pod says to its own address, as that would take our requests to the app. ``switches``
     are annotations, with their values, that turn its own probe rewriting off. ``proxy_user`` is the
     user of its proxy, whose traffic it does not redirect. ``injector`` says that the mesh rewrites
     probes and starts osm-healthcheck itself.
@@ -54,7 +54,7 @@ def with_user(value: str, user: int) -> str:
 def without(value: str, written: str, original: str | None) -> str:
     """What remains of ``value`` without the entries that we wrote.
 
-    ``written`` is what we made of ``original``; somebody may have edited it since.
+    ``written`` is what we made of ``original``; it may have been edited since.
     """
     ours = {*_entries(written)} - {*_entries(original or "")}
     return ",".join(entry for entry in _entries(value) if entry not in ours)

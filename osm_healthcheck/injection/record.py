@@ -1,10 +1,10 @@
-"""What injection leaves in the annotations of a pod, so that it can be undone without a rest."""
+"""What injection leaves in the annotations of a pod, so that all of it can be undone."""
 
 import json
 from dataclasses import dataclass, field
 from typing import cast
 
-from osm_healthcheck.errors import FieldError
+from osm_healthcheck.errors import Validation
 from osm_healthcheck.injection.pods import Manifest, Pod
 
 PREFIX = "healthcheck.openservicemesh.io/"
@@ -44,10 +44,10 @@ class Record:
         return {**found, VERSION: self.version}
 
 
-def read_record(pod: Pod, known_version: str, mistakes: list[FieldError]) -> Record | None:
+def read_record(pod: Pod, known_version: str, validation: Validation) -> Record | None:
     """Read what an earlier injection has left; ``None`` where there is none, or it is broken.
 
-    ``known_version`` is our own: what a newer version wrote is not ours to undo.
+    ``known_version`` is our own: what a newer version wrote is not undone by an older one.
     """
     annotations = pod.annotations
     if not any(name in annotations for name in _OURS):
@@ -56,16 +56,12 @@ def read_record(pod: Pod, known_version: str, mistakes: list[FieldError]) -> Rec
     version = annotations.get(VERSION)
     numbers = _numbers(version)
     if numbers is None:
-        mistakes.append(
-            FieldError(f"{where}: {VERSION}", "Invalid value: must be the version that injected")
-        )
+        validation.error(f"{where}: {VERSION}", "Invalid value: must be the version that injected")
         return None
     if numbers > (_numbers(known_version) or ()):
-        mistakes.append(
-            FieldError(
-                f"{where}: {VERSION}",
-                f"injected by osm-healthcheck {version}, this is {known_version}: use that one",
-            )
+        validation.error(
+            f"{where}: {VERSION}",
+            f"injected by osm-healthcheck {version}, this is {known_version}: use that one",
         )
         return None
     record = Record(str(version))
@@ -74,12 +70,10 @@ def read_record(pod: Pod, known_version: str, mistakes: list[FieldError]) -> Rec
         if FIELDS in annotations:
             _read_fields(annotations[FIELDS], record)
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
-        mistakes.append(
-            FieldError(
-                where,
-                f"{PROBES} or {FIELDS} is not what inject wrote: it cannot be undone; start from "
-                "the original manifest",
-            )
+        validation.error(
+            where,
+            f"{PROBES} or {FIELDS} is not what inject wrote: it cannot be undone; start from "
+            "the original manifest",
         )
         return None
     return record

@@ -1,6 +1,6 @@
 """The settings of the sidecar: one table of options, flags first, then the environment.
 
-This is the one place that reads the environment. All mistakes are found before anything is bound.
+This is the one place that reads the environment. All errors are found before anything is bound.
 """
 
 import argparse
@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import NamedTuple, TypeVar
 
 from osm_healthcheck import __version__
-from osm_healthcheck.errors import FieldError, InvalidInputError
+from osm_healthcheck.errors import FieldError, InvalidInputError, Validation
 from osm_healthcheck.probes.addresses import AllowFrom
 from osm_healthcheck.probes.constants import (
     HEALTHCHECK_PORT,
@@ -117,7 +117,7 @@ def read_settings(argv: Sequence[str], environ: Mapping[str, str]) -> Settings:
     A usage that argparse refuses ends the process with 2, ``--help`` and ``--version`` with 0.
 
     Raises:
-        InvalidInputError: with every mistake, each named by the flag or variable it came by.
+        InvalidInputError: with every error, each named by the flag or variable it came by.
     """
     return _Reading(_parser().parse_args(argv), environ).settings()
 
@@ -146,7 +146,7 @@ class _Reading:
     def __init__(self, flags: argparse.Namespace, environ: Mapping[str, str]) -> None:
         self._flags = vars(flags)
         self._environ = environ
-        self._mistakes: list[FieldError] = []
+        self._validation = Validation()
 
     def settings(self) -> Settings:
         ports = self._ports()
@@ -166,8 +166,7 @@ class _Reading:
             ),
             unknown=_unknown(self._environ),
         )
-        if self._mistakes:
-            raise InvalidInputError(self._mistakes)
+        self._validation.raise_errors()
         return settings
 
     def _text(self, option: Option) -> tuple[str, str] | None:
@@ -188,7 +187,7 @@ class _Reading:
                 raise ValueError("it is empty; leave it out for the default")
             return read(text)
         except ValueError as error:
-            self._mistakes.append(FieldError(name, str(error)))
+            self._validation.error(name, str(error))
             return default
 
     def _ports(self) -> OwnPorts:
@@ -200,8 +199,8 @@ class _Reading:
         seen: dict[int, str] = {}
         for name, port in given.items():
             if port in seen:
-                self._mistakes.append(
-                    FieldError(_PORTS[name].flag, f"{port} is the {seen[port]} port already")
+                self._validation.error(
+                    _PORTS[name].flag, f"{port} is the {seen[port]} port already"
                 )
             seen.setdefault(port, name)
         return OwnPorts(**given)
@@ -215,26 +214,26 @@ class _Reading:
         }
         if probes and short:
             names = ", ".join(name for _, name in short.values())
-            self._mistakes.append(
-                FieldError(probes[1], f"declares probes and so does {names}: use one of them")
+            self._validation.error(
+                probes[1], f"declares probes and so does {names}: use one of them"
             )
         try:
             if probes:
                 text, name = probes
                 declared += read_declaration(_contents(text, name), name, ports)
         except InvalidInputError as error:
-            self._mistakes += error.mistakes
+            self._validation.include(error)
         for kind, (text, name) in short.items():
             try:
                 declared.append(read_short_form(text, name, kind, ports))
             except InvalidInputError as error:
-                self._mistakes += error.mistakes
+                self._validation.include(error)
         return declared if probes or short else None
 
     def _pod_ip(self) -> str:
         text = self._environ.get("POD_IP", "")
         if text and not _is_address(text):
-            self._mistakes.append(FieldError("POD_IP", f"{quoted(text)} is not an IP address"))
+            self._validation.error("POD_IP", f"{quoted(text)} is not an IP address")
         return text
 
 

@@ -10,6 +10,7 @@ import grpc
 import pytest
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
+from osm_healthcheck.errors import Validation
 from osm_healthcheck.injection.containers import environment_of
 from osm_healthcheck.injection.pods import SIDECAR, Pod, pods_in
 from tests.io.apps import app as listening
@@ -92,7 +93,7 @@ def test_the_injected_pods_probes_are_answered(https: str) -> None:
             "metadata": {"name": "all"},
             "spec": {"containers": containers},
         }
-        [pod] = pods_in(injected(manifest, injection(https=https)), [])
+        [pod] = pods_in(injected(manifest, injection(https=https)), Validation())
         answers = {}
         with started(pod) as address:
             for container in pod.containers:
@@ -124,7 +125,7 @@ def test_what_was_not_declared_cannot_be_asked() -> None:
     with answering("web") as web:
         spec = {"containers": [{"name": "a", "livenessProbe": {"tcpSocket": {"port": 9}}}]}
         pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p"}, "spec": spec}
-        [after] = pods_in(injected(json.loads(json.dumps(pod)), injection()), [])
+        [after] = pods_in(injected(json.loads(json.dumps(pod)), injection()), Validation())
         with started(after) as address:
             header = {"name": "Original-Tcp-Port", "value": str(web.port)}
             action = {"path": "/osm-healthcheck", "port": 15904, "httpHeaders": [header]}

@@ -106,7 +106,7 @@ def test_one_container_of_two() -> None:
     assert ran.stderr == "--container: no 'nobody'; there are app, other\n"
 
 
-def test_every_mistake_at_once_in_the_api_servers_words() -> None:
+def test_every_error_at_once_in_the_api_servers_words() -> None:
     ran = probe(
         manifest(
             {

@@ -1,4 +1,4 @@
-"""Flags and environment: what is said is done, and every mistake is named with its key."""
+"""Flags and environment: what is said is done, and every error is named with its key."""
 
 import json
 import socket
@@ -22,10 +22,10 @@ def read(*arguments: str, **environ: str) -> Settings:
     return read_settings(arguments, environ)
 
 
-def mistakes(*arguments: str, **environ: str) -> list[str]:
+def errors(*arguments: str, **environ: str) -> list[str]:
     with pytest.raises(InvalidInputError) as caught:
         read(*arguments, **environ)
-    return [str(mistake) for mistake in caught.value.mistakes]
+    return [str(error) for error in caught.value.errors]
 
 
 def test_nothing_said_is_osm_s_daemon() -> None:
@@ -133,12 +133,12 @@ def test_the_short_form(url: str, handler: object) -> None:
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
-def test_a_mistake_is_named_with_its_key(arguments: list[str], told: str) -> None:
-    assert any(told in line for line in mistakes(*arguments)), mistakes(*arguments)
+def test_an_error_is_named_with_its_key(arguments: list[str], told: str) -> None:
+    assert any(told in line for line in errors(*arguments)), errors(*arguments)
 
 
-def test_a_mistake_in_the_environment_is_named_with_its_variable() -> None:
-    told = mistakes(OSM_HEALTHCHECK_DRAIN="x", OSM_HEALTHCHECK_PROBES=" ", POD_IP="pod")
+def test_an_error_in_the_environment_is_named_with_its_variable() -> None:
+    told = errors(OSM_HEALTHCHECK_DRAIN="x", OSM_HEALTHCHECK_PROBES=" ", POD_IP="pod")
     assert sorted(line.partition(":")[0] for line in told) == [
         "OSM_HEALTHCHECK_DRAIN",
         "OSM_HEALTHCHECK_PROBES",
@@ -146,7 +146,7 @@ def test_a_mistake_in_the_environment_is_named_with_its_variable() -> None:
     ]
 
 
-def test_all_mistakes_are_told_at_once() -> None:
+def test_all_errors_are_told_at_once() -> None:
     probes = {
         "app": {
             "livenessProbe": {"httpGet": {"port": "http", "host": "node"}, "timeoutSeconds": -1},
@@ -156,7 +156,7 @@ def test_all_mistakes_are_told_at_once() -> None:
         },
         "Bad_Name": {"livenessProbe": {}},
     }
-    told = mistakes("--probes", json.dumps(probes), "--drain", "x")
+    told = errors("--probes", json.dumps(probes), "--drain", "x")
     keys = [line.rpartition(": ")[0] for line in told]
     for key in (
         "--probes: app.livenessProbe.httpGet.port",

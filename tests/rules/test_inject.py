@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 
-from osm_healthcheck.errors import InvalidInputError
+from osm_healthcheck.errors import InvalidInputError, Validation
 from osm_healthcheck.injection.containers import environment_value
 from osm_healthcheck.injection.inject import inject
 from osm_healthcheck.injection.pods import pods_in
 from osm_healthcheck.injection.uninject import uninject
-from osm_healthcheck.verification.verify import Circumstances, verify
+from osm_healthcheck.verification.verify import Context, verify
 from tests.manifests.strategies import VERSION, injection
 
 TCP = {"tcpSocket": {"port": 8080}}
@@ -40,11 +40,11 @@ def after(manifest: dict[str, Any], mesh: str = "none", **options: Any) -> Any:
 def refused(manifest: dict[str, Any], mesh: str = "none", **options: Any) -> list[str]:
     with pytest.raises(InvalidInputError) as caught:
         inject(manifest, injection(mesh, **options))
-    return [str(mistake) for mistake in caught.value.mistakes]
+    return [str(error) for error in caught.value.errors]
 
 
-def notes(manifest: dict[str, Any], mesh: str = "none", **options: Any) -> list[str]:
-    return [str(note) for note in inject(manifest, injection(mesh, **options)).notes]
+def warnings(manifest: dict[str, Any], mesh: str = "none", **options: Any) -> list[str]:
+    return [str(one) for one in inject(manifest, injection(mesh, **options)).warnings]
 
 
 def names(listed: list[dict[str, Any]]) -> list[str]:
@@ -209,14 +209,14 @@ def test_what_a_user_has_set_stays() -> None:
     switch = "sidecar.istio.io/rewriteAppHTTPProbers"
     manifest["metadata"]["annotations"] = {switch: "true"}
     assert after(manifest, "istio")["metadata"]["annotations"][switch] == "true"
-    assert any('stays "true" as you set it' in note for note in notes(manifest, "istio"))
+    assert any('stays "true" as you set it' in one for one in warnings(manifest, "istio"))
     assert uninject(after(manifest, "istio"), VERSION).manifest == manifest
 
 
 # --- What is refused or left alone --------------------------------------------------------------
 
 
-def test_every_mistake_is_named_with_its_place() -> None:
+def test_every_error_is_named_with_its_place() -> None:
     manifest = pod(
         app("a", livenessProbe={"httpGet": {"port": "web"}}, ports=[{"name": "http"}]),
         app("b", readinessProbe={"tcpSocket": {"port": 15902}}),
@@ -225,7 +225,7 @@ def test_every_mistake_is_named_with_its_place() -> None:
         app("e", livenessProbe={"grpc": {"port": 1, "service": "a\nb"}}),
         app("f", livenessProbe={"tcpSocket": {"port": "p"}}, ports=[{"name": "p"}]),
     )
-    places = [mistake.partition(": Invalid")[0] for mistake in refused(manifest)]
+    places = [error.partition(": Invalid")[0] for error in refused(manifest)]
     assert places == [
         "Pod shop/web: a.livenessProbe.httpGet.port",
         "Pod shop/web: b.readinessProbe.tcpSocket.port",
@@ -239,8 +239,8 @@ def test_every_mistake_is_named_with_its_place() -> None:
 
 @pytest.mark.parametrize("name", ["osm-healthcheck", "osm-healthcheck-init"])
 def test_a_container_that_has_our_name_and_is_not_ours(name: str) -> None:
-    [mistake] = refused(pod(app(livenessProbe=HTTP), app(name)))
-    assert mistake.startswith(f"Pod shop/web: {name}.name: is not ours, but has the name of our")
+    [error] = refused(pod(app(livenessProbe=HTTP), app(name)))
+    assert error.startswith(f"Pod shop/web: {name}.name: is not ours, but has the name of our")
     without = pod(app(), app(name))
     assert after(without) == without
 
@@ -269,7 +269,7 @@ def test_a_job_would_never_complete_with_an_ordinary_container() -> None:
     ]
     assert after(job)
     never = pod(app(livenessProbe=HTTP), restartPolicy="Never")
-    assert "never completes" in notes(never, sidecar="container")[0]
+    assert "never completes" in warnings(never, sidecar="container")[0]
 
 
 def test_native_sidecars_have_probes_too() -> None:
@@ -282,7 +282,7 @@ def test_native_sidecars_have_probes_too() -> None:
     spec = after(manifest, "istio", sidecar="container")["spec"]
     assert spec["initContainers"] == [sidecar, app("setup")]
     assert spec["containers"][0]["livenessProbe"]["httpGet"]["path"] == "/osm-liveness-probe"
-    assert "proxy: left alone: it starts before" in notes(manifest, sidecar="container")[0]
+    assert "proxy: left alone: it starts before" in warnings(manifest, sidecar="container")[0]
     plain = pod(app(), init=[app("setup", livenessProbe=HTTP)])
     assert "setup.livenessProbe: Forbidden: may not be set for init containers" in refused(plain)[0]
 
@@ -315,9 +315,9 @@ def test_why_nothing_is_rewritten_is_true(
     manifest = pod(container)
     manifest["metadata"]["annotations"] = annotations
     assert after(manifest) == manifest
-    assert notes(manifest)[-1].startswith(f"Pod shop/web: nothing to rewrite: {why}")
-    [looked_at] = pods_in(manifest, [])
-    [finding] = verify(looked_at, Circumstances(VERSION, []))
+    assert warnings(manifest)[-1].startswith(f"Pod shop/web: nothing to rewrite: {why}")
+    [looked_at] = pods_in(manifest, Validation())
+    [finding] = verify(looked_at, Context(VERSION, []))
     assert str(finding).startswith(f"! pod: nothing to verify: {why}")
 
 
@@ -328,8 +328,8 @@ def test_containers_can_opt_out() -> None:
     spec = after(manifest, "istio")["spec"]
     assert spec["containers"][1] == app("db", livenessProbe=HTTP)
     assert spec["containers"][0]["livenessProbe"]["httpGet"]["path"] == "/osm-liveness-probe"
-    assert any('there is no container "cache"' in note for note in notes(manifest))
-    assert any("db: left alone" in note for note in notes(manifest))
+    assert any('there is no container "cache"' in one for one in warnings(manifest))
+    assert any("db: left alone" in one for one in warnings(manifest))
     manifest["metadata"]["annotations"] = {key: ["db"]}
     assert "must be a string" in refused(manifest)[0]
     manifest["metadata"]["annotations"] = {"openservicemesh.io/sidecar-injection": False}
@@ -342,15 +342,15 @@ def test_users_of_the_proxys_number_are_warned() -> None:
         pod(app(livenessProbe=HTTP, securityContext=context)),
         pod(app(livenessProbe=HTTP), securityContext=context),
     ):
-        assert "app: warning: runs as user 1500, as the mesh's proxy does" in notes(manifest)[0]
-        assert notes(manifest, "istio") == []
+        assert "app: warning: runs as user 1500, as the mesh's proxy does" in warnings(manifest)[0]
+        assert warnings(manifest, "istio") == []
 
 
 def test_a_pod_that_osm_will_inject_is_warned_about() -> None:
     manifest = pod(app(livenessProbe=HTTP))
     manifest["metadata"]["annotations"] = {"openservicemesh.io/sidecar-injection": "Enabled"}
-    assert "use --mesh osm" in notes(manifest)[0]
-    assert notes(manifest, "osm") == []
+    assert "use --mesh osm" in warnings(manifest)[0]
+    assert warnings(manifest, "osm") == []
 
 
 def test_fields_that_nobody_knows_survive() -> None:
@@ -359,8 +359,8 @@ def test_fields_that_nobody_knows_survive() -> None:
     [container] = after(manifest)["spec"]["containers"]
     assert container["livenessProbe"]["jitterSeconds"] == 1
     assert container["livenessProbe"]["httpGet"]["mode"] == "new"
-    [note] = notes(manifest)
-    assert note.endswith(": unknown fields kept as they are: jitterSeconds, httpGet.mode")
+    [warning] = warnings(manifest)
+    assert warning.endswith(": unknown fields kept as they are: jitterSeconds, httpGet.mode")
 
 
 def test_consul_is_told_the_user_whose_questions_to_the_app_it_must_not_take() -> None:
@@ -373,7 +373,7 @@ def test_consul_is_told_the_user_whose_questions_to_the_app_it_must_not_take() -
         assert uninject(injected, VERSION).manifest == manifest
     manifest["metadata"]["annotations"] = {}
     assert name not in after(manifest, "consul", user=None)["metadata"]["annotations"]
-    assert any(name in note for note in notes(manifest, "consul", user=None))
+    assert any(name in one for one in warnings(manifest, "consul", user=None))
     http = pod(app(readinessProbe=HTTP))
     assert name not in after(http, "consul", proxy="mesh")["metadata"]["annotations"]
 
@@ -391,7 +391,7 @@ def test_an_edit_after_injection_is_kept() -> None:
     injected["metadata"]["annotations"][name] += ",9090"
     injected["metadata"]["annotations"]["team"] = "shop"
     outcome: Any = uninject(injected, VERSION)
-    assert outcome.notes == ()
+    assert outcome.warnings == ()
     back = outcome.manifest
     assert back["spec"]["containers"] == [
         app(
@@ -425,8 +425,8 @@ def test_an_edit_to_what_a_rewritten_probe_asks_is_lost_and_named(
     injected["spec"]["containers"][0]["livenessProbe"]["httpGet"] |= edit
     outcome = uninject(injected, VERSION)
     assert outcome.manifest == manifest
-    [note] = map(str, outcome.notes)
-    assert note.startswith(
+    [warning] = map(str, outcome.warnings)
+    assert warning.startswith(
         "Pod shop/web: app.livenessProbe: restored as it was before injection; the edit made to "
         f"it since is lost: it asked {asked}"
     )
@@ -439,7 +439,7 @@ def test_what_the_api_server_fills_in_is_no_obstacle() -> None:
     probe["timeoutSeconds"] = 1
     injected["spec"]["initContainers"][1]["terminationMessagePath"] = "/dev/termination-log"
     outcome: Any = uninject(injected, VERSION)
-    assert outcome.notes == ()
+    assert outcome.warnings == ()
     back = outcome.manifest
     assert back["spec"] == {"containers": [app(livenessProbe={**HTTP, "timeoutSeconds": 1})]}
 
@@ -490,8 +490,8 @@ def test_a_copy_by_kubectl_debug_is_left_alone() -> None:
     for manifest in (copied, without_probes):
         outcome = inject(manifest, injection())
         assert outcome.manifest == manifest
-        assert "left alone: its probes have been rewritten already" in str(outcome.notes[0])
+        assert "left alone: its probes have been rewritten already" in str(outcome.warnings[0])
         assert uninject(manifest, VERSION).manifest == manifest
     copied["spec"]["containers"].append(app("late", livenessProbe=TCP))
-    [mistake] = refused(copied)
-    assert mistake.startswith("Pod shop/web: late.livenessProbe: this probe is not rewritten")
+    [error] = refused(copied)
+    assert error.startswith("Pod shop/web: late.livenessProbe: this probe is not rewritten")

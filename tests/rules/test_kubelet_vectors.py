@@ -319,7 +319,7 @@ def test_api(vector: dict[str, Any]) -> None:
         reader = FieldReader(value, field)
         found = read_probe(reader, ProbeKind(field.removesuffix("Probe")))
         assert found is not None
-        assert not reader.mistakes
+        assert not reader.validation.errors
         assert_defaults(found, expect["defaulted"])
         return
     if "ephemeralContainer" in given:
@@ -335,12 +335,12 @@ def test_api(vector: dict[str, Any]) -> None:
         spec = {"containers": [{"name": "app", field: value}]}
     with pytest.raises(InvalidInputError) as refused:
         read_pods([pod_manifest(spec)], "FILE")
-    (mistake,) = refused.value.mistakes
+    (error,) = refused.value.errors
     wanted = expect["rejectedWith"]
     if wanted.endswith(" ..."):
-        assert str(mistake).startswith(wanted.removesuffix(" ..."))
+        assert str(error).startswith(wanted.removesuffix(" ..."))
     else:
-        assert str(mistake) == wanted
+        assert str(error) == wanted
 
 
 def assert_defaults(found: Probe, wanted: dict[str, Any]) -> None:
