@@ -29,10 +29,14 @@ class FieldError:
 
 @dataclass(frozen=True, slots=True)
 class FieldWarning:
-    """Something about an input that its author should know, and where. It is not refused for it."""
+    """Something about an input that its author should know, and where, without refusing it.
+
+    ``is_general`` says that it holds for every input of its kind, and so is printed once only.
+    """
 
     where: str
     text: str
+    is_general: bool = False
 
     def __str__(self) -> str:
         return f"{self.where}: {self.text}"
@@ -61,15 +65,18 @@ class Validation:
         """Add an error: ``problem`` is what is wrong at ``where``."""
         self.errors.append(FieldError(where, problem))
 
-    def warn(self, where: str, text: str) -> None:
-        """Add a warning."""
-        self.warnings.append(FieldWarning(where, text))
+    def warn(self, where: str, text: str, *, is_general: bool = False) -> None:
+        """Add a warning; a general one gets no prefix of a document and is printed once."""
+        self.warnings.append(FieldWarning(where, text, is_general))
 
     def include(self, other: "Validation | InvalidInputError", prefix: str = "") -> None:
         """Add all that ``other`` holds, with ``prefix`` before each place."""
         self.errors += [FieldError(prefix + one.where, one.problem) for one in other.errors]
         if isinstance(other, Validation):
-            self.warnings += [FieldWarning(prefix + one.where, one.text) for one in other.warnings]
+            self.warnings += [
+                one if one.is_general else FieldWarning(prefix + one.where, one.text)
+                for one in other.warnings
+            ]
 
     def raise_errors(self) -> None:
         """Raise the errors, where there are any.

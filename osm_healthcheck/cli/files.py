@@ -27,6 +27,7 @@ class ManifestReader:
     def __init__(self, command: str) -> None:
         self._command = command
         self._progress = _Progress()
+        self._said = set[FieldWarning]()
         self.validation = Validation()
 
     def documents(self, path: str) -> Iterator[Document]:
@@ -52,9 +53,14 @@ class ManifestReader:
             self.validation.error(name, f"cannot be read: {error.strerror or error}")
 
     def warn(self, path: str, document: Document, warnings: Sequence[FieldWarning]) -> None:
-        """Print the warnings about a document."""
+        """Print the warnings about a document; a general one only the first time."""
         name = "stdin" if path == STDIN else path
         for one in warnings:
+            if one.is_general:
+                if one not in self._said:
+                    self._said.add(one)
+                    self.say(str(one))
+                continue
             self.say(f"{name}: {document.where}: {one}")
 
     def refuse(self, path: str, document: Document, errors: Validation | InvalidInputError) -> None:

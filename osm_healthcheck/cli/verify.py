@@ -57,7 +57,7 @@ def _verify(options: argparse.Namespace) -> int:
         return 2
     context = Context(
         __version__,
-        [mesh.ports for mesh in MESHES.values() if mesh.ports],
+        tuple(MESHES.values()),
         bypassed_elsewhere=options.no_init,
         events=events,
         now=time.time(),

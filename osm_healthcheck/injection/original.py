@@ -6,6 +6,7 @@ from typing import cast
 
 from osm_healthcheck.errors import Validation
 from osm_healthcheck.injection.manifest_probe import HANDLERS, handler_name
+from osm_healthcheck.injection.mesh_rewrites import rewriting_mesh
 from osm_healthcheck.injection.opt_out import containers_to_skip
 from osm_healthcheck.injection.pods import Container, Manifest, Pod
 from osm_healthcheck.probes.constants import ProbeKind
@@ -102,6 +103,13 @@ def read_original(
     value = container.value[kind.field]
     if not isinstance(value, dict):
         validation.error(where, f"Invalid value: {quoted(value)}: must be a mapping")
+        return None
+    if mesh := rewriting_mesh(value, pod, container, kind):
+        validation.warn(
+            where,
+            f"left alone: {mesh} has rewritten it, and its proxy answers; inject the manifest "
+            "from before that",
+        )
         return None
     known, unknown = _known_part(value)
     probe = _read_known(known, where, kind, validation)

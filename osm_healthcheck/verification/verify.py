@@ -18,6 +18,8 @@ from osm_healthcheck.injection.manifest_probe import (
     own_port_of,
     request_of,
 )
+from osm_healthcheck.injection.mesh import Mesh
+from osm_healthcheck.injection.mesh_rewrites import rewriting_mesh
 from osm_healthcheck.injection.opt_out import containers_to_skip, reason_to_skip
 from osm_healthcheck.injection.original import OriginalProbe, original_probes
 from osm_healthcheck.injection.pods import PROXIES, SIDECAR, Container, Manifest, Pod
@@ -33,6 +35,7 @@ from osm_healthcheck.probes.constants import (
 )
 from osm_healthcheck.probes.declaration import read_declaration
 from osm_healthcheck.probes.ports import OwnPorts, parse_port
+from osm_healthcheck.probes.quote import quoted
 from osm_healthcheck.probes.targets import targets_of
 from osm_healthcheck.verification.findings import Finding, good, unsure, wrong
 from osm_healthcheck.verification.pod_state import bypass_findings, event_findings, sidecar_state
@@ -47,12 +50,12 @@ _SERVING_PROXIES = ("envoy", "sidecar")  # of OSM and osm-edge: they serve 15901
 class Context:
     """What the checks have to know and the manifest does not say.
 
-    ``version`` is our own, ``port_annotations`` are the meshes' annotations that exclude ports,
-    ``bypassed_elsewhere`` says that something outside the pod excludes them; ``now`` is Unix time.
+    ``version`` is our own, ``meshes`` are those that may be around the pod, ``bypassed_elsewhere``
+    says that something outside the pod keeps their redirect off our ports; ``now`` is Unix time.
     """
 
     version: str
-    port_annotations: Sequence[str]
+    meshes: Sequence[Mesh]
     bypassed_elsewhere: bool = False
     events: Sequence[Manifest] = ()
     now: float = 0.0
@@ -77,10 +80,14 @@ def verify(pod: Pod, context: Context) -> list[Finding]:
     findings += [verification.probe(container, kind, probe) for container, kind, probe in probes]
     findings += verification.ports(probes)
     findings += verification.sidecar()
+    findings += verification.meshes(context.meshes)
     used = sorted({port for _, _, probe in probes if (port := own_port_of(probe, _OWN))})
     if used:
         findings += bypass_findings(
-            pod, used, context.port_annotations, elsewhere=context.bypassed_elsewhere
+            pod,
+            used,
+            [mesh.ports for mesh in context.meshes if mesh.ports],
+            elsewhere=context.bypassed_elsewhere,
         )
     return findings + event_findings(pod, context.events, context.now)
 
@@ -115,6 +122,8 @@ class _PodVerification:
         name = self._other_injector()
         if name:
             return good("pod", f"injected by {name}")
+        if self._sidecar is None and (mesh := self._rewriting_mesh()):
+            return good("pod", f"its probes are rewritten by {mesh}")
         if self._sidecar is not None:
             return unsure(
                 "pod",
@@ -132,6 +141,14 @@ class _PodVerification:
             if handler_name(probe):
                 return unsure(subject, "has a host: it asks another machine, not the pod")
             return wrong(subject, "has no handler, or more than one", "correct it")
+        if mesh := rewriting_mesh(probe, self._pod, container, kind):
+            if self._record is None and container is not self._sidecar:
+                return good(subject, f"asks {described(probe)}: rewritten by {mesh}")
+            return wrong(
+                subject,
+                f"{mesh} has rewritten it once more: it asks {described(probe)}",
+                f"turn {mesh}'s probe rewriting off, as inject --mesh {mesh.lower()} does",
+            )
         if own_port_of(probe, _OWN) is None:
             sidecar = self._sidecar
             ordinary = sidecar is not None and not sidecar.starts_before_containers
@@ -186,6 +203,11 @@ class _PodVerification:
         if sidecar is None:
             return []
         findings = [sidecar_state(self._pod, SIDECAR)]
+        findings += [
+            self.probe(sidecar, kind, probe)
+            for kind, probe in sidecar.probes()
+            if rewriting_mesh(probe, self._pod, sidecar, kind)
+        ]
         text = environment_of(sidecar).get(PROBES_VARIABLE)
         if text is None:
             if self._record:
@@ -205,6 +227,37 @@ class _PodVerification:
         else:
             findings.append(wrong(SIDECAR, "its declared probes are not the originals", _AGAIN))
         return findings
+
+    def meshes(self, meshes: Iterable[Mesh]) -> list[Finding]:
+        """The meshes around the pod: whether their own probe rewriting is off."""
+        if self._record is None:
+            return []
+        findings = []
+        for mesh in meshes:
+            if mesh.ports not in self._record.annotations:
+                continue
+            for name in mesh.switches:
+                value = self._pod.annotations.get(name)
+                if mesh.is_off(name, value):
+                    continue
+                says = f"{name} is {quoted(value)}" if value is not None else f"{name} is missing"
+                text = f"{says}: {mesh.title} rewrites the injected probes once more"
+                advice = f"set it to {quoted(mesh.switches[name])}"
+                if mesh.rewrites_native_sidecars:
+                    text += f", and {SIDECAR}'s own: the pod never starts"
+                    findings.append(wrong("mesh", text, advice))
+                else:
+                    findings.append(unsure("mesh", text, advice))
+        return findings
+
+    def _rewriting_mesh(self) -> str:
+        """The mesh that has rewritten all the probes that go to the pod; empty where none has."""
+        meshes = {
+            rewriting_mesh(probe, self._pod, container, kind)
+            for container, kind, probe in _probes_to_verify(self._pod)
+            if asks_the_pod(probe)
+        }
+        return meshes.pop() if len(meshes) == 1 else ""
 
     def _read_originals(self, record: Record, context: Context) -> list[OriginalProbe]:
         manifest = {**self._pod.value, "apiVersion": "v1", "kind": "Pod"}

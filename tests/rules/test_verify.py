@@ -21,7 +21,7 @@ from tests.manifests.strategies import (
     unhurried,
 )
 
-PORTS = [mesh.ports for mesh in MESHES.values() if mesh.ports]
+MESHES_AROUND = tuple(MESHES.values())
 NOW = 1_900_000_000.0
 BEFORE: dict[str, Any] = {
     "apiVersion": "v1",
@@ -44,7 +44,7 @@ BEFORE: dict[str, Any] = {
 
 def found(manifest: Any, **more: Any) -> list[Finding]:
     [pod] = pods_in(manifest, Validation())
-    return verify(pod, Context(VERSION, PORTS, now=NOW, **more))
+    return verify(pod, Context(VERSION, MESHES_AROUND, now=NOW, **more))
 
 
 def marks(findings: list[Finding], mark: Mark) -> list[str]:
