@@ -20,17 +20,18 @@ CONTENT_TYPE = exposition.CONTENT_TYPE_PLAIN_0_0_4
 _LABELS = ("target", "kinds", "containers")
 
 
-def render(tallies: Iterable[Tally], connections: int) -> bytes:
+def render(tallies: Iterable[Tally], connections: int, lines_lost: int) -> bytes:
     """The state of the sidecar as a scrape's body."""
     registry = CollectorRegistry()
-    registry.register(_Snapshot(tuple(tallies), connections))
+    registry.register(_Snapshot(tuple(tallies), connections, lines_lost))
     return exposition.generate_latest(registry)
 
 
 class _Snapshot(Collector):
-    def __init__(self, tallies: tuple[Tally, ...], connections: int) -> None:
+    def __init__(self, tallies: tuple[Tally, ...], connections: int, lines_lost: int) -> None:
         self._tallies = tallies
         self._connections = connections
+        self._lines_lost = lines_lost
 
     def collect(self) -> Iterator[Metric]:
         results = CounterMetricFamily(
@@ -53,6 +54,11 @@ class _Snapshot(Collector):
             "Connections that callers hold at this moment.",
             value=self._connections,
         )
+        dropped = CounterMetricFamily(
+            "osm_healthcheck_log_lines_dropped", "Log lines not written.", labels=("reason",)
+        )
+        dropped.add_metric(("not_written",), self._lines_lost)
+        yield dropped
 
 
 def _cumulative(buckets: list[int]) -> list[tuple[str, float]]:

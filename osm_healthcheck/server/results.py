@@ -6,9 +6,10 @@ The counts are plain numbers here; ``metrics`` turns them into Prometheus' form 
 from bisect import bisect_left
 from collections.abc import Iterable
 from enum import StrEnum
-from typing import Any, Protocol
+from typing import Protocol
 
 from osm_healthcheck.probes.targets import DeclaredProbe
+from osm_healthcheck.server.logs import Log
 
 # seconds; a probe's own timeout is 1 s by default
 LATENCY_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
@@ -56,8 +57,8 @@ class Tally:
 class Results:
     """All tallies, and the log lines that changes make."""
 
-    def __init__(self, log: Any) -> None:
-        self._log = log
+    def __init__(self, log: Log) -> None:
+        self.log = log
         self._tallies: dict[Target, Tally] = {}
         self._others: Tally | None = None
 
@@ -78,11 +79,11 @@ class Results:
         if result is not tally.last:
             tally.last = result
             good = result is TargetResult.SUCCESS or result is TargetResult.PASSED
-            log = self._log.info if good else self._log.warning
+            log = self.log.info if good else self.log.warning
         elif result is TargetResult.SUCCESS or result is TargetResult.PASSED:
             return
         else:
-            log = self._log.debug
+            log = self.log.debug
         log(
             "probe result",
             probes=[str(probe) for probe in target.probes],
