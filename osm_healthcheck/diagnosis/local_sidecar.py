@@ -33,7 +33,8 @@ async def local_sidecar(
     Raises:
         ListenError: where its ports cannot be had.
     """
-    log = Log(structlog.wrap_logger(None, [_drop], wrapper_class=structlog.BoundLogger))
+    silent: Any = structlog.make_filtering_bound_logger("critical")
+    log = Log(silent(None, [_drop], {}))
     for attempt in range(_TRIES):
         where = address or loopback_address()
         settings = read_settings(

@@ -206,4 +206,5 @@ def _capture(lines: list[dict[str, Any]]) -> Log:
         lines.append({"level": method, "message": event["event"], **event})
         raise structlog.DropEvent
 
-    return Log(structlog.wrap_logger(None, [keep], wrapper_class=structlog.BoundLogger))
+    everything: Any = structlog.make_filtering_bound_logger(0)
+    return Log(everything(None, [keep], {}))
