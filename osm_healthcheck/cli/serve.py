@@ -1,5 +1,6 @@
 """``osm-healthcheck serve``: the sidecar."""
 
+import atexit
 import os
 import signal
 import sys
@@ -33,7 +34,10 @@ def run(argv: Sequence[str]) -> int:
     from osm_healthcheck.server.listen import ListenError
     from osm_healthcheck.server.serve import serve_until_signalled
 
-    log = logs.make_logger(settings.verbosity, settings.log_format)
+    log, writer = logs.make_log(settings.verbosity, settings.log_format)
+    # From here on nothing waits for standard error, a traceback at the very end included.
+    sys.stderr = writer
+    atexit.register(writer.end)
     try:
         connection_limit()  # the event loop itself could not start without files
         uvloop.run(serve_until_signalled(settings, log))

@@ -192,7 +192,7 @@ class CheckEndpoint:
     async def _metrics(self, connection: Connection) -> None:
         # The first scrape loads a library: in a thread, so that probes go on being answered.
         metrics = await asyncio.to_thread(_load_metrics)
-        body = metrics.render(self._results.tallies(), len(self._limiter))
+        body = metrics.render(self._results.tallies(), len(self._limiter), self._results.log)
         connection.respond_with(200, metrics.CONTENT_TYPE.encode(), body)
 
 

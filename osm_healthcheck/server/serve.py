@@ -6,7 +6,6 @@ import os
 import signal
 from collections.abc import Awaitable
 from enum import Enum
-from typing import Any
 
 from osm_healthcheck.probes.addresses import AppAddresses
 from osm_healthcheck.probes.constants import ProbeKind
@@ -15,6 +14,7 @@ from osm_healthcheck.server.check import CheckEndpoint
 from osm_healthcheck.server.connection import Connection, Endpoint
 from osm_healthcheck.server.connection_limiter import ConnectionLimiter, connection_limit
 from osm_healthcheck.server.listen import BACKLOG, bind_all
+from osm_healthcheck.server.logs import Log
 from osm_healthcheck.server.results import Results
 from osm_healthcheck.server.settings import ANY_ADDRESS, Settings
 from osm_healthcheck.wire.errors import authority
@@ -34,7 +34,7 @@ class Shutdown(Enum):
 class Sidecar:
     """Everything that a running sidecar shares; connections use it as a `ServerContext`."""
 
-    def __init__(self, settings: Settings, log: Any) -> None:
+    def __init__(self, settings: Settings, log: Log) -> None:
         self.settings = settings
         self.log = log
         self.loop = asyncio.get_running_loop()
@@ -126,7 +126,7 @@ def _load_what_will_be_asked_for(targets: Targets | None) -> None:
 
 async def serve(
     settings: Settings,
-    log: Any,
+    log: Log,
     shutdown: Awaitable[Shutdown],
     ready: asyncio.Event | None = None,
 ) -> None:
@@ -152,13 +152,15 @@ async def serve(
     log.info("ended")
 
 
-async def serve_until_signalled(settings: Settings, log: Any) -> None:
+async def serve_until_signalled(settings: Settings, log: Log) -> None:
     """Run the sidecar as a process of its own: SIGTERM drains, SIGINT does not.
 
     Raises:
         ListenError: where a port cannot be had.
     """
-    await serve(settings, log, on_signals(asyncio.get_running_loop()))
+    loop = asyncio.get_running_loop()
+    loop.set_exception_handler(log.asyncio_error)
+    await serve(settings, log, on_signals(loop))
 
 
 def on_signals(loop: asyncio.AbstractEventLoop) -> "asyncio.Future[Shutdown]":
