@@ -36,6 +36,7 @@ PROGRAMS = {
     "app": ("apps", "./app"),
 }
 """Each program's module, a folder of ``programs/``, and its package."""
+_CRDS = ("github.com/openservicemesh/osm", "cmd/osm-bootstrap/crds")
 CONTROL_PLANE = ("kube-apiserver", "kubectl")
 
 
@@ -69,13 +70,9 @@ def program(name: str) -> Path:
     return Path(found)
 
 
-def source(module: str, package: str) -> Path:
-    """The folder of a module that one of ``programs/`` requires, for the files beside its code."""
-    argv = ["go", "list", "-m", "-f", "{{.Dir}}", package]
-    done = subprocess.run(
-        argv, cwd=_SOURCES / module, capture_output=True, text=True, check=True, timeout=300
-    )
-    return Path(done.stdout.strip())
+def custom_resource_definitions() -> Path:
+    """The folder with Open Service Mesh's CRDs; there once its programs are built."""
+    return _folder("osm") / "crds"
 
 
 def build(names: Iterable[str]) -> None:
@@ -108,9 +105,22 @@ def _build(module: str, names: list[str]) -> None:
             [*argv, *packages], cwd=_SOURCES / module, env=os.environ | settings, check=True
         )
         _folder(module).mkdir(exist_ok=True)
+        if module == "osm":
+            _copy(module, *_CRDS, custom_resource_definitions())
         for name in names:
             (Path(made) / name).rename(_folder(module) / name)
     print(f"built in {time.monotonic() - start:.0f} s", flush=True)
+
+
+def _copy(module: str, package: str, path: str, target: Path) -> None:
+    """Copy a folder of a module that one of ``programs/`` requires."""
+    argv = ["go", "list", "-m", "-f", "{{.Dir}}", package]
+    done = subprocess.run(
+        argv, cwd=_SOURCES / module, stdout=subprocess.PIPE, text=True, check=True
+    )
+    target.mkdir(exist_ok=True)
+    for file in (Path(done.stdout.strip()) / path).iterdir():
+        (target / file.name).write_bytes(file.read_bytes())
 
 
 def _linker_flags(module: str) -> str:
