@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 import yaml
-from osm_healthcheck.core.errors import InvalidInputError
 
+from osm_healthcheck.errors import InvalidInputError
 from osm_healthcheck.injection.inject import inject
 from osm_healthcheck.mesh.annotations import MESHES
 from tests.manifests.strategies import injection
