@@ -17,7 +17,7 @@ def run(argv: Sequence[str]) -> int:
     os.environ["SSL_CERT_FILE"] = os.environ["SSL_CERT_DIR"] = os.devnull
 
     from osm_healthcheck.errors import InvalidInputError
-    from osm_healthcheck.server.settings import read_settings
+    from osm_healthcheck.server.options import read_settings
 
     try:
         settings = read_settings(argv, os.environ)
@@ -33,7 +33,7 @@ def run(argv: Sequence[str]) -> int:
     from osm_healthcheck.server.listen import ListenError
     from osm_healthcheck.server.serve import serve_until_signalled
 
-    log = logs.make_logger(settings.verbosity, settings.log_format)
+    log = logs.make_logger(settings.process.verbosity, settings.process.log_format)
     try:
         connection_limit()  # the event loop itself could not start without files
         uvloop.run(serve_until_signalled(settings, log))
