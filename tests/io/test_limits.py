@@ -12,7 +12,7 @@ from collections.abc import Iterator
 import pytest
 
 from osm_healthcheck.server import connection, connection_limiter
-from osm_healthcheck.wire import stream
+from osm_healthcheck.wire import lingering
 from tests.io.apps import App, app, hold, http_app, read_head, response
 from tests.io.sidecar import HEALTHCHECK, LIVENESS, Sidecar, http_probe, sidecar
 from tests.io.wire import TIMEOUT, connect, own_address, parse, read_to_end
@@ -201,7 +201,7 @@ def test_the_rest_of_an_answer_waits_for_a_slow_caller(monkeypatch: pytest.Monke
 
 
 def test_an_app_that_does_not_hang_up_is_reset_in_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stream, "LINGER_SECONDS", SHORT)
+    monkeypatch.setattr(lingering, "LINGER_SECONDS", SHORT)
     ends = []
 
     def serve(sock: socket.socket) -> None:
