@@ -13,7 +13,6 @@ from osm_healthcheck.injection.containers import (
     DEFAULT_USER,
     Images,
     init_container,
-    is_guaranteed,
     sidecar_container,
 )
 from osm_healthcheck.injection.manifest_probe import asks_the_pod
@@ -32,6 +31,11 @@ from osm_healthcheck.injection.pods import (
     each_pod,
 )
 from osm_healthcheck.injection.record import Record
+from osm_healthcheck.injection.resources import (
+    init_resources,
+    raise_pod_resources,
+    sidecar_resources,
+)
 from osm_healthcheck.injection.rewrite import (
     HTTPSMode,
     declaration_of,
@@ -122,20 +126,24 @@ def _inject(pod: Pod, injection: Injection, validation: Validation) -> None:
     if validation.errors:
         return
     record = Record(injection.version, annotations=annotations)
-    guaranteed = is_guaranteed(pod)
+    of_sidecar, of_init = sidecar_resources(pod), init_resources(pod)
+    if answered:
+        raise_pod_resources(pod, record, validation)
+    if validation.errors:
+        return
     for one, value in zip(originals, rewritten(originals, injection.https), strict=True):
         record.probes.setdefault(one.container, {})[one.kind.field] = one.value
         cast("Container", pod.container(one.container)).value[one.kind.field] = value
     first = []
     if with_init:
-        first.append(init_container(ports, injection.images, guaranteed=guaranteed))
+        first.append(init_container(ports, injection.images, of_init))
     if answered:
         sidecar = sidecar_container(
             declaration_of(answered),
             injection.images,
             injection.sidecar,
             injection.user,
-            guaranteed=guaranteed,
+            of_sidecar,
         )
         if injection.sidecar == "native":
             first.append(sidecar)

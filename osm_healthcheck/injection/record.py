@@ -16,6 +16,14 @@ SKIP_CONTAINERS = f"{PREFIX}skip-containers"
 _OURS = (PROBES, FIELDS, VERSION)
 
 
+@dataclass(frozen=True, slots=True)
+class RaisedQuantity:
+    """A quantity of ``spec.resources``: what stood there, and what we wrote."""
+
+    was: object
+    written: str
+
+
 @dataclass(slots=True)
 class Record:
     """What was there before.
@@ -23,12 +31,14 @@ class Record:
     ``probes`` are the original probes by container and field. ``annotations`` are the mesh's, by
     name: what stood there (``None``: nothing) and what we wrote. ``empty`` are fields that were
     there and held nothing: ``metadata``, ``metadata.annotations``, ``spec.initContainers``.
+    ``resources`` are the pod's own quantities that were raised, by path (``requests.cpu``).
     """
 
     version: str
     probes: dict[str, dict[str, Manifest]] = field(default_factory=dict)
     annotations: dict[str, tuple[str | None, str]] = field(default_factory=dict)
     empty: dict[str, object] = field(default_factory=dict)
+    resources: dict[str, RaisedQuantity] = field(default_factory=dict)
 
     def as_annotations(self) -> dict[str, str]:
         """The annotations that hold it; the second only where it has something to say."""
@@ -38,6 +48,10 @@ class Record:
             rest["annotations"] = {
                 name: {"was": was, "is": written}
                 for name, (was, written) in self.annotations.items()
+            }
+        if self.resources:
+            rest["resources"] = {
+                path: {"was": one.was, "is": one.written} for path, one in self.resources.items()
             }
         if rest:
             found[FIELDS] = _json(rest)
@@ -100,6 +114,8 @@ def _read_fields(text: object, record: Record) -> None:
         if not isinstance(written, str) or not isinstance(was, str | None):
             raise TypeError
         record.annotations[name] = (was, written)
+    for path, entry in fields.pop("resources", {}).items():
+        record.resources[path] = RaisedQuantity(entry["was"], str(entry["is"]))
     record.empty = dict(fields.items())
 
 
