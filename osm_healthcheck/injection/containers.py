@@ -22,13 +22,13 @@ class Images:
 
 
 def sidecar_container(
-    declaration: object,
+    declared: str,
     images: Images,
     mode: Literal["native", "container"],
     user: int | None,
     resources: Manifest,
 ) -> Manifest:
-    """The container that answers the probes in ``declaration``, as user ``user``."""
+    """The container that answers the probes in ``declared`` (JSON), as user ``user``."""
     healthz = {"path": HEALTHZ_PATH, "port": HEALTHCHECK_PORT, "scheme": "HTTP"}
     container: Manifest = {
         "name": SIDECAR,
@@ -38,7 +38,7 @@ def sidecar_container(
         "args": ["--verbosity", "info"],
         **({"restartPolicy": "Always"} if mode == "native" else {}),
         "env": [
-            {"name": PROBES_VARIABLE, "value": environment_value(declaration)},
+            {"name": PROBES_VARIABLE, "value": declared},
             {"name": "POD_IP", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}},
         ],
         "startupProbe": {"httpGet": dict(healthz), "periodSeconds": 1, "failureThreshold": 60},
