@@ -17,6 +17,7 @@ COMMANDS = {
     "render": "the configuration of a mesh's proxy that serves a pod's probes",
     "probe": "run a manifest's probes against an app here, as the kubelet would",
     "diagnose": "ask each probe directly and through the sidecar, and compare",
+    "injector": "inject pods as the API server creates them (in a cluster)",
     "demo": "watch an app fall ill, with no cluster",
 }
 _USAGE = """\
