@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Literal, cast
 
-from osm_healthcheck.errors import FieldError, InvalidInputError
+from osm_healthcheck.errors import FieldError, FieldWarning, InvalidInputError, Validation
 from osm_healthcheck.injection.inject import Injection, inject
 from osm_healthcheck.injection.pods import INIT_CONTAINER, SIDECAR, Manifest, Pod, pods_in
 from osm_healthcheck.injection.record import MESH, PROBES, VERSION, WARNINGS
@@ -73,7 +73,7 @@ class PodAdmission:
         try:
             return self._admit(request, mesh or self.default_mesh)
         except InvalidInputError as error:
-            return self._invalid(request, error.mistakes)
+            return self._invalid(request, error.errors)
 
     def _admit(self, request: AdmissionRequest, mesh: str) -> Admission:
         pod = _read_pod(request.object)
@@ -88,7 +88,7 @@ class PodAdmission:
                 "configurations' names)",
             )
         changed = inject(before, injection)
-        warnings = [_warning(one) for one in changed.notes]
+        warnings = [_warning(one) for one in changed.warnings]
         after = cast("Manifest", changed.manifest)
         if is_ours:
             if _records_the_same(before, after):
@@ -124,12 +124,12 @@ class PodAdmission:
             )
         return found
 
-    def _invalid(self, request: AdmissionRequest, mistakes: Sequence[FieldError]) -> Admission:
+    def _invalid(self, request: AdmissionRequest, errors: Sequence[FieldError]) -> Admission:
         if self.on_invalid == "deny":
-            message = _denial(request.object, mistakes)
+            message = _denial(request.object, errors)
             response = AdmissionResponse(request.uid, allowed=False, message=message)
             return Admission(response, Outcome.DENIED)
-        warnings = [_warning(one) for one in mistakes]
+        warnings = [_warning(one) for one in errors]
         warnings.append(f"{_NAME}: the pod is left as it was: in a mesh its probes fail")
         patch = _warnings_patch(request.object, warnings)
         return Admission(
@@ -165,10 +165,11 @@ def _unchanged(request: AdmissionRequest, *warnings: str) -> Admission:
 
 
 def _read_pod(manifest: object) -> Pod:
-    mistakes: list[FieldError] = []
-    pods = pods_in(manifest, mistakes)
-    if mistakes or len(pods) != 1:
-        raise InvalidInputError(mistakes or [FieldError("request.object", "is not a pod")])
+    validation = Validation()
+    pods = pods_in(manifest, validation)
+    validation.raise_errors()
+    if len(pods) != 1:
+        raise InvalidInputError([FieldError("request.object", "is not a pod")])
     return pods[0]
 
 
@@ -258,10 +259,11 @@ def _annotations(manifest: Manifest) -> dict[str, Any]:
     return cast("Any", manifest.get("metadata") or {}).get("annotations") or {}
 
 
-def _warning(one: FieldError) -> str:
+def _warning(one: FieldError | FieldWarning) -> str:
     """A remark or mistake without the name of the pod, which the reader has just typed."""
     where = _path(one.where)
-    problem = one.problem.removeprefix("warning: ")
+    problem = one.problem if isinstance(one, FieldError) else one.text
+    problem = problem.removeprefix("warning: ")
     return ": ".join(part for part in (_NAME, where, problem) if part)
 
 
@@ -270,9 +272,9 @@ def _path(where: str) -> str:
     return where.partition(": ")[2] if where.startswith("Pod ") else where
 
 
-def _denial(manifest: object, mistakes: Sequence[FieldError]) -> str:
+def _denial(manifest: object, errors: Sequence[FieldError]) -> str:
     """A message in the words of the API server's own validation (``NewInvalid``)."""
-    texts = [f"{_field(manifest, _path(one.where))}: {one.problem}" for one in mistakes]
+    texts = [f"{_field(manifest, _path(one.where))}: {one.problem}" for one in errors]
     found = cast("Any", manifest).get("metadata") if isinstance(manifest, dict) else None
     metadata = found if isinstance(found, dict) else {}
     name = metadata.get("name") or metadata.get("generateName") or ""
