@@ -17,7 +17,6 @@ from osm_healthcheck.kubelet.connect import USER_AGENT, connect, dial_error
 from osm_healthcheck.kubelet.httpget import get
 from osm_healthcheck.kubelet.verdict import Result, Verdict, go_duration
 from osm_healthcheck.wire.errors import (
-    BadAnswerError,
     RefusedError,
     WireError,
     authority,
@@ -92,10 +91,10 @@ async def _check_grpc(action: GRPCAction, time_limit: float, pod: PodAddress) ->
 
     host = authority(pod.ip, action.port)
     deadline = asyncio.get_running_loop().time() + time_limit
-    dialler = grpc_health.Dialler((pod.ip,), pod.port(pod.ip, action.port))
+    channel = grpc_health.Channel((pod.ip,), pod.port(pod.ip, action.port))
     try:
         async with asyncio.timeout_at(deadline):
-            connection, _ = await dialler.connect()
+            await channel.connect()
     except TimeoutError:
         return Verdict(
             Result.FAILURE,
@@ -104,18 +103,12 @@ async def _check_grpc(action: GRPCAction, time_limit: float, pod: PodAddress) ->
         )
     try:
         async with asyncio.timeout_at(deadline):
-            agent = USER_AGENT.encode()
-            await grpc_health.call(connection, host, action.service, deadline, agent)
+            await channel.check(host, action.service, deadline, USER_AGENT.encode())
     except (TimeoutError, grpc_health.DeadlineExceededError):
         took = go_duration(time_limit)
         return Verdict(Result.FAILURE, f"timeout: health rpc did not complete within {took}")
-    except BadAnswerError as error:
-        return Verdict(
-            Result.FAILURE,
-            f"error: health rpc probe failed: rpc error: code = Unavailable desc = {error}",
-        )
     except WireError as error:
         return Verdict(Result.FAILURE, str(error))
     finally:
-        connection.abandon()
+        channel.abandon()
     return Verdict(Result.SUCCESS, "service healthy")
