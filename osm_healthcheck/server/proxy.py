@@ -127,7 +127,7 @@ class ProbeProxy:
                 forwarded_headers(request.raw_headers, target.headers),
             )
         ]
-        response = await ask_on(stream, request.method, hops[0])
+        response = await ask_on(stream, request.method, hops[0], self._network)
         while location := location_of(response.status, response.headers):
             try:
                 hop = next_hop(response.status, location, hops)

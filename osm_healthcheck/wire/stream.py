@@ -55,6 +55,11 @@ class Stream:
         self._peer = peer
         self._fd = sock.fileno()
 
+    @property
+    def peer(self) -> tuple[str, int]:
+        """The address and port that took the connection."""
+        return self._peer
+
     async def receive(self) -> bytes:
         """See `ByteStream`."""
         while True:
