@@ -15,6 +15,7 @@ from osm_healthcheck.server.connection import Connection, Endpoint
 from osm_healthcheck.server.connection_limiter import ConnectionLimiter, connection_limit
 from osm_healthcheck.server.listen import BACKLOG, bind_all
 from osm_healthcheck.server.logs import Log
+from osm_healthcheck.server.metrics_page import MetricsPage
 from osm_healthcheck.server.results import Results
 from osm_healthcheck.server.settings import ANY_ADDRESS, Settings
 from osm_healthcheck.wire.errors import authority
@@ -94,10 +95,11 @@ class Sidecar:
     def _endpoints(self) -> dict[str, Endpoint]:
         settings, targets = self.settings, self.settings.targets
         results = Results(self.log)
+        metrics_page = MetricsPage(results, self.limiter, self.log, self.loop)
         app_addresses = AppAddresses(settings.target_hosts, settings.pod_ip, targets is not None)
         endpoints: dict[str, Endpoint] = {
             "healthcheck": CheckEndpoint(
-                targets, settings.ports, app_addresses, results, self.limiter, self.loop
+                targets, settings.ports, app_addresses, results, metrics_page, self.loop
             )
         }
         if targets is not None and targets.routes:
