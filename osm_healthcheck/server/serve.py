@@ -19,7 +19,7 @@ from osm_healthcheck.server.metrics_page import MetricsPage
 from osm_healthcheck.server.results import Results
 from osm_healthcheck.server.settings import ANY_ADDRESS, Settings
 from osm_healthcheck.wire.errors import authority
-from osm_healthcheck.wire.listening import listening_ports
+from osm_healthcheck.wire.listening import any_listening
 from osm_healthcheck.wire.stream import limit_lingering
 
 _DRAIN_POLL_SECONDS = 0.25
@@ -85,7 +85,7 @@ class Sidecar:
         """Go on answering while the app does: it may be finishing requests, and still be ready."""
         end = self.loop.time() + self.settings.drain
         # Nothing tells when a port of another process stops to listen: it has to be looked up.
-        while listening_ports() & targets.ports and (left := end - self.loop.time()) > 0:  # noqa: ASYNC110
+        while await any_listening(targets.ports) and (left := end - self.loop.time()) > 0:  # noqa: ASYNC110
             await asyncio.sleep(min(_DRAIN_POLL_SECONDS, left))
 
     def _kinds(self) -> list[ProbeKind]:
