@@ -68,7 +68,6 @@ async def _probe(handler: "Handler", host: str, seconds: float) -> "Outcome":
     from osm_healthcheck.kubelet.prober import with_retries
     from osm_healthcheck.kubelet.verdict import Verdict
     from osm_healthcheck.probes.constants import ProbeKind
-    from osm_healthcheck.wire.stream import settle
 
     pod = PodAddress((await resolve(host))[0])
 
@@ -76,7 +75,7 @@ async def _probe(handler: "Handler", host: str, seconds: float) -> "Outcome":
         return await run_handler(handler, seconds, pod, {})
 
     outcome = await with_retries(ProbeKind.LIVENESS, "", attempt)
-    await settle()
+    await pod.network.lingering.settle()
     return outcome
 
 

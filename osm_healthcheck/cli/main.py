@@ -18,6 +18,7 @@ COMMANDS = {
     "probe": "run a manifest's probes against an app here, as the kubelet would",
     "diagnose": "ask each probe directly and through the sidecar, and compare",
     "check": "probe one address once, as the kubelet would",
+    "injector": "inject pods as the API server creates them (in a cluster)",
     "demo": "watch an app fail and recover, with no cluster",
 }
 _USAGE = """\

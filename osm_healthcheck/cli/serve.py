@@ -18,7 +18,7 @@ def run(argv: Sequence[str]) -> int:
     os.environ["SSL_CERT_FILE"] = os.environ["SSL_CERT_DIR"] = os.devnull
 
     from osm_healthcheck.errors import InvalidInputError
-    from osm_healthcheck.server.settings import read_settings
+    from osm_healthcheck.server.options import read_settings
 
     try:
         settings = read_settings(argv, os.environ)
@@ -34,7 +34,7 @@ def run(argv: Sequence[str]) -> int:
     from osm_healthcheck.server.listen import ListenError
     from osm_healthcheck.server.serve import serve_until_signalled
 
-    log, writer = logs.make_log(settings.verbosity, settings.log_format)
+    log, writer = logs.make_log(settings.process.verbosity, settings.process.log_format)
     # From here on nothing waits for standard error, a traceback at the very end included.
     sys.stderr = writer
     atexit.register(writer.end)

@@ -22,7 +22,7 @@ from osm_healthcheck.kubelet.watch import Watch
 from osm_healthcheck.mesh.annotations import MESHES
 from osm_healthcheck.probes.constants import ProbeKind
 from osm_healthcheck.reports.reports import JSONReport, TextReport, printable
-from osm_healthcheck.wire.stream import settle
+from osm_healthcheck.wire.dial import Network
 
 # Longer than any probe of the bookstore takes to notice: then the demo has failed.
 _PATIENCE_SECONDS = 15.0
@@ -90,6 +90,9 @@ CHAPTERS = (
 async def run_script(output: str, seconds: float) -> int:
     """Run it in about ``seconds``; 0 where the probes showed every fault, 1 where not."""
     app_address, mesh_address = loopback_address(), loopback_address()
+    network = Network()
+    pod = PodAddress(app_address, network=network)
+    mesh = PodAddress(mesh_address, network=network)
     (original,) = read_pods([MANIFEST], "the bookstore")
     (tested,) = find_probe_pairs([MANIFEST], "the bookstore", None, {})
     injection = Injection(MESHES["none"], Images("osm-healthcheck", "osm-healthcheck"), __version__)
@@ -100,16 +103,16 @@ async def run_script(output: str, seconds: float) -> int:
         local_sidecar(tested.declaration, app_address, app_address),
     ):
         presenter = _Presenter(output, seconds / (len(CHAPTERS) + 1))
-        script = _Script(app, original, PodAddress(mesh_address), presenter)
-        watch = Watch(_without_sidecar(injected), PodAddress(app_address), presenter.report)
-        presenter.report.begin([watch], PodAddress(app_address))
+        script = _Script(app, original, mesh, presenter)
+        watch = Watch(_without_sidecar(injected), pod, presenter.report)
+        presenter.report.begin([watch], pod)
         watching = asyncio.create_task(watch.run())
         try:
             return 0 if await script.run(watch) else 1
         finally:
             watching.cancel()
             await asyncio.gather(watching, return_exceptions=True)
-            await settle()
+            await network.lingering.settle()
 
 
 def _without_sidecar(spec: PodSpec) -> PodSpec:

@@ -11,8 +11,8 @@ import structlog
 
 from osm_healthcheck.server.listen import ListenError
 from osm_healthcheck.server.logs import Log
+from osm_healthcheck.server.options import read_settings
 from osm_healthcheck.server.serve import Shutdown, serve
-from osm_healthcheck.server.settings import read_settings
 
 _TRIES = 5
 

@@ -12,10 +12,11 @@ from osm_healthcheck.errors import Validation
 from osm_healthcheck.injection.containers import (
     DEFAULT_USER,
     Images,
+    environment_value,
     init_container,
-    is_guaranteed,
     sidecar_container,
 )
+from osm_healthcheck.injection.limits import check_annotations, check_requests, check_variable
 from osm_healthcheck.injection.manifest_probe import asks_the_pod
 from osm_healthcheck.injection.mesh import Mesh
 from osm_healthcheck.injection.mesh_annotations import mesh_annotations
@@ -32,6 +33,11 @@ from osm_healthcheck.injection.pods import (
     each_pod,
 )
 from osm_healthcheck.injection.record import Record
+from osm_healthcheck.injection.resources import (
+    init_resources,
+    raise_pod_resources,
+    sidecar_resources,
+)
 from osm_healthcheck.injection.rewrite import (
     HTTPSMode,
     declaration_of,
@@ -121,21 +127,29 @@ def _inject(pod: Pod, injection: Injection, validation: Validation) -> None:
         )
     if validation.errors:
         return
+    changed = list(zip(originals, rewritten(originals, injection.https), strict=True))
+    declared = environment_value(declaration_of(answered))
+    check_requests(pod, [one for one in changed if one[0] in answered], validation)
+    check_variable(pod, declared, validation)
     record = Record(injection.version, annotations=annotations)
-    guaranteed = is_guaranteed(pod)
-    for one, value in zip(originals, rewritten(originals, injection.https), strict=True):
+    of_sidecar, of_init = sidecar_resources(pod), init_resources(pod)
+    if answered:
+        raise_pod_resources(pod, record, validation)
+    if validation.errors:
+        return
+    for one, value in changed:
         record.probes.setdefault(one.container, {})[one.kind.field] = one.value
         cast("Container", pod.container(one.container)).value[one.kind.field] = value
     first = []
     if with_init:
-        first.append(init_container(ports, injection.images, guaranteed=guaranteed))
+        first.append(init_container(ports, injection.images, of_init))
     if answered:
         sidecar = sidecar_container(
-            declaration_of(answered),
+            declared,
             injection.images,
             injection.sidecar,
             injection.user,
-            guaranteed=guaranteed,
+            of_sidecar,
         )
         if injection.sidecar == "native":
             first.append(sidecar)
@@ -147,6 +161,7 @@ def _inject(pod: Pod, injection: Injection, validation: Validation) -> None:
             record.empty["spec.initContainers"] = listed
         _put(pod.spec, "initContainers", [*first, *(listed or [])], before="containers")
     _annotate(pod, record)
+    check_annotations(pod, validation)
 
 
 def _leave_alone(pod: Pod, validation: Validation) -> None:

@@ -128,8 +128,8 @@ def read_original(
     if isinstance(probe.handler, GRPCAction) and not _fits_a_header(probe.handler.service):
         found.error(
             f"{where}.grpc.service",
-            f"Invalid value: {quoted(probe.handler.service)}: cannot be sent as a header: no "
-            "control characters, no white space at the ends",
+            f"Invalid value: {quoted(probe.handler.service)}: cannot be sent to the sidecar as a "
+            "header: only printable characters, and no white space at the ends",
         )
     validation.include(found)
     if found.errors:
@@ -237,4 +237,4 @@ def _known_part(probe: Manifest) -> tuple[Manifest, list[str]]:
 
 
 def _fits_a_header(text: str) -> bool:
-    return text == text.strip(" \t") and all(c >= " " and c != "\x7f" for c in text)
+    return text == text.strip() and text.isprintable()

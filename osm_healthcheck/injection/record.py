@@ -13,7 +13,17 @@ FIELDS = f"{PREFIX}original-fields"
 VERSION = f"{PREFIX}version"
 INJECT = f"{PREFIX}inject"
 SKIP_CONTAINERS = f"{PREFIX}skip-containers"
+WARNINGS = f"{PREFIX}warnings"  # the injector's, for pods whose creator sees none: one a line
+MESH = f"{PREFIX}mesh"  # a label, of a pod or a namespace
 _OURS = (PROBES, FIELDS, VERSION)
+
+
+@dataclass(frozen=True, slots=True)
+class RaisedQuantity:
+    """A quantity of ``spec.resources``: what stood there, and what we wrote."""
+
+    was: object
+    written: str
 
 
 @dataclass(slots=True)
@@ -23,12 +33,14 @@ class Record:
     ``probes`` are the original probes by container and field. ``annotations`` are the mesh's, by
     name: what stood there (``None``: nothing) and what we wrote. ``empty`` are fields that were
     there and held nothing: ``metadata``, ``metadata.annotations``, ``spec.initContainers``.
+    ``resources`` are the pod's own quantities that were raised, by path (``requests.cpu``).
     """
 
     version: str
     probes: dict[str, dict[str, Manifest]] = field(default_factory=dict)
     annotations: dict[str, tuple[str | None, str]] = field(default_factory=dict)
     empty: dict[str, object] = field(default_factory=dict)
+    resources: dict[str, RaisedQuantity] = field(default_factory=dict)
 
     def as_annotations(self) -> dict[str, str]:
         """The annotations that hold it; the second only where it has something to say."""
@@ -38,6 +50,10 @@ class Record:
             rest["annotations"] = {
                 name: {"was": was, "is": written}
                 for name, (was, written) in self.annotations.items()
+            }
+        if self.resources:
+            rest["resources"] = {
+                path: {"was": one.was, "is": one.written} for path, one in self.resources.items()
             }
         if rest:
             found[FIELDS] = _json(rest)
@@ -81,7 +97,7 @@ def read_record(pod: Pod, known_version: str, validation: Validation) -> Record 
 
 def remove_record(annotations: Manifest) -> None:
     """Take the record out of a pod's annotations."""
-    for name in _OURS:
+    for name in (*_OURS, WARNINGS):
         annotations.pop(name, None)
 
 
@@ -100,6 +116,8 @@ def _read_fields(text: object, record: Record) -> None:
         if not isinstance(written, str) or not isinstance(was, str | None):
             raise TypeError
         record.annotations[name] = (was, written)
+    for path, entry in fields.pop("resources", {}).items():
+        record.resources[path] = RaisedQuantity(entry["was"], str(entry["is"]))
     record.empty = dict(fields.items())
 
 

@@ -25,6 +25,7 @@ from osm_healthcheck.injection.pods import (
     pods_in,
 )
 from osm_healthcheck.injection.record import Record, read_record, remove_record
+from osm_healthcheck.injection.resources import lower_pod_resources
 from osm_healthcheck.injection.rewrite import HTTPS_MODES, restored, rewritten
 from osm_healthcheck.probes.constants import HEALTHCHECK_PATH, ProbeKind
 from osm_healthcheck.probes.ports import OwnPorts
@@ -72,6 +73,7 @@ def undo(pod: Pod, version: str, validation: Validation) -> Pod:
             current = container.value.get(name)
             if isinstance(current, dict) and own_port_of(current, _OWN):
                 container.value[name] = restored(current, saved)
+    lower_pod_resources(pod, record)
     _restore_annotations(pod, record)
     ours = [one for one in pod.containers if _is_added(one)]
     for field in {one.field for one in ours}:

@@ -105,7 +105,7 @@ class _Exchange:
             raise _RefusedRequestError("http: no Host in request URL")
         try:
             stream = await connect(hop.url.hostname, hop.url.port, self._pod)
-            return await ask_on(stream, "GET", hop)
+            return await ask_on(stream, "GET", hop, self._pod.network)
         except (RefusedError, LookupFailedError) as error:
             raise _RefusedRequestError(dial_error(error)) from None
         except MalformedError as error:

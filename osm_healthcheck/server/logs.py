@@ -116,11 +116,23 @@ class Log:
 
 
 def make_log(verbosity: str, log_format: str) -> tuple[Log, LogWriter]:
-    """The log of the process, and what writes it to standard error.
+    """The log of a process that serves probes, and what writes it to standard error.
+
+    See `make_logger` for the arguments.
+    """
+    logger, writer = make_logger(verbosity, log_format)
+    return Log(logger, writer), writer
+
+
+def make_logger(
+    verbosity: str, log_format: str, component: str = COMPONENT
+) -> tuple[Any, LogWriter]:
+    """A logger of structlog's, and what writes its lines to standard error.
 
     Args:
         verbosity: one of OSM's levels.
         log_format: ``json`` or ``console``.
+        component: what every line names as its source.
 
     It is made without structlog's global configuration, whose defaults load the renderer for
     consoles and all that belongs to it.
@@ -138,7 +150,7 @@ def make_log(verbosity: str, log_format: str) -> tuple[Log, LogWriter]:
             structlog.processors.TimeStamper(fmt="%H:%M:%S", utc=False),
             structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty()),
         ]
-    context = {"component": COMPONENT}
+    context = {"component": component}
     everything: Any = structlog.make_filtering_bound_logger(0)
     rendered = everything(structlog.ReturnLogger(), processors, context)
 
@@ -150,7 +162,7 @@ def make_log(verbosity: str, log_format: str) -> tuple[Log, LogWriter]:
         processors = [_drop]
     filtering: Any = structlog.make_filtering_bound_logger(_NUMBERS.get(verbosity, 50))
     logger = filtering(structlog.WriteLogger(writer), processors, context)  # type: ignore[arg-type]
-    return Log(logger, writer), writer
+    return logger, writer
 
 
 def _cut(value: object) -> object:

@@ -1,6 +1,6 @@
 """What can go wrong between us and an app. Nothing else leaves this package.
 
-``OSError``, ``ssl.SSLError`` and ``h2`` exceptions end here. A deadline is the caller's business
+``OSError`` and ``ssl.SSLError`` end here. A deadline is the caller's business
 and stays ``TimeoutError``.
 """
 
@@ -21,8 +21,10 @@ class RefusedError(WireError):
         self.address = address
         self.port = port
         self.code = code
-        reason = "connection refused" if code == errno.ECONNREFUSED else os.strerror(code).lower()
-        super().__init__(f"dial {authority(address, port)}: {reason}")
+        self.reason = (
+            "connection refused" if code == errno.ECONNREFUSED else os.strerror(code).lower()
+        )
+        super().__init__(f"dial {authority(address, port)}: {self.reason}")
 
 
 class BadAnswerError(WireError):
@@ -31,6 +33,10 @@ class BadAnswerError(WireError):
 
 class MalformedError(BadAnswerError):
     """An answer whose head is no HTTP/1, or ends before it is whole. The words are Go's."""
+
+
+class UnprocessedError(BadAnswerError):
+    """The app took the connection and not the request, which it has not looked at: ask again."""
 
 
 class BrokenOffError(WireError):

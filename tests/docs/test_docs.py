@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from osm_healthcheck.cli.main import COMMANDS
-from osm_healthcheck.server.settings import OPTIONS
+from osm_healthcheck.server.options import OPTIONS
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted(path for path in (*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")))

@@ -9,8 +9,6 @@ of the folder in KUBEBUILDER_ASSETS. It needs no root and no namespaces: ports a
 """
 
 import socket
-import ssl
-import urllib.request
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -19,6 +17,7 @@ from pathlib import Path
 import trustme
 import yaml
 
+from .api import Api
 from .build import program
 from .kubectl import Kubectl
 from .process import Process
@@ -40,6 +39,7 @@ class ControlPlane:
         authority: the CA of every certificate; the API server trusts webhooks by its own
             ``caBundle``, for which this CA may serve as well.
         authority_file: its certificate (PEM).
+        api: what its administrator may read.
         kubectl: as its administrator.
         logs: the folder with a log for each program.
     """
@@ -49,8 +49,15 @@ class ControlPlane:
     kubelet_kubeconfig: Path
     authority: trustme.CA
     authority_file: Path
+    api: Api
     kubectl: Kubectl
     logs: Path
+
+    def namespace(self, name: str) -> str:
+        """Make a namespace, ready for pods, and return its name."""
+        self.kubectl("create", "namespace", name)
+        self.kubectl.wait_for_existence("serviceaccount", "default", "--namespace", name)
+        return name
 
 
 @contextmanager
@@ -104,7 +111,8 @@ def control_plane(
             "--enable-aggregator-routing",
             *(() if controllers else ("--disable-admission-plugins", "ServiceAccount")),
         )
-        server.wait_until(lambda: _ready(url, folder))
+        api = Api(url, folder)
+        server.wait_until(api.ready)
         kubectl = Kubectl(program("kubectl"), kubeconfig)
         if controllers:
             own = ("--kubeconfig", str(kubeconfig), "--leader-elect=false")
@@ -117,7 +125,7 @@ def control_plane(
             kubectl.wait_for_existence("serviceaccount", "default")
         kubectl.wait_for_existence("namespace", "default")
         yield ControlPlane(
-            url, kubeconfig, kubelet_kubeconfig, authority, folder / "ca.crt", kubectl, folder
+            url, kubeconfig, kubelet_kubeconfig, authority, folder / "ca.crt", api, kubectl, folder
         )
 
 
@@ -164,14 +172,3 @@ def _kubeconfig(folder: Path, user: str, url: str) -> Path:
     }
     path.write_text(yaml.safe_dump(config))
     return path
-
-
-def _ready(url: str, folder: Path) -> bool:
-    """Whether the API server answers 200 to its administrator."""
-    context = ssl.create_default_context(cafile=str(folder / "ca.crt"))
-    context.load_cert_chain(folder / "admin.crt", folder / "admin.key")
-    try:
-        with urllib.request.urlopen(f"{url}/readyz", context=context, timeout=5):
-            return True
-    except OSError:  # urllib's HTTPError, for any other status, is one
-        return False

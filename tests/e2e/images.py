@@ -10,7 +10,7 @@ import platform
 import re
 import subprocess
 import tarfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 _MANIFEST = "application/vnd.oci.image.manifest.v1+json"
@@ -29,7 +29,11 @@ def files_of(*programs: Path) -> dict[str, Path]:
 
 
 def write_image(
-    archive: Path, name: str, files: Mapping[str, Path], links: Mapping[str, str] | None = None
+    archive: Path,
+    name: str,
+    files: Mapping[str, Path],
+    links: Mapping[str, str] | None = None,
+    entrypoint: Sequence[str] = (),
 ) -> None:
     """Write an image of one layer.
 
@@ -38,13 +42,18 @@ def write_image(
         name: of the image, with its registry and tag.
         files: where each file is in the image, and what it is a copy of.
         links: symbolic links, and where they point.
+        entrypoint: what runs where a pod says nothing.
     """
     layer = _layer(files, links or {})
     architecture = _ARCHITECTURES[platform.machine()]
     config = {
         "architecture": architecture,
         "os": "linux",
-        "config": {"Env": ["PATH=/usr/sbin:/usr/bin:/sbin:/bin"], "WorkingDir": "/"},
+        "config": {
+            "Entrypoint": entrypoint,
+            "Env": ["PATH=/usr/sbin:/usr/bin:/sbin:/bin"],
+            "WorkingDir": "/",
+        },
         "rootfs": {"type": "layers", "diff_ids": [_digest(layer)]},
     }
     blobs = [layer, json.dumps(config).encode()]

@@ -11,6 +11,7 @@ What is unusual here is what the machines are that tests run on:
 
 import json
 import os
+import signal
 import urllib.request
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -76,6 +77,10 @@ class Node:
             if name == wanted:
                 return int(pid)
         raise AssertionError(f"no task {wanted}")
+
+    def signal(self, container_id: str, name: str) -> None:
+        """Send a signal to a container's first process, from outside: within, it is immune."""
+        os.kill(self.process_of(container_id), signal.Signals[f"SIG{name}"])
 
     def restart_containerd(self) -> None:
         """End containerd, which the containers survive, and start it anew."""

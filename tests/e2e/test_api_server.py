@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 import yaml
 
-from osm_healthcheck.core.errors import InvalidInputError
-from osm_healthcheck.core.inject import inject
+from osm_healthcheck.errors import InvalidInputError
+from osm_healthcheck.injection.inject import inject
 from osm_healthcheck.mesh.annotations import MESHES
 from tests.manifests.strategies import injection
 from tests.manifests.test_cases import CASES, EXPECTED

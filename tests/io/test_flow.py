@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from osm_healthcheck.wire import stream
+from osm_healthcheck.wire import lingering
 from tests.io.apps import App, app, hold, read_head, read_until_gone
 from tests.io.attacked_pod import AttackedPod, pod
 from tests.io.sidecar import LIVENESS, http_probe, sidecar
@@ -160,7 +160,7 @@ def test_a_head_is_passed_on_before_there_is_a_body() -> None:
 @pytest.fixture
 def patient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Apps have all the time there is to hang up, so that nothing but our FIN can move them."""
-    monkeypatch.setattr(stream, "LINGER_SECONDS", 3600.0)
+    monkeypatch.setattr(lingering, "LINGER_SECONDS", 3600.0)
 
 
 @pytest.mark.usefixtures("patient")

@@ -450,3 +450,26 @@ def test_a_copy_by_kubectl_debug_is_left_alone() -> None:
     copied["spec"]["containers"].append(app("late", livenessProbe=TCP))
     [error] = refused(copied)
     assert error.startswith("Pod shop/web: late.livenessProbe: this probe is not rewritten")
+
+
+@pytest.mark.parametrize("mesh", ["none", "istio"])
+@pytest.mark.parametrize("mask", range(1, 16))
+def test_exactly_the_ports_in_use_go_past_the_mesh(mask: int, mesh: str) -> None:
+    """On any other one of the four, an app of the pod could be reached without mTLS."""
+    kinds = ("livenessProbe", "readinessProbe", "startupProbe")
+    probes: dict[str, Any] = {kind: HTTP for bit, kind in enumerate(kinds) if mask & 1 << bit}
+    checks: dict[str, Any] = {"readinessProbe": TCP} if mask & 8 else {}
+    manifest = pod(app(**probes), app("b", **checks))
+    with_mesh = after(manifest, proxy="mesh", mesh=mesh)
+    with_sidecar = after(manifest, mesh=mesh)
+    wanted = [port for bit, port in enumerate((15901, 15902, 15903)) if mask & 1 << bit]
+    for injected, ports in (
+        (with_mesh, wanted + [15904] * bool(checks)),
+        (with_sidecar, [*wanted, 15904]),
+    ):
+        text = ",".join(map(str, ports))
+        if mesh == "none":
+            assert injected["spec"]["initContainers"][0]["args"] == ["install", "--ports", text]
+        else:
+            name = "traffic.sidecar.istio.io/excludeInboundPorts"
+            assert injected["metadata"]["annotations"][name] == text

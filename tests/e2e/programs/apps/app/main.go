@@ -1,7 +1,7 @@
 // app is what the pods of the tests run: well or ill, as it is told.
 //
-//	app [-address ADDRESS]    HTTP on 8080, HTTPS on 8443, gRPC health checks on 9090, TCP on 7070
-//	app ask URL               an HTTP GET: for `kubectl exec`, as the image holds nothing else
+//	app [-shift N]    HTTP on 8080, HTTPS on 8443, gRPC health checks on 9090, TCP on 7070
+//	app ask URL       an HTTP GET: for `kubectl exec`, as the image holds nothing else
 //
 // /ill and /well set what every other path and gRPC say, /close ends the TCP listener. One line a
 // request goes to standard output.
@@ -36,7 +36,7 @@ func main() {
 		ask(os.Args[2])
 		return
 	}
-	address := flag.String("address", "", "to listen on; all where it is empty")
+	shift := flag.Int("shift", 0, "what is added to each port")
 	startup := flag.Duration("startup", 0, "that /startup says 503")
 	run := flag.Duration("run", 0, "after which it ends, as a job does; never where it is 0")
 	flag.Parse()
@@ -48,10 +48,10 @@ func main() {
 	go func() {
 		<-stop
 		fmt.Println("terminated")
-		os.Exit(0)
+		os.Exit(128 + int(syscall.SIGTERM))
 	}()
 
-	tcp := listen(*address, 7070)
+	tcp := listen(*shift + 7070)
 	go accept(tcp)
 	mux := http.NewServeMux()
 	mux.HandleFunc("/ill", func(http.ResponseWriter, *http.Request) { ill.Store(true) })
@@ -70,18 +70,18 @@ func main() {
 		}
 		fmt.Fprintln(w, "books")
 	})
-	go serve(&http.Server{Handler: logged(mux)}, listen(*address, 8080))
-	go serve(&http.Server{Handler: logged(mux)}, tls.NewListener(listen(*address, 8443), &tls.Config{
+	go serve(&http.Server{Handler: logged(mux)}, listen(*shift+8080))
+	go serve(&http.Server{Handler: logged(mux)}, tls.NewListener(listen(*shift+8443), &tls.Config{
 		Certificates: []tls.Certificate{selfSigned()},
 		NextProtos:   []string{"http/1.1"},
 	}))
 	cleartext := new(http.Protocols)
 	cleartext.SetUnencryptedHTTP2(true)
-	serve(&http.Server{Handler: logged(http.HandlerFunc(check)), Protocols: cleartext}, listen(*address, 9090))
+	serve(&http.Server{Handler: logged(http.HandlerFunc(check)), Protocols: cleartext}, listen(*shift+9090))
 }
 
-func listen(address string, port int) net.Listener {
-	listener, err := net.Listen("tcp", net.JoinHostPort(address, fmt.Sprint(port)))
+func listen(port int) net.Listener {
+	listener, err := net.Listen("tcp", fmt.Sprintf(":%d", port))
 	if err != nil {
 		panic(err)
 	}
