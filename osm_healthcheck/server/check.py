@@ -19,7 +19,7 @@ from osm_healthcheck.probes.constants import (
 from osm_healthcheck.probes.ports import OwnPorts, parse_port
 from osm_healthcheck.probes.targets import CheckTarget, Targets
 from osm_healthcheck.server.connection import Connection
-from osm_healthcheck.server.connection_limiter import ConnectionLimiter
+from osm_healthcheck.server.metrics_page import MetricsPage
 from osm_healthcheck.server.results import MAX_UNDECLARED_TARGETS, Results, TargetResult
 from osm_healthcheck.wire.dial import Attempt, Network
 from osm_healthcheck.wire.errors import BadAnswerError, RefusedError, WireError
@@ -39,7 +39,7 @@ class CheckEndpoint:
         app_addresses: AppAddresses,
         network: Network,
         results: Results,
-        limiter: ConnectionLimiter,
+        metrics_page: MetricsPage,
         loop: asyncio.AbstractEventLoop,
     ) -> None:
         self._declared = None if targets is None else targets.checks
@@ -48,7 +48,7 @@ class CheckEndpoint:
         self._app_addresses = app_addresses
         self._network = network
         self._results = results
-        self._limiter = limiter
+        self._metrics_page = metrics_page
         self._loop = loop
 
     def take_over(self, connection: Connection, first: bytes) -> bool:
@@ -67,7 +67,7 @@ class CheckEndpoint:
         elif path == HEALTHZ_PATH:
             connection.respond(200, "the sidecar is serving")
         else:
-            connection.start(self._metrics(connection))
+            connection.start(self._metrics_page.answer(connection))
 
     def _check(self, connection: Connection, headers: Any) -> None:
         try:
@@ -192,18 +192,6 @@ class CheckEndpoint:
                 status, result, reason = 503, TargetResult.FAILURE, str(outcome)
         self._results.record(target, result, seconds, reason)
         connection.respond(status, f"{target}: {reason}")
-
-    async def _metrics(self, connection: Connection) -> None:
-        # The first scrape loads a library: in a thread, so that probes go on being answered.
-        metrics = await asyncio.to_thread(_load_metrics)
-        body = metrics.render(self._results.tallies(), len(self._limiter), self._results.log)
-        connection.respond_with(200, metrics.CONTENT_TYPE.encode(), body)
-
-
-def _load_metrics() -> Any:
-    from osm_healthcheck.server import metrics
-
-    return metrics
 
 
 def _seconds(target: CheckTarget) -> float:

@@ -14,11 +14,12 @@ from osm_healthcheck.server.connection import Connection, Endpoint
 from osm_healthcheck.server.connection_limiter import ConnectionLimiter
 from osm_healthcheck.server.listen import BACKLOG, bind_all
 from osm_healthcheck.server.logs import Log
+from osm_healthcheck.server.metrics_page import MetricsPage
 from osm_healthcheck.server.results import Results
 from osm_healthcheck.server.settings import ANY_ADDRESS, PodSettings
 from osm_healthcheck.wire.dial import Network
 from osm_healthcheck.wire.errors import authority
-from osm_healthcheck.wire.listening import listening_ports
+from osm_healthcheck.wire.listening import any_listening
 
 _DRAIN_POLL_SECONDS = 0.25
 
@@ -93,7 +94,7 @@ class PodServer:
         if targets is not None:
             end = self.loop.time() + drain
             # Nothing tells when a port of another process stops to listen: it has to be looked up.
-            while (left := end - self.loop.time()) > 0 and listening_ports() & targets.ports:  # noqa: ASYNC110
+            while (left := end - self.loop.time()) > 0 and await any_listening(targets.ports):  # noqa: ASYNC110
                 await asyncio.sleep(min(_DRAIN_POLL_SECONDS, left))
         for server in self._servers:
             server.close()
@@ -109,7 +110,7 @@ class PodServer:
                 self._app_addresses,
                 self._network,
                 self._results,
-                self.limiter,
+                MetricsPage(self._results, self.limiter, self.log, self.loop),
                 self.loop,
             )
         }
