@@ -90,8 +90,12 @@ class Attempt:
         raise RefusedError(self.address, self.port, code)
 
 
-async def dial(addresses: Sequence[str], port: int, network: Network) -> tuple[Stream, str]:
+async def dial(
+    addresses: Sequence[str], port: int, network: Network, *, one_write: bool = False
+) -> tuple[Stream, str]:
     """Connect to ``port`` on the first of ``addresses`` that does not refuse.
+
+    ``one_write`` is whether all that will be sent is one write.
 
     Returns:
         The connection, and the address that took it.
@@ -107,9 +111,10 @@ async def dial(addresses: Sequence[str], port: int, network: Network) -> tuple[S
         except RefusedError as error:
             refusal = refusal or error
         else:
-            # As Go does. HTTP/2 and TLS write twice in a row, and would wait 40 ms for the app's
-            # delayed acknowledgement in between.
-            attempt.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            if not one_write:
+                # As Go does. HTTP/2 and TLS write twice in a row, and would wait 40 ms for the
+                # app's delayed acknowledgement in between.
+                attempt.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             loop = asyncio.get_running_loop()
             return Stream(attempt.sock, loop, (address, port), network.lingering), address
     raise refusal or RefusedError("", port, errno.EDESTADDRREQ)

@@ -16,19 +16,21 @@ async def ask(addresses: Sequence[str], method: str, hop: Hop, network: Network)
         RefusedError: where no address takes the connection.
         BadAnswerError: where what comes back is not HTTP.
     """
-    stream, _ = await dial(addresses, hop.url.port, network)
+    stream, _ = await dial(addresses, hop.url.port, network, one_write=hop.url.scheme == "http")
     return await ask_on(stream, method, hop)
 
 
-async def ask_on(stream: Stream, method: str, hop: Hop) -> Response:
+async def ask_on(stream: Stream, method: str, hop: Hop, encoded: bytes | None = None) -> Response:
     """Do the same on a connection that has been dialled; it belongs to this function.
+
+    ``encoded`` is the request as bytes of HTTP/1.1, where somebody has made them already.
 
     Raises:
         BadAnswerError: where what comes back is not HTTP.
     """
     if hop.url.scheme == "http":
         try:
-            return await http1.exchange(stream, method, hop)
+            return await http1.exchange(stream, method, hop, encoded)
         except BaseException:
             stream.abandon()
             raise
@@ -41,7 +43,7 @@ async def ask_on(stream: Stream, method: str, hop: Hop) -> Response:
             from osm_healthcheck.wire import http2
 
             return await http2.exchange(secure, method, hop)
-        return await http1.exchange(secure, method, hop)
+        return await http1.exchange(secure, method, hop, encoded)
     except BaseException:
         secure.abandon()
         raise

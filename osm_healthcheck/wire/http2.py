@@ -221,6 +221,10 @@ class HTTP2Response:
         else:
             self.framing = Framing.LENGTH if has_length else Framing.CHUNKED
 
+    def received(self) -> bytes:
+        """See `Response`."""
+        return b""
+
     async def read(self) -> bytes:
         """See `Response`."""
         if self.framing is Framing.NONE:
