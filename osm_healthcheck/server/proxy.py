@@ -8,7 +8,7 @@ from time import perf_counter
 from osm_healthcheck.probes.addresses import AppAddresses
 from osm_healthcheck.probes.ports import OwnPorts
 from osm_healthcheck.probes.redirect import Hop, RedirectError, location_of, next_hop
-from osm_healthcheck.probes.request import end_to_end, forwarded_headers
+from osm_healthcheck.probes.request import end_to_end, proxied_headers
 from osm_healthcheck.probes.targets import HTTPTarget, Routes
 from osm_healthcheck.probes.url import URL, URLError, probe_url
 from osm_healthcheck.server.connection import Connection
@@ -153,7 +153,9 @@ class _ProxyReply:
 
     def __init__(self, proxy: ProbeProxy, target: HTTPTarget, request: Request) -> None:
         self._proxy = proxy
-        self._headers = forwarded_headers(request.headers, target.headers)
+        self._headers = proxied_headers(
+            target.action.http_headers, request.first("User-Agent"), request.first("Accept")
+        )
         self._requests: dict[str, tuple[Hop, bytes]] = {}
         self.target = target
         self.method = request.method
