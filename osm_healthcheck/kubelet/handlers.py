@@ -23,7 +23,7 @@ from osm_healthcheck.probes.probe import (
 )
 from osm_healthcheck.wire.errors import (
     BadAnswerError,
-    RefusedError,
+    DialError,
     WireError,
     authority,
 )
@@ -83,7 +83,7 @@ async def _connect_tcp(host: str, port: int, time_limit: float, pod: PodAddress)
     try:
         async with asyncio.timeout(time_limit):
             stream = await connect(host, port, pod)
-    except (RefusedError, LookupFailedError) as error:
+    except (DialError, LookupFailedError) as error:
         return Verdict(Result.FAILURE, dial_error(error))
     except TimeoutError:
         where = authority(host, pod.port(host, port))

@@ -28,7 +28,7 @@ from osm_healthcheck.server.reply import (
 from osm_healthcheck.server.request import Request
 from osm_healthcheck.server.results import MAX_UNDECLARED_TARGETS, Results, TargetResult
 from osm_healthcheck.wire.dial import Attempt, Network
-from osm_healthcheck.wire.errors import BadAnswerError, RefusedError, WireError
+from osm_healthcheck.wire.errors import BadAnswerError, NoSocketError, RefusedError, WireError
 
 # A check that nobody declared has no timeout of its own: it ends when its caller leaves, or here.
 UNDECLARED_SECONDS = 30.0
@@ -125,6 +125,9 @@ class CheckEndpoint:
             except RefusedError as error:
                 refusal = refusal or error
                 continue
+            except NoSocketError as error:
+                self._conclude(connection, target, started, error)
+                return
             if attempt.pending:
                 rest = addresses[number + 1 :]
                 work = self._finish_tcp(connection, target, attempt, rest, refusal, started)
@@ -160,7 +163,7 @@ class CheckEndpoint:
                             raise refusal from None
                         attempt = Attempt(rest[0], target.port, self._network)
                         rest = rest[1:]
-        except (RefusedError, TimeoutError) as error:
+        except (RefusedError, NoSocketError, TimeoutError) as error:
             outcome = error
         self._conclude(connection, target, started, outcome)
 
@@ -199,6 +202,8 @@ class CheckEndpoint:
             case TimeoutError():
                 status, result = 504, TargetResult.TIMEOUT
                 reason = f"no answer after {seconds:.3f} s"
+            case NoSocketError():
+                status, result, reason = 500, TargetResult.FAILURE, str(outcome)
             case RefusedError():
                 status, result, reason = 404, TargetResult.REFUSED, str(outcome)
             case BadAnswerError():

@@ -17,7 +17,7 @@ from osm_healthcheck.server.reply import ALLOW, RememberedHeads, Reply, TextRepl
 from osm_healthcheck.server.request import Request
 from osm_healthcheck.server.results import Results, TargetResult
 from osm_healthcheck.wire.dial import Network, dial
-from osm_healthcheck.wire.errors import BadAnswerError, BrokenOffError, RefusedError
+from osm_healthcheck.wire.errors import BadAnswerError, BrokenOffError, DialError, NoSocketError
 from osm_healthcheck.wire.http import ask, ask_on
 from osm_healthcheck.wire.http1 import encode_request
 from osm_healthcheck.wire.response import Framing, Response
@@ -90,14 +90,17 @@ class ProbeProxy:
                     TargetResult.SUCCESS if 200 <= response.status < 400 else TargetResult.FAILURE
                 )
                 await _stream(connection, response, reply.http11)
-        except (TimeoutError, BrokenOffError, RefusedError, BadAnswerError, RedirectError) as error:
+        except (TimeoutError, BrokenOffError, DialError, BadAnswerError, RedirectError) as error:
             if response is not None:
                 result = TargetResult.BROKEN
                 reason = f"status {response.status}, then broken off: {error or 'too slow'}"
             elif isinstance(error, TimeoutError):
                 result, reason = TargetResult.TIMEOUT, f"no answer after {target.deadline:.3f} s"
                 connection.respond(504, f"{target}: {reason}")
-            elif isinstance(error, RefusedError):
+            elif isinstance(error, NoSocketError):
+                result, reason = TargetResult.FAILURE, str(error)
+                connection.respond(500, f"{target}: {reason}")
+            elif isinstance(error, DialError):
                 result, reason = TargetResult.REFUSED, str(error)
                 connection.respond(503, f"{target}: {reason}")
             else:

@@ -11,11 +11,13 @@ import socket
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from osm_healthcheck.wire.errors import RefusedError
+from osm_healthcheck.wire.errors import NoSocketError, RefusedError
 from osm_healthcheck.wire.lingering import LingeringSockets
 from osm_healthcheck.wire.stream import Stream, wait_writable
 
 _PENDING = frozenset({errno.EINPROGRESS, errno.EALREADY, errno.EWOULDBLOCK})
+# socket(2): files of the process or of the machine, memory
+_NO_SOCKET = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 
 MakeSocket = Callable[[socket.AddressFamily], socket.socket]
 
@@ -47,6 +49,7 @@ class Attempt:
 
         Raises:
             RefusedError: where it is decided already, and not for us.
+            NoSocketError: where there is nothing to connect with.
         """
         self.address = address
         self.port = port
@@ -54,11 +57,16 @@ class Attempt:
         try:
             self.sock = network.make_socket(family)
         except OSError as error:
-            raise RefusedError(address, port, error.errno or errno.EIO) from None
+            code = error.errno or errno.EIO
+            kind = NoSocketError if code in _NO_SOCKET else RefusedError
+            raise kind(address, port, code) from None
         target = (address, port)
-        code = self.sock.connect_ex(target)
-        if code == errno.EINPROGRESS:
+        try:
             code = self.sock.connect_ex(target)
+            if code == errno.EINPROGRESS:
+                code = self.sock.connect_ex(target)
+        except OSError:  # an IPv6 zone that this machine does not have
+            code = errno.EINVAL
         self.pending = code in _PENDING
         if not self.pending:
             self._decide(code)
@@ -102,6 +110,7 @@ async def dial(
 
     Raises:
         RefusedError: where all refuse, with the first one's reason.
+        NoSocketError: where there is nothing to connect with.
     """
     refusal: RefusedError | None = None
     for address in addresses:

@@ -19,7 +19,7 @@ from osm_healthcheck.wire.dial import Network, dial
 from osm_healthcheck.wire.errors import (
     BadAnswerError,
     BrokenOffError,
-    RefusedError,
+    DialError,
     StreamResetError,
     WireError,
     authority,
@@ -89,7 +89,7 @@ class Dialler:
             started = loop.time()
             try:
                 connected = await self._once()
-            except (RefusedError, BadAnswerError) as error:
+            except (DialError, BadAnswerError) as error:
                 self.failure = error
             else:
                 self.failure = None
@@ -122,7 +122,7 @@ async def check(
 
     Raises:
         UnhealthyError: where the answer is another one, or none that gRPC knows.
-        RefusedError: where nobody took a connection until the deadline.
+        DialError: where there was no connection until the deadline.
         BadAnswerError: where somebody did, and it was no gRPC server.
         TimeoutError: where the deadline came first.
     """

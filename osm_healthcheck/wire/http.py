@@ -14,6 +14,7 @@ async def ask(addresses: Sequence[str], method: str, hop: Hop, network: Network)
 
     Raises:
         RefusedError: where no address takes the connection.
+        NoSocketError: where there is nothing to connect with.
         BadAnswerError: where what comes back is not HTTP.
     """
     stream, _ = await dial(addresses, hop.url.port, network, one_write=hop.url.scheme == "http")
