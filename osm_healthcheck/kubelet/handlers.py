@@ -22,7 +22,7 @@ from osm_healthcheck.probes.probe import (
     TCPSocketAction,
 )
 from osm_healthcheck.wire.errors import (
-    RefusedError,
+    DialError,
     WireError,
     authority,
 )
@@ -82,7 +82,7 @@ async def _connect_tcp(host: str, port: int, time_limit: float, pod: PodAddress)
     try:
         async with asyncio.timeout(time_limit):
             stream = await connect(host, port, pod)
-    except (RefusedError, LookupFailedError) as error:
+    except (DialError, LookupFailedError) as error:
         return Verdict(Result.FAILURE, dial_error(error))
     except TimeoutError:
         where = authority(host, pod.port(host, port))

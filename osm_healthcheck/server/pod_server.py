@@ -10,11 +10,13 @@ import importlib
 from osm_healthcheck.probes.addresses import AppAddresses
 from osm_healthcheck.probes.targets import Targets
 from osm_healthcheck.server.check import CheckEndpoint
-from osm_healthcheck.server.connection import Connection, Endpoint
+from osm_healthcheck.server.connection import Connection
 from osm_healthcheck.server.connection_limiter import ConnectionLimiter
+from osm_healthcheck.server.head_reader import make_server
 from osm_healthcheck.server.listen import BACKLOG, bind_all
 from osm_healthcheck.server.logs import Log
 from osm_healthcheck.server.metrics_page import MetricsPage
+from osm_healthcheck.server.reply import Endpoint
 from osm_healthcheck.server.results import Results
 from osm_healthcheck.server.settings import ANY_ADDRESS, PodSettings
 from osm_healthcheck.wire.dial import Network
@@ -46,6 +48,7 @@ class PodServer:
         self.loop = loop
         self.log = log
         self.limiter = ConnectionLimiter(loop, limit)
+        self.make_reader = make_server()
         self.allow_from = settings.allow_from
         self._settings = settings
         self._network = network

@@ -15,7 +15,7 @@ from osm_healthcheck.wire.dial import Network, dial
 from osm_healthcheck.wire.errors import (
     BadAnswerError,
     BrokenOffError,
-    RefusedError,
+    DialError,
     StreamResetError,
     WireError,
     authority,
@@ -85,7 +85,7 @@ class Channel:
             started = loop.time()
             try:
                 await self._connect_once()
-            except (RefusedError, BadAnswerError) as error:
+            except (DialError, BadAnswerError) as error:
                 self.failure = error
             else:
                 self.failure = None
@@ -149,7 +149,7 @@ class Channel:
         """Connect once more, in the middle of a call; that it fails is the call's end."""
         try:
             await self._connect_once()
-        except RefusedError as error:
+        except DialError as error:
             where = f"dial tcp {authority(error.address, error.port)}: connect"
             reason = f"transport: Error while dialing: {where}: {error.reason}"
         except BadAnswerError as error:
@@ -220,7 +220,7 @@ async def check(
 
     Raises:
         UnhealthyError: where the answer is another one, or none that gRPC knows.
-        RefusedError: where nobody took a connection until the deadline.
+        DialError: where there was no connection until the deadline.
         BadAnswerError: where somebody did, and it was no gRPC server.
         TimeoutError: where the deadline came first.
     """

@@ -20,17 +20,21 @@ async def ask(addresses: Sequence[str], method: str, hop: Hop, network: Network)
 
     Raises:
         RefusedError: where no address takes the connection.
+        NoSocketError: where there is nothing to connect with.
         BadAnswerError: where what comes back is not HTTP.
     """
-    stream, _ = await dial(addresses, hop.url.port, network)
+    stream, _ = await dial(addresses, hop.url.port, network, one_write=hop.url.scheme == "http")
     return await ask_on(stream, method, hop, network)
 
 
-async def ask_on(stream: Stream, method: str, hop: Hop, network: Network) -> Response:
+async def ask_on(
+    stream: Stream, method: str, hop: Hop, network: Network, encoded: bytes | None = None
+) -> Response:
     """Do the same on a connection that has been dialled; it belongs to this function.
 
     Where an app has not looked at a request that came by HTTP/2, it is asked once more on a new
-    connection, as Go's ``Transport.RoundTrip`` does, until the caller's deadline.
+    connection, as Go's ``Transport.RoundTrip`` does, until the caller's deadline. ``encoded`` is
+    the request as bytes of HTTP/1.1, where somebody has made them already.
 
     Raises:
         RefusedError: where the app takes no new connection.
@@ -39,7 +43,7 @@ async def ask_on(stream: Stream, method: str, hop: Hop, network: Network) -> Res
     """
     if hop.url.scheme == "http":
         try:
-            return await http1.exchange(stream, method, hop)
+            return await http1.exchange(stream, method, hop, encoded)
         except BaseException:
             stream.abandon()
             raise

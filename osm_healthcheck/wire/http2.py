@@ -216,6 +216,10 @@ class HTTP2Response:
             if name[:1] != b":" and name not in dropped
         )
 
+    def received(self) -> bytes:
+        """See `Response`."""
+        return b""
+
     async def read(self) -> bytes:
         """See `Response`.
 

@@ -177,7 +177,7 @@ def test_the_rest_of_an_answer_waits_for_a_slow_caller(monkeypatch: pytest.Monke
     sizes = range(20_000, 120_000, 500)
 
     def serve(sock: socket.socket) -> None:
-        size = int(read_head(sock).partition(b"X-Size: ")[2].partition(b"\r")[0])
+        size = int(read_head(sock).partition(b"User-Agent: ")[2].partition(b"\r")[0])
         sock.sendall(response(body=bytes(size)))
 
     with (
@@ -191,7 +191,7 @@ def test_the_rest_of_an_answer_waits_for_a_slow_caller(monkeypatch: pytest.Monke
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 8192)
             sock.settimeout(TIMEOUT)
             sock.connect((running.address, LIVENESS))
-            sock.sendall(GET + b"X-Size: %d\r\n\r\n" % size)
+            sock.sendall(GET + b"User-Agent: %d\r\n\r\n" % size)
             callers[size] = sock
         big.wait_for(lambda app: app.connections == len(sizes))
         monkeypatch.setattr(connection, "HEAD_SECONDS", SHORT)

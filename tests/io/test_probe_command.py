@@ -167,6 +167,7 @@ def test_no_manifest(text: str, problem: str) -> None:
         (["--port-map", "80=1,80=2"], "argument --port-map: port 80 stands there twice"),
         (["--once", "--for", "1s"], "argument --for: not allowed with argument --once"),
         (["--host", "x" * 64, "--once"], f"--host: lookup {'x' * 64}"),
+        (["--host", "127.0.0.1%lo", "--once"], "--host: lookup 127.0.0.1%lo"),
     ],
 )
 def test_wrong_usage(arguments: list[str], problem: str) -> None:
