@@ -12,6 +12,7 @@ from osm_healthcheck.cli.files import STDIN, rewrite
 from osm_healthcheck.injection.containers import DEFAULT_USER, Images
 from osm_healthcheck.injection.inject import Injection, inject
 from osm_healthcheck.mesh.annotations import MESHES
+from osm_healthcheck.probes.quote import quoted
 
 _IMAGE = "openservicemesh/osm-healthcheck"
 _INIT_IMAGE = "openservicemesh/osm-healthcheck-init"
@@ -129,7 +130,7 @@ def _parser() -> argparse.ArgumentParser:
 def _image(text: str) -> str:
     """An image with a tag or digest; one without either gets our version as its tag."""
     if not re.fullmatch(r"[^\s:@/][^\s]*", text):
-        raise argparse.ArgumentTypeError(f"not the name of an image: {text!r}")
+        raise argparse.ArgumentTypeError(f"not the name of an image: {quoted(text)}")
     if "@" in text or ":" in text.rpartition("/")[2]:
         return text
     return f"{text}:{__version__}"
@@ -141,5 +142,5 @@ def _user(text: str) -> int | None:
     if text.isascii() and text.isdigit() and 0 < int(text) < 2**31:
         return int(text)
     raise argparse.ArgumentTypeError(
-        f"must be a user's number, not root's 0, or none: not {text!r}"
+        f"must be a user's number, not root's 0, or none: not {quoted(text)}"
     )
