@@ -10,8 +10,9 @@ from typing import Literal, Protocol
 
 from osm_healthcheck.errors import FieldError, InvalidInputError
 from osm_healthcheck.manifests.block import Style, inline, is_nested
+from osm_healthcheck.manifests.compare import same
 from osm_healthcheck.manifests.nodes import Node, YAMLTextError, compose, value_of
-from osm_healthcheck.manifests.patch import patch, same
+from osm_healthcheck.manifests.patch import patch
 from osm_healthcheck.probes.quote import quoted
 
 Format = Literal["yaml", "json"]
