@@ -78,7 +78,7 @@ def read_injection(
 def _image(text: str) -> str:
     """An image with a tag or digest: ours is the tag where there is none."""
     if not re.fullmatch(r"[^\s:@/][^\s]*", text):
-        raise argparse.ArgumentTypeError(f"not the name of an image: {text!r}")
+        raise argparse.ArgumentTypeError(f"not the name of an image: {quoted(text)}")
     if "@" in text or ":" in text.rpartition("/")[2]:
         return text
     return f"{text}:{__version__}"
@@ -90,5 +90,5 @@ def _user(text: str) -> int | None:
     if text.isascii() and text.isdigit() and 0 < int(text) < 2**31:
         return int(text)
     raise argparse.ArgumentTypeError(
-        f"must be a user's number, not root's 0, or none: not {text!r}"
+        f"must be a user's number, not root's 0, or none: not {quoted(text)}"
     )

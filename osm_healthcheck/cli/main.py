@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 
 from osm_healthcheck import __version__
+from osm_healthcheck.probes.quote import quoted
 
 # Each is a module of this package with ``run(argv) -> exit code``, loaded when it is asked for.
 COMMANDS = {
@@ -58,7 +59,7 @@ def _run(arguments: list[str]) -> int:
     elif name in COMMANDS:
         del arguments[0]
     else:
-        print(f"osm-healthcheck: no command {name!r}; {_suggestion(name)}", file=sys.stderr)
+        print(f"osm-healthcheck: no command {quoted(name)}; {_suggestion(name)}", file=sys.stderr)
         return 2
     try:
         command = importlib.import_module(f"osm_healthcheck.cli.{name}")

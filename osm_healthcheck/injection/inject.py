@@ -5,7 +5,7 @@ replaces what an older one did.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, cast
 
 from osm_healthcheck.errors import Validation
@@ -22,7 +22,13 @@ from osm_healthcheck.injection.mesh import Mesh
 from osm_healthcheck.injection.mesh_annotations import mesh_annotations
 from osm_healthcheck.injection.opt_out import reason_to_skip
 from osm_healthcheck.injection.original import OriginalProbe, original_probes
-from osm_healthcheck.injection.pod_checks import check_completion, check_containers, check_pod
+from osm_healthcheck.injection.pod_checks import (
+    check_completion,
+    check_containers,
+    check_pod,
+    warn_of_passthrough,
+    warn_of_update,
+)
 from osm_healthcheck.injection.pods import (
     INIT_CONTAINER,
     SIDECAR,
@@ -51,6 +57,7 @@ from osm_healthcheck.injection.uninject import (
     is_rewritten,
     undo,
 )
+from osm_healthcheck.injection.unknown_kinds import warn_of_unknown_kinds
 from osm_healthcheck.probes.constants import HEALTHCHECK_PORT
 
 
@@ -85,7 +92,10 @@ def inject(manifest: object, injection: Injection) -> ManifestChange:
         if not validation.errors and not injection.mesh.injector:
             _inject(undone, injection, validation)
 
-    return each_pod(manifest, change)
+    outcome = each_pod(manifest, change)
+    validation = Validation()
+    warn_of_unknown_kinds(manifest, validation)
+    return replace(outcome, warnings=(*outcome.warnings, *validation.warnings))
 
 
 def ports_for(originals: Sequence[OriginalProbe], *, sidecar: bool) -> list[int]:
@@ -115,6 +125,7 @@ def _inject(pod: Pod, injection: Injection, validation: Validation) -> None:
     added = [SIDECAR] * bool(answered) + [INIT_CONTAINER] * with_init
     check_containers(pod, ports, added, validation)
     check_pod(pod, injection.mesh, validation)
+    warn_of_update(pod, validation)
     if answered and injection.sidecar == "container":
         check_completion(pod, validation)
     user = injection.user if answered else None
@@ -129,6 +140,7 @@ def _inject(pod: Pod, injection: Injection, validation: Validation) -> None:
         return
     changed = list(zip(originals, rewritten(originals, injection.https), strict=True))
     declared = environment_value(declaration_of(answered))
+    warn_of_passthrough(pod, changed, validation)
     check_requests(pod, [one for one in changed if one[0] in answered], validation)
     check_variable(pod, declared, validation)
     record = Record(injection.version, annotations=annotations)

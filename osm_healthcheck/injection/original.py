@@ -111,6 +111,13 @@ def read_original(
             "from before that",
         )
         return None
+    if all(value.get(name) is None for name in HANDLERS):
+        validation.warn(
+            where,
+            f"left alone: it has no handler ({', '.join(HANDLERS)}), which the API server does not "
+            "accept",
+        )
+        return None
     known, unknown = _known_part(value)
     probe = _read_known(known, where, kind, validation)
     if probe is None or isinstance(probe.handler, ExecAction):
@@ -208,6 +215,12 @@ def _resolved_port(
             where,
             f"Invalid value: {quoted(port)}: port {number} belongs to osm-healthcheck; let the "
             "app listen on another one",
+        )
+    protocol = container.protocol_of(port)
+    if protocol not in ("TCP", ""):
+        validation.warn(
+            where,
+            f"warning: {quoted(port)} is a port of {protocol}, and the kubelet asks it over TCP",
         )
     return number
 

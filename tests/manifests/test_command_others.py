@@ -138,7 +138,7 @@ def test_render_leaves_alone_what_inject_leaves_alone(
     ("arguments", "message"),
     [
         (["render"], "render: the proxy is missing: envoy or pipy comes first"),
-        (["render", "nginx"], "render: no proxy 'nginx' is known: envoy or pipy comes first"),
+        (["render", "nginx"], 'render: no proxy "nginx" is known: envoy or pipy comes first'),
         (["render", "pipy", "-x"], "unrecognized arguments: -x"),
     ],
 )
