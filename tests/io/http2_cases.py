@@ -516,6 +516,10 @@ GRPC: dict[str, Case] = {
     "INITIAL_WINDOW_SIZE=0, then more": one(HEALTHY, first=settings((4, 0)) + settings((4, 99))),
     "MAX_CONCURRENT_STREAMS=0": one(HEALTHY, first=settings((3, 0))),
     "MAX_CONCURRENT_STREAMS=0, then 1": one(HEALTHY, first=settings((3, 0)) + settings((3, 1))),
+    "settings, and more at once": one(
+        HEALTHY,
+        first=settings() + settings(flags=ACK) + frame(WINDOW, b"\0\0\0\1", stream=0) + ping(),
+    ),
     "MAX_HEADER_LIST_SIZE=10": one(HEALTHY, first=settings((6, 10))),
     "settings that are only an acknowledgement": one(HEALTHY, first=settings(flags=ACK)),
     "two acknowledgements": one(HEALTHY, first=settings() + settings(flags=ACK) * 2),

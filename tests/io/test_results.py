@@ -189,8 +189,8 @@ main(json.loads(sys.argv[1]))
     assert "osm_healthcheck.wire.tls" not in http
     https = {"httpGet": {"port": 1, "scheme": "HTTPS"}}
     one, two = ({name: {"livenessProbe": https} for name in names} for names in ("a", "ab"))
-    assert "h2" in loaded("--liveness", "grpc://:1")
-    assert "h2" in loaded("--probes", json.dumps(two))
-    assert "h2" not in loaded("--probes", json.dumps(one))  # its TLS is passed through
+    assert "hpack" in loaded("--liveness", "grpc://:1")
+    assert "hpack" in loaded("--probes", json.dumps(two))
+    assert "hpack" not in loaded("--probes", json.dumps(one))  # its TLS is passed through
     commands = {name for name in bare if name.startswith("osm_healthcheck.cli.")}
     assert commands == {"osm_healthcheck.cli.main", "osm_healthcheck.cli.serve"}
