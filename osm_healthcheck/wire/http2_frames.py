@@ -37,7 +37,7 @@ TURN_BYTES = 64 * 1024
 MAX_OVERHEAD_BYTES = 16 * 1024 * 1024
 # The fields of a header list that are kept, at what they cost here: a hundred lists at once have
 # to fit into the sidecar's memory. Go keeps 10 MiB, grpc-go 16 MiB.
-MAX_KEPT_BYTES = 128 * 1024
+MAX_KEPT_BYTES = 96 * 1024
 _FIELD_COST_BYTES = 128
 
 _ERROR_CODES = (

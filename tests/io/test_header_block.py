@@ -11,7 +11,7 @@ from osm_healthcheck.wire import header_block
 from osm_healthcheck.wire.header_block import DecodingError, Field, HPACKDecoder, encode
 
 MAX_STRING = 1 << 16
-texts = st.binary(max_size=300) | st.sampled_from([b":status", b"200", b"date", b"x" * 5000])
+texts = st.binary(max_size=40) | st.sampled_from([b":status", b"200", b"date", b"x" * 300])
 lists = st.lists(st.tuples(texts, texts), max_size=30)
 
 
@@ -21,13 +21,16 @@ def decode(decoder: HPACKDecoder, pieces: list[bytes]) -> list[Field]:
     return found
 
 
-@given(st.lists(lists, max_size=4), st.booleans(), st.data())
-def test_what_hpack_encodes(blocks: list[list[Field]], huffman: bool, data: st.DataObject) -> None:
+@given(
+    blocks=st.lists(lists, max_size=4),
+    huffman=st.booleans(),
+    cuts=st.lists(st.integers(0, 400), max_size=8),
+)
+def test_what_hpack_encodes(blocks: list[list[Field]], huffman: bool, cuts: list[int]) -> None:
     encoder, decoder = Encoder(), HPACKDecoder(MAX_STRING)
     for fields in blocks:
         block = encoder.encode(fields, huffman=huffman)
-        cuts = data.draw(st.lists(st.integers(0, len(block)), max_size=8))
-        ends = sorted({0, *cuts, len(block)})
+        ends = sorted({0, *(cut for cut in cuts if cut < len(block)), len(block)})
         assert decode(decoder, [block[start:end] for start, end in pairwise(ends)]) == fields
 
 
@@ -83,7 +86,7 @@ def test_a_table_holds_4_kib() -> None:
 
 def test_a_field_is_not_decoded_before_it_has_come(monkeypatch: pytest.MonkeyPatch) -> None:
     """A field of 60 kB in single bytes would be decoded 60,000 times."""
-    decodings = []
+    decodings: list[bytes] = []
     monkeypatch.setattr(header_block, "_huffman", decodings.append)
     name = Encoder().encode([(b"~" * 1000, b"")])[1:-1]
     decoder = HPACKDecoder(MAX_STRING)

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import json
 import socket
 import ssl
 from collections.abc import Iterator
@@ -14,11 +15,13 @@ from osm_healthcheck.wire.errors import BrokenOffError
 from osm_healthcheck.wire.http2_frames import FrameReader
 from tests.io import http2_cases as h2
 from tests.io.apps import App, app, http_app, response
-from tests.io.sidecar import HEALTHCHECK, LIVENESS, Sidecar, http_probe, sidecar
+from tests.io.pod import peak_kb
+from tests.io.sidecar import HEALTHCHECK, LIVENESS, Sidecar, http_probe, process, sidecar
 from tests.io.tls import server_context
 from tests.io.wire import connect, get
 
 LONG = 3600
+KB_EACH = 320
 PIECE_BYTES = 64 * 1024
 FLOODING_BYTES = 8 * PIECE_BYTES
 _HUFFMAN = h2.huffman([(b"x", b"~" * 4000)])[1:]
@@ -179,6 +182,52 @@ def test_an_app_may_say_so_much_besides_its_answer(
             answer = running.probe("liveness", "flood")
             assert answer.status == 502 or not answer.whole
         flood.wait_for(lambda flood: flood.open == 0)
+
+
+TOO_LONG = {
+    "many long fields": h2.headers(h2.many(1000, 100)),
+    "many short fields": h2.headers(h2.OK + [(b"a", b"b")] * 1000),
+    "a string": h2.headers(h2.many(100_000)),
+}
+
+
+@pytest.mark.parametrize("name", TOO_LONG)
+def test_a_header_list_may_be_so_long(name: str) -> None:
+    """Here the kubelet takes 10 MiB."""
+    with h2.talker(server_context("h2")) as app, between(app.port, "https", LONG) as running:
+        app.play(h2.one(TOO_LONG[name]))
+        assert running.probe("liveness", "flood").status == 502
+
+
+@pytest.mark.parametrize(
+    ("way", "then"),
+    [
+        ("https", h2.headers(h2.many(1000, 85)) + h2.frame(h2.DATA, bytes(16384)) * 100),
+        ("https", h2.frame(h2.HEADERS, h2.block(h2.OK + [(b"a", b"b")] * 750))),
+        ("grpc", h2.cut(b"\0" + h2.length(b"x" * 98_000) + b"x" * 96_000)[:-20]),
+        ("grpc", h2.headers(h2.GRPC_OK) + h2.frame(h2.DATA, b"\0\0\x40\0\0" + bytes(16379)) * 99),
+    ],
+    ids=["a head and a body", "many fields", "a long string", "a long message"],
+)
+def test_a_hundred_answers_at_once_cost_so_much_memory(way: str, then: bytes) -> None:
+    """What they come to, besides what the kernel holds, for callers that read nothing."""
+    tls = server_context("h2") if way == "https" else None
+    with h2.talker(tls) as app, contextlib.ExitStack() as stack:
+        app.play(h2.one(then))
+        probes = {
+            "flood": {"livenessProbe": flood_probe(app.port, way, LONG)},
+            "other": {"livenessProbe": http_probe(1, scheme="HTTPS")},
+        }
+        running = stack.enter_context(process("--probes", json.dumps(probes)))
+        running.wait_for("ready")
+        before = peak_kb(running.popen.pid)
+        port, request = request_of(app.port, way)
+        for _ in range(100):
+            caller = stack.enter_context(connect(running.address, port))
+            caller.sendall(request)
+        app.wait_for(lambda app: len(app.requests) == 100)
+        assert get(running.address, HEALTHCHECK, "/healthz").status == 200
+        assert peak_kb(running.popen.pid) - before < 100 * KB_EACH
 
 
 # -- in bytes
