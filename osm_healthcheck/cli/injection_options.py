@@ -7,6 +7,7 @@ from osm_healthcheck import __version__
 from osm_healthcheck.injection.containers import DEFAULT_USER, Images
 from osm_healthcheck.injection.inject import Injection
 from osm_healthcheck.injection.mesh import Mesh
+from osm_healthcheck.probes.quote import quoted
 
 _IMAGE = "openservicemesh/osm-healthcheck"
 _INIT_IMAGE = "openservicemesh/osm-healthcheck-init"

@@ -245,13 +245,17 @@ async def _wait_for_room(connection: HTTP2Connection, stream: Stream) -> None:
         _NotStartedError: where it has closed the connection, or is about to.
     """
     settings = connection.settings or {}
-    while connection.has_more() or not settings.get(MAX_CONCURRENT_STREAMS, 1):
-        try:
-            frame = await connection.next_frame()
-        except BrokenOffError:
-            raise _NotStartedError from None
-        if frame.type == frames.GOAWAY:
-            raise _NotStartedError
+    try:
+        while True:
+            frame = await connection.waiting_frame()
+            if frame is None:
+                if settings.get(MAX_CONCURRENT_STREAMS, 1):
+                    break
+                frame = await connection.next_frame()
+            if frame.type == frames.GOAWAY:
+                raise _NotStartedError
+    except BrokenOffError:
+        raise _NotStartedError from None
     try:
         if stream.sock.recv(1, socket.MSG_PEEK) == b"":
             raise _NotStartedError

@@ -80,10 +80,6 @@ class HTTP2Connection:
         while self.settings is None:
             await self.next_frame()
 
-    def has_more(self) -> bool:
-        """Whether the next frame has come already."""
-        return self._reader.holds_frame()
-
     @property
     def is_silent(self) -> bool:
         """Whether the app has said nothing but its first settings."""
@@ -95,6 +91,7 @@ class HTTP2Connection:
         What still comes in answer to an earlier one is passed over.
         """
         self.stream = self.stream + 2 if self.stream else 1
+        self._reader.answer_stream = self.stream
         self._in_stream = _Inflow(self._window)
         self._out_stream = self._initial_window
         block = encode(list(fields))
@@ -124,35 +121,48 @@ class HTTP2Connection:
             StreamResetError: where the app gives it up.
             BrokenOffError: where the connection ends or breaks.
         """
-        while True:
-            try:
-                frame = await self._reader.read()
-            except StreamFailedError as error:
-                if error.stream == self.stream:
-                    raise
-                continue
-            if self.settings is None and frame.type != frames.SETTINGS:
-                raise ConnectionFailedError("PROTOCOL_ERROR")
-            match frame.type:
-                case frames.SETTINGS:
-                    self._take_settings(frame)
-                    return frame
-                case frames.PING if not frame.flags & frames.ACK:
-                    self._out += encode_frame(frames.PING, frames.ACK, 0, frame.payload)
-                case frames.WINDOW_UPDATE:
-                    self._open_window(frame)
-                case frames.RST_STREAM if frame.stream == self.stream:
-                    raise StreamResetError(self.stream, error_name(int.from_bytes(frame.payload)))
-                case frames.DATA:
-                    self._take_data(frame)
-                    if frame.stream == self.stream:
-                        return frame
-                case frames.HEADERS if frame.stream == self.stream:
-                    return frame
-                case frames.GOAWAY | frames.PUSH_PROMISE:
-                    return frame
-            if len(self._out) >= _FLUSH_BYTES:
-                await self._flush()
+        while (frame := await self._read()) is None:
+            pass
+        return frame
+
+    async def waiting_frame(self) -> Frame | None:
+        """The same among the frames that have come already, or ``None``."""
+        while self._reader.holds_frame():
+            if frame := await self._read():
+                return frame
+        return None
+
+    async def _read(self) -> Frame | None:
+        """Take the next frame; it is returned where it concerns the answer."""
+        try:
+            frame = await self._reader.read()
+        except StreamFailedError as error:
+            if error.stream == self.stream:
+                raise
+            return None
+        if self.settings is None and frame.type != frames.SETTINGS:
+            raise ConnectionFailedError("PROTOCOL_ERROR")
+        concerns_answer = False
+        match frame.type:
+            case frames.SETTINGS:
+                self._take_settings(frame)
+                concerns_answer = True
+            case frames.PING if not frame.flags & frames.ACK:
+                self._out += encode_frame(frames.PING, frames.ACK, 0, frame.payload)
+            case frames.WINDOW_UPDATE:
+                self._open_window(frame)
+            case frames.RST_STREAM if frame.stream == self.stream:
+                raise StreamResetError(self.stream, error_name(int.from_bytes(frame.payload)))
+            case frames.DATA:
+                self._take_data(frame)
+                concerns_answer = frame.stream == self.stream
+            case frames.HEADERS:
+                concerns_answer = frame.stream == self.stream
+            case frames.GOAWAY | frames.PUSH_PROMISE:
+                concerns_answer = True
+        if len(self._out) >= _FLUSH_BYTES:
+            await self._flush()
+        return frame if concerns_answer else None
 
     def abandon(self) -> None:
         """End the connection, with FIN."""

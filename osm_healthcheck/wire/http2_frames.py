@@ -37,7 +37,7 @@ TURN_BYTES = 64 * 1024
 MAX_OVERHEAD_BYTES = 16 * 1024 * 1024
 # The fields of a header list that are kept, at what they cost here: a hundred lists at once have
 # to fit into the sidecar's memory. Go keeps 10 MiB, grpc-go 16 MiB.
-MAX_KEPT_BYTES = 128 * 1024
+MAX_KEPT_BYTES = 96 * 1024
 _FIELD_COST_BYTES = 128
 
 _ERROR_CODES = (
@@ -129,7 +129,7 @@ class FrameReader:
 
     ``max_list`` is the limit of a header list; of its fields those are kept that ``keeps`` wants
     (``None``: all). ``flush`` is awaited whenever time may go by. ``count`` is of frames that have
-    begun to come.
+    begun to come, ``answer_stream`` the stream whose data is what all is about.
     """
 
     def __init__(
@@ -149,6 +149,7 @@ class FrameReader:
         self._work = 0
         self._overhead = 0
         self.count = 0
+        self.answer_stream = 0
 
     def holds_frame(self) -> bool:
         """Whether a frame has come that has not been read."""
@@ -186,14 +187,17 @@ class FrameReader:
         await self._need(size)
         frame.payload = bytes(self._buffer[_HEAD_BYTES:size])
         del self._buffer[:size]
-        cost = max(size, _STEP_BYTES)
-        if frame.type != DATA or not frame.length:
-            self._overhead += cost
-            if self._overhead > MAX_OVERHEAD_BYTES:
-                raise BrokenOffError("http2: too many frames besides the answer")
-        await self._worked(cost)
+        await self._worked(max(size, _STEP_BYTES))
         _check(frame)
+        self._count_overhead(frame)
         return frame
+
+    def _count_overhead(self, frame: Frame) -> None:
+        is_answer = frame.type == DATA and frame.payload and frame.stream == self.answer_stream
+        cost = 0 if is_answer else _STEP_BYTES
+        self._overhead += max(cost, frame.length - (len(frame.payload) if is_answer else 0))
+        if self._overhead > MAX_OVERHEAD_BYTES:
+            raise BrokenOffError("http2: too many frames besides the answer")
 
     async def _need(self, size: int) -> None:
         """Wait until so many bytes have come."""

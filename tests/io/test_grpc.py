@@ -307,6 +307,7 @@ def _resets(call: Call) -> None:
 def _goes_away(call: Call) -> None:
     call.connection.close_connection(h2.errors.ErrorCodes.ENHANCE_YOUR_CALM)
     call.send()
+    call.sock.shutdown(socket.SHUT_WR)
 
 
 def _breaks_off(call: Call) -> None:
