@@ -92,29 +92,24 @@ async def _live(agent: NodeAgent, path: Path | None, log: Log, ready: asyncio.Ev
     await agent.reconcile()
     if before is not None:
         before.finish()
+    server = HandoverServer(path) if path is not None else None
     log.info("ready", pods=len(agent.pods), taken_over=len(before.listeners) if before else 0)
     ready.set()
-    following = asyncio.create_task(agent.run())
+    tasks = [asyncio.create_task(agent.run())]
+    if server is not None:
+        tasks.append(asyncio.create_task(server.run(lambda: _listening(agent))))
     try:
-        if path is None:
-            await following
-            return
-        server = HandoverServer(path)
-        try:
-            handing = asyncio.create_task(server.run(lambda: _listening(agent)))
-            try:
-                await asyncio.wait((following, handing), return_when=asyncio.FIRST_COMPLETED)
-            finally:
-                handing.cancel()
-            if following.done():
-                following.result()
-        finally:
-            server.close()
-        for pod in agent.pods.values():
-            pod.server.close()
-        log.info("handed over to another agent", pods=len(agent.pods))
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in done:
+            task.result()
     finally:
-        following.cancel()
+        for task in tasks:
+            task.cancel()
+        if server is not None:
+            server.close()
+    for pod in agent.pods.values():
+        pod.server.close()
+    log.info("handed over to another agent", pods=len(agent.pods))
 
 
 def _take_over(path: Path | None, log: Log) -> Handover | None:
