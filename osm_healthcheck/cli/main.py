@@ -20,6 +20,7 @@ COMMANDS = {
     "diagnose": "ask each probe directly and through the sidecar, and compare",
     "check": "probe one address once, as the kubelet would",
     "injector": "inject pods as the API server creates them (in a cluster)",
+    "node": "answer the probes of every pod of this node (in a cluster)",
     "demo": "watch an app fail and recover, with no cluster",
 }
 _USAGE = """\

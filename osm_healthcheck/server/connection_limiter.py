@@ -110,6 +110,14 @@ class ConnectionLimiter:
         if self._timer is not None:
             self._timer.cancel()
 
+    def close_all(self) -> None:
+        """End every connection at once."""
+        for connection in list(self._all):
+            self.remove(connection)
+            connection.expire()
+        if self._timer is not None:
+            self._timer.cancel()
+
     def _close_expired(self) -> None:
         now = self._loop.time()
         for connection in [connection for connection in self._all if connection.expires <= now]:

@@ -57,12 +57,17 @@ class Log:
         self._errors = RateLimit(TARGET_PER_SECOND, TARGET_BURST)
         self._notices = RateLimit(NOTICES_PER_SECOND, 1)
         self._untold = 0
-        self.lines_left_out = 0
+        self._left_out = 0
 
     @property
     def lines_lost(self) -> int:
         """How many lines could not be written."""
         return self._writer.lost if self._writer else 0
+
+    @property
+    def lines_left_out(self) -> int:
+        """How many lines were past a limit on their number."""
+        return self._left_out
 
     def info(self, message: str, **fields: object) -> None:
         """Write a line about the life of the process that is as it should be."""
@@ -98,7 +103,7 @@ class Log:
         now = self._clock()
         if not (limit.allows(now) and self._all.allows(now)):
             self._untold += 1
-            self.lines_left_out += 1
+            self._left_out += 1
             return False
         limit.count()
         self._all.count()
