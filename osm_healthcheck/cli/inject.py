@@ -57,6 +57,7 @@ def run(argv: Sequence[str]) -> int:
         proxy=options.proxy,
         user=options.run_as_user,
         init=options.init,
+        hooks=options.lifecycle_hooks,
     )
     if mesh.injector:
         print(_OSM.format(image=options.image), file=sys.stderr)
@@ -98,6 +99,13 @@ def _parser() -> argparse.ArgumentParser:
         default="sidecar",
         help="who answers on 15901-15903: our sidecar (the default), or the mesh's proxy, by "
         "the configuration that render writes; then the sidecar is for tcpSocket and grpc alone",
+    )
+    add(
+        "--lifecycle-hooks",
+        choices=("rewrite", "leave"),
+        default="leave",
+        help="httpGet hooks (postStart, preStop): rewrite has the sidecar make the request; leave "
+        "(the default) leaves them to meet the mesh",
     )
     add("--image", type=_image, default=_image(_IMAGE), help=f"default: {_image(_IMAGE)}")
     add(
