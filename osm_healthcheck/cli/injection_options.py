@@ -30,6 +30,13 @@ def add_injection_options(parser: argparse.ArgumentParser) -> None:
         help="passthrough: the kubelet's TLS goes through to the app, where one container has "
         "an HTTPS probe of a kind (the default); request: the sidecar makes the request",
     )
+    add(
+        "--lifecycle-hooks",
+        choices=("rewrite", "leave"),
+        default="leave",
+        help="httpGet hooks (postStart, preStop): rewrite has the sidecar make the request; leave "
+        "(the default) leaves them to meet the mesh",
+    )
     add("--image", type=_image, default=_image(_IMAGE), help=f"default: {_image(_IMAGE)}")
     add(
         "--init-image",
@@ -73,6 +80,7 @@ def read_injection(
         https=options.https,
         user=options.run_as_user,
         init=options.init,
+        hooks=options.lifecycle_hooks,
     )
 
 
