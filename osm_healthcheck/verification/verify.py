@@ -21,7 +21,7 @@ from osm_healthcheck.injection.manifest_probe import (
 )
 from osm_healthcheck.injection.opt_out import containers_to_skip, reason_to_skip
 from osm_healthcheck.injection.pods import PROXIES, SIDECAR, Container, Manifest, Pod
-from osm_healthcheck.injection.record import Record, read_record
+from osm_healthcheck.injection.record import WARNINGS, Record, read_record
 from osm_healthcheck.injection.rewrite import (
     OriginalProbe,
     is_check,
@@ -65,6 +65,17 @@ class Circumstances:
 
 def verify(pod: Pod, around: Circumstances) -> list[Finding]:
     """Go through the list for one pod; the findings in the order of the list."""
+    return _kept_warnings(pod) + _checks(pod, around)
+
+
+def _kept_warnings(pod: Pod) -> list[Finding]:
+    """What the injector warned of when a controller created the pod: nobody has seen it."""
+    kept = pod.annotations.get(WARNINGS)
+    lines = kept.splitlines() if isinstance(kept, str) else []
+    return [unsure("warning", line.removeprefix(f"{SIDECAR}: ")) for line in lines]
+
+
+def _checks(pod: Pod, around: Circumstances) -> list[Finding]:
     mistakes: list[FieldError] = []
     if reason := reason_to_skip(pod, mistakes):
         return [unsure("pod", f"left alone: {reason}")]
