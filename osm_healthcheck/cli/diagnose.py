@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 _WHAT = """\
 Ask each probe of a manifest twice, directly and through the sidecar, and say whether the
 verdicts agree and, where not, why. The manifest may be original or injected. Without
---sidecar one is started for the occasion.
+--sidecar one is started here, and stopped afterwards.
 """
 _EPILOG = """\
 Exit code: 0 where all agree, 1 where not, 2 for bad input or where no sidecar can be started.
@@ -41,12 +41,12 @@ def _run(options: argparse.Namespace) -> int:
     try:
         pods = _read(options)
         for pod in pods:
-            for note in pod.notes:
-                print(note, file=sys.stderr)
+            for warning in pod.warnings:
+                print(warning, file=sys.stderr)
         comparisons = asyncio.run(_diagnose(pods, options))
     except InvalidInputError as error:
-        for mistake in error.mistakes:
-            print(mistake, file=sys.stderr)
+        for one in error.errors:
+            print(one, file=sys.stderr)
         return 2
     except ListenError as error:
         print(
@@ -71,9 +71,8 @@ def _read(options: argparse.Namespace) -> "list[PodProbes]":
     source = "stdin" if options.file == STDIN else options.file
     reader = ManifestReader("diagnose")
     documents = [one.value for one in reader.documents(options.file) if not one.is_empty]
-    if reader.mistakes:
-        raise InvalidInputError(reader.mistakes)
-    # a running sidecar asks the pod's own ports; one of ours is told of those that are here
+    reader.validation.raise_errors()
+    # a running sidecar asks the pod's own ports; one that is started here is given the mapped ones
     ports = options.port_map if options.sidecar is None else {}
     pods = find_probe_pairs(documents, source, options.container, ports)
     if options.container is not None and not any(pod.pairs for pod in pods):
@@ -88,22 +87,24 @@ async def _diagnose(pods: "Sequence[PodProbes]", options: argparse.Namespace) ->
     from osm_healthcheck.diagnosis.comparison import examine
     from osm_healthcheck.diagnosis.local_sidecar import local_sidecar
     from osm_healthcheck.kubelet.address import PodAddress
-    from osm_healthcheck.wire.stream import settle
+    from osm_healthcheck.wire.dial import Network
 
     host = await _address("--host", options.host)
+    network = Network()
     comparisons: list[Comparison] = []
     for pod in pods:
         if not pod.pairs:
             continue
         if options.sidecar is not None:
-            app = PodAddress(host, options.port_map)
-            sidecar = PodAddress(await _address("--sidecar", options.sidecar))
+            app = PodAddress(host, options.port_map, network)
+            where = await _address("--sidecar", options.sidecar)
+            sidecar = PodAddress(where, network=network)
             comparisons += await asyncio.gather(*(examine(one, app, sidecar) for one in pod.pairs))
             continue
         async with local_sidecar(pod.declaration, host) as address:
-            app, sidecar = PodAddress(host), PodAddress(address)
+            app, sidecar = (PodAddress(one, network=network) for one in (host, address))
             comparisons += await asyncio.gather(*(examine(one, app, sidecar) for one in pod.pairs))
-    await settle()
+    await network.lingering.settle()
     return comparisons
 
 

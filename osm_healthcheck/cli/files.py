@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, BinaryIO, cast
 
-from osm_healthcheck.errors import FieldError, InvalidInputError
+from osm_healthcheck.errors import FieldError, FieldWarning, InvalidInputError, Validation
 from osm_healthcheck.injection.pods import ManifestChange
 from osm_healthcheck.manifests.documents import Document, Format, read_documents
 
@@ -27,17 +27,18 @@ class ManifestReader:
     def __init__(self, command: str) -> None:
         self._command = command
         self._progress = _Progress()
-        self.mistakes: list[FieldError] = []
+        self._said = set[FieldWarning]()
+        self.validation = Validation()
 
     def documents(self, path: str) -> Iterator[Document]:
-        """The documents of one file that could be read; the others go to ``mistakes``."""
+        """The documents of one file that could be read; what is wrong with others is an error."""
         name = "stdin" if path == STDIN else path
         try:
             with _opened(path) as binary:
                 text = io.TextIOWrapper(binary, encoding="utf-8-sig", newline="")
                 for found in read_documents(text):
                     if isinstance(found, FieldError):
-                        self.mistakes.append(_in_file(name, found))
+                        self.validation.error(f"{name}: {found.where}", found.problem)
                         continue
                     yield found
                     if not found.is_empty:
@@ -45,27 +46,27 @@ class ManifestReader:
                 text.detach()
         except UnicodeDecodeError as error:
             byte = error.object[error.start]
-            self.mistakes.append(
-                FieldError(
-                    name, f"is not UTF-8: byte 0x{byte:02x}: {error.reason}; convert it first"
-                )
+            self.validation.error(
+                name, f"is not UTF-8: byte 0x{byte:02x}: {error.reason}; convert it first"
             )
         except OSError as error:
-            self.mistakes.append(FieldError(name, f"cannot be read: {error.strerror or error}"))
+            self.validation.error(name, f"cannot be read: {error.strerror or error}")
 
-    def note(self, path: str, document: Document, notes: Sequence[FieldError]) -> None:
-        """Tell the reader what was left alone in a document, and why."""
+    def warn(self, path: str, document: Document, warnings: Sequence[FieldWarning]) -> None:
+        """Print the warnings about a document; a general one only the first time."""
         name = "stdin" if path == STDIN else path
-        for one in notes:
+        for one in warnings:
+            if one.is_general:
+                if one not in self._said:
+                    self._said.add(one)
+                    self.say(str(one))
+                continue
             self.say(f"{name}: {document.where}: {one}")
 
-    def blame(self, path: str, document: Document, error: InvalidInputError) -> None:
-        """Keep the mistakes in a document."""
+    def refuse(self, path: str, document: Document, errors: Validation | InvalidInputError) -> None:
+        """Keep the errors in a document, for ``finish``."""
         name = "stdin" if path == STDIN else path
-        self.mistakes += [
-            FieldError(f"{name}: {document.where}: {one.where}", one.problem)
-            for one in error.mistakes
-        ]
+        self.validation.include(errors, f"{name}: {document.where}: ")
 
     def say(self, line: str) -> None:
         """A line on stderr, clear of the progress line."""
@@ -73,14 +74,15 @@ class ManifestReader:
         print(line, file=sys.stderr)
 
     def finish(self, outcome: str) -> bool:
-        """Print the mistakes, if any, and ``outcome``; whether there were none."""
+        """Print the errors, if any, and ``outcome``; whether there were none."""
         self._progress.clear()
-        for mistake in self.mistakes:
-            print(mistake, file=sys.stderr)
-        if self.mistakes:
-            count = f"{len(self.mistakes)} mistake{'s' * (len(self.mistakes) != 1)}"
+        errors = self.validation.errors
+        for error in errors:
+            print(error, file=sys.stderr)
+        if errors:
+            count = f"{len(errors)} mistake{'s' * (len(errors) != 1)}"
             print(f"osm-healthcheck {self._command}: {count}; {outcome}", file=sys.stderr)
-        return not self.mistakes
+        return not errors
 
 
 def rewrite(
@@ -102,9 +104,7 @@ def rewrite(
             try:
                 sink.begin(path)
             except OSError as error:
-                reader.mistakes.append(
-                    FieldError(path, f"cannot be replaced: {error.strerror or error}")
-                )
+                reader.validation.error(path, f"cannot be replaced: {error.strerror or error}")
                 continue
             for document in reader.documents(path):
                 _rewrite_document(reader, sink, path, document, change, output)
@@ -130,12 +130,12 @@ def _rewrite_document(
         outcome = change(document.value)
         text, kept = document.written(outcome.manifest, wanted)
     except InvalidInputError as error:
-        reader.blame(path, document, error)
+        reader.refuse(path, document, error)
         return
-    notes = list(outcome.notes)
+    warnings = list(outcome.warnings)
     if not kept:
-        notes.append(FieldError("warning", "written anew: its comments could not be kept"))
-    reader.note(path, document, notes)
+        warnings.append(FieldWarning("warning", "written anew: its comments could not be kept"))
+    reader.warn(path, document, warnings)
     sink.write(text, wanted, changed=text != document.head + document.text)
 
 
@@ -233,25 +233,21 @@ class _InPlace:
                 one.file.flush()
                 os.fsync(one.file.fileno())
         except OSError as error:
-            reader.mistakes.append(
-                FieldError(one.file.name, f"cannot be written: {error.strerror}")
-            )
+            reader.validation.error(one.file.name, f"cannot be written: {error.strerror}")
             reader.finish("nothing was written")
             return 2
         for number, one in enumerate(changed):
             try:
                 Path(one.file.name).replace(one.target)
             except OSError as error:
-                reader.mistakes.append(
-                    FieldError(str(one.target), f"cannot be replaced: {error.strerror}")
-                )
+                reader.validation.error(str(one.target), f"cannot be replaced: {error.strerror}")
                 reader.finish(f"{number} of {len(changed)} files were replaced before that")
                 return 2
         return 0
 
 
 class _Progress:
-    """One line that counts documents, where somebody looks at a terminal."""
+    """One line that counts documents, where stderr is a terminal."""
 
     def __init__(self) -> None:
         self._shown = sys.stderr.isatty()
@@ -272,10 +268,6 @@ class _Progress:
         if self._dirty:
             print("\r\x1b[K", end="", file=sys.stderr, flush=True)
             self._dirty = False
-
-
-def _in_file(name: str, mistake: FieldError) -> FieldError:
-    return FieldError(f"{name}: {mistake.where}", mistake.problem)
 
 
 @contextlib.contextmanager

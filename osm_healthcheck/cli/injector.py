@@ -1,6 +1,7 @@
 """``osm-healthcheck injector``: inject pods as the API server creates them."""
 
 import argparse
+import atexit
 import ipaddress
 import os
 import signal
@@ -46,9 +47,10 @@ def run(argv: Sequence[str]) -> int:
     from osm_healthcheck.server.connection_limiter import TooFewFilesError, connection_limit
     from osm_healthcheck.server.listen import ListenError
 
-    log = logs.make_logger(options.verbosity, options.log_format).bind(
-        component="osm-healthcheck-injector"
-    )
+    log, writer = logs.make_log(options.verbosity, options.log_format)
+    # From here on nothing waits for standard error, a traceback at the very end included.
+    sys.stderr = writer
+    atexit.register(writer.end)
     try:
         connection_limit()  # the event loop itself could not start without files
         uvloop.run(serve_until_signalled(settings, log))

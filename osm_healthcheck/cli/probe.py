@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 _WHAT = """\
 Run every probe of a manifest against an app that runs here, as the kubelet would, and
 print what kubectl describe pod would: the probes, and the events as they happen.
-Nothing is restarted: a container that the kubelet would kill is back, on paper, when
-its grace period is over. exec probes are not run: they belong inside the container.
+Nothing is restarted: a container that the kubelet would kill counts as started again
+when its grace period is over. exec probes are not run: they belong inside the container.
 """
 _EPILOG = """\
 Exit code: 0 where every container has started, is ready and was never killed (--once:
@@ -38,8 +38,8 @@ def _run(options: argparse.Namespace) -> int:
     try:
         pods = read(options.file, options.container)
     except InvalidInputError as error:
-        for mistake in error.mistakes:
-            print(mistake, file=sys.stderr)
+        for one in error.errors:
+            print(one, file=sys.stderr)
         return 2
     import asyncio
 
@@ -70,8 +70,7 @@ def read(path: str, container: str | None) -> "tuple[PodSpec, ...]":
     source = "stdin" if path == STDIN else path
     reader = ManifestReader("probe")
     documents = [one.value for one in reader.documents(path) if not one.is_empty]
-    if reader.mistakes:
-        raise InvalidInputError(reader.mistakes)
+    reader.validation.raise_errors()
     pods = read_pods(documents, source)
     if container is None:
         return pods

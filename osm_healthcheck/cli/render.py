@@ -9,12 +9,12 @@ from functools import partial
 from osm_healthcheck import __version__
 from osm_healthcheck.cli.arguments import guarded, parser_for
 from osm_healthcheck.cli.files import ManifestReader
-from osm_healthcheck.errors import FieldError, InvalidInputError
-from osm_healthcheck.injection.inject import originals_of
+from osm_healthcheck.errors import Validation
 from osm_healthcheck.injection.opt_out import reason_to_skip
+from osm_healthcheck.injection.original import OriginalProbe, original_probes
 from osm_healthcheck.injection.pods import Manifest, Pod
-from osm_healthcheck.injection.rewrite import HTTPSMode, OriginalProbe
-from osm_healthcheck.injection.uninject import originals
+from osm_healthcheck.injection.rewrite import HTTPSMode
+from osm_healthcheck.injection.uninject import uninjected_pods
 from osm_healthcheck.manifests.block import Style
 from osm_healthcheck.mesh.envoy import envoy_bootstrap, envoy_resources
 from osm_healthcheck.mesh.pipy import pipy_config
@@ -75,15 +75,13 @@ def run(argv: Sequence[str]) -> int:
 def _render(proxy: str, options: argparse.Namespace) -> int:
     reader = ManifestReader(f"render {proxy}")
     found = _read_pods(reader, options.files)
-    if not reader.mistakes and not found:
-        reader.mistakes.append(FieldError(", ".join(options.files), "there is no pod in it"))
+    if not reader.validation.errors and not found:
+        reader.validation.error(", ".join(options.files), "there is no pod in it")
     pods = [(pod, probes) for pod, probes in found if probes is not None]
     bootstrap = getattr(options, "bootstrap", False)
     if bootstrap and len(pods) > 1:
         names = ", ".join(pod.where for pod, _ in pods)
-        reader.mistakes.append(
-            FieldError("--bootstrap", f"is for one pod, here are {len(pods)}: {names}")
-        )
+        reader.validation.error("--bootstrap", f"is for one pod, here are {len(pods)}: {names}")
     if not reader.finish("nothing was rendered"):
         return 2
     for number, (pod, probes) in enumerate(pods):
@@ -113,26 +111,25 @@ def _config(
 def _read_pods(
     reader: ManifestReader, paths: Sequence[str]
 ) -> list[tuple[Pod, list[OriginalProbe] | None]]:
-    """The pods and their probes; none at all, not even an empty list, where inject stays away."""
+    """The pods and their probes; ``None`` for the probes of a pod that inject leaves alone."""
     pods = []
     for path in paths:
         for document in reader.documents(path):
             if document.is_empty:
                 continue
-            try:
-                found, notes = originals(document.value, __version__, _probes_of)
-            except InvalidInputError as error:
-                reader.blame(path, document, error)
+            validation = Validation()
+            undone = uninjected_pods(document.value, __version__, validation)
+            found = [(pod, _probes_of(pod, validation)) for pod in undone]
+            if validation.errors:
+                reader.refuse(path, document, validation)
                 continue
-            reader.note(path, document, notes)
+            reader.warn(path, document, validation.warnings)
             pods += found
     return pods
 
 
-def _probes_of(
-    pod: Pod, mistakes: list[FieldError], notes: list[FieldError]
-) -> list[OriginalProbe] | None:
-    if reason := reason_to_skip(pod, mistakes):
-        notes.append(FieldError(pod.where, f"left alone: {reason}"))
+def _probes_of(pod: Pod, validation: Validation) -> list[OriginalProbe] | None:
+    if reason := reason_to_skip(pod, validation):
+        validation.warn(pod.where, f"left alone: {reason}")
         return None
-    return originals_of(pod, mistakes, notes)
+    return original_probes(pod, validation)

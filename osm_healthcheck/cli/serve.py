@@ -1,5 +1,6 @@
 """``osm-healthcheck serve``: the sidecar."""
 
+import atexit
 import os
 import signal
 import sys
@@ -17,13 +18,13 @@ def run(argv: Sequence[str]) -> int:
     os.environ["SSL_CERT_FILE"] = os.environ["SSL_CERT_DIR"] = os.devnull
 
     from osm_healthcheck.errors import InvalidInputError
-    from osm_healthcheck.server.settings import read_settings
+    from osm_healthcheck.server.options import read_settings
 
     try:
         settings = read_settings(argv, os.environ)
     except InvalidInputError as error:
-        for mistake in error.mistakes:
-            print(f"osm-healthcheck: {mistake}", file=sys.stderr)
+        for one in error.errors:
+            print(f"osm-healthcheck: {one}", file=sys.stderr)
         return 2
 
     import uvloop
@@ -33,7 +34,10 @@ def run(argv: Sequence[str]) -> int:
     from osm_healthcheck.server.listen import ListenError
     from osm_healthcheck.server.serve import serve_until_signalled
 
-    log = logs.make_logger(settings.verbosity, settings.log_format)
+    log, writer = logs.make_log(settings.process.verbosity, settings.process.log_format)
+    # From here on nothing waits for standard error, a traceback at the very end included.
+    sys.stderr = writer
+    atexit.register(writer.end)
     try:
         connection_limit()  # the event loop itself could not start without files
         uvloop.run(serve_until_signalled(settings, log))

@@ -1,15 +1,14 @@
-"""The probes of a manifest, original or injected, each with what it becomes behind the sidecar."""
+"""The probes of a manifest, original or injected, each with its rewritten form."""
 
-import copy
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from osm_healthcheck import __version__
-from osm_healthcheck.errors import FieldError, InvalidInputError
-from osm_healthcheck.injection.inject import originals_of
+from osm_healthcheck.errors import FieldWarning, Validation
 from osm_healthcheck.injection.manifest_probe import own_port_of
-from osm_healthcheck.injection.pods import Pod, pods_in
-from osm_healthcheck.injection.rewrite import OriginalProbe, declaration_of, rewritten
+from osm_healthcheck.injection.original import OriginalProbe, original_probes
+from osm_healthcheck.injection.pods import Pod, copy_of, pods_in
+from osm_healthcheck.injection.rewrite import declaration_of, rewritten
 from osm_healthcheck.injection.uninject import LOST_RECORD, has_lost_record, undo
 from osm_healthcheck.probes.constants import ProbeKind
 from osm_healthcheck.probes.ports import OwnPorts
@@ -39,7 +38,7 @@ class PodProbes:
     name: str
     pairs: tuple[ProbePair, ...]
     declaration: Mapping[str, object]
-    notes: tuple[FieldError, ...]
+    warnings: tuple[FieldWarning, ...]
 
 
 def find_probe_pairs(
@@ -52,35 +51,33 @@ def find_probe_pairs(
     Raises:
         InvalidInputError: with everything that is wrong.
     """
-    mistakes: list[FieldError] = []
+    validation = Validation()
     found: list[PodProbes] = []
     for document in documents:
-        pods = pods_in(copy.deepcopy(document), mistakes)
-        found += [_read(pod, container, ports, mistakes) for pod in pods]
-    if not found and not mistakes:
-        mistakes.append(
-            FieldError(source, "no pod in it, nor a Deployment or the like that has one")
-        )
-    if mistakes:
-        raise InvalidInputError(mistakes)
+        for pod in pods_in(copy_of(document), validation):
+            of_pod = Validation()
+            found.append(_read(pod, container, ports, of_pod))
+            validation.include(of_pod)
+    if not found and not validation.errors:
+        validation.error(source, "no pod in it, nor a Deployment or the like that has one")
+    validation.raise_errors()
     return found
 
 
 def _read(
-    pod: Pod, only: str | None, ports: Mapping[int, int], mistakes: list[FieldError]
+    pod: Pod, only: str | None, ports: Mapping[int, int], validation: Validation
 ) -> PodProbes:
     # what stands there now has to be read first: undoing works in place
     current = {
-        (container.name, kind): copy.deepcopy(value)
+        (container.name, kind): copy_of(value)
         for container in pod.containers
         for kind, value in container.probes()
     }
-    notes: list[FieldError] = []
-    undone = undo(pod, __version__, mistakes)
+    undone = undo(pod, __version__, validation)
     if undone is pod and has_lost_record(pod):
-        mistakes.append(FieldError(pod.where, LOST_RECORD))
+        validation.error(pod.where, LOST_RECORD)
         return PodProbes(pod.where, (), {}, ())
-    originals = [_mapped(one, ports) for one in originals_of(undone, mistakes, notes)]
+    originals = [_mapped(one, ports) for one in original_probes(undone, validation)]
     pairs = []
     for one, value in zip(originals, rewritten(originals, "passthrough"), strict=True):
         now = current.get((one.container, one.kind))
@@ -89,7 +86,7 @@ def _read(
         probe = read_probe(FieldReader(value, f"{pod.where}: {one.container}"), one.kind)
         if probe is not None and only in (None, one.container):
             pairs.append(ProbePair(pod.where, one.container, one.kind, one.declared.probe, probe))
-    return PodProbes(pod.where, tuple(pairs), declaration_of(originals), tuple(notes))
+    return PodProbes(pod.where, tuple(pairs), declaration_of(originals), tuple(validation.warnings))
 
 
 def _mapped(one: OriginalProbe, ports: Mapping[int, int]) -> OriginalProbe:

@@ -1,1 +1,1 @@
-"""What happens to a manifest: probes rewritten, containers added, and undone. Pure."""
+"""Injection into a manifest and its undoing: probes rewritten, containers added. No I/O."""

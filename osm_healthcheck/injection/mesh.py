@@ -1,35 +1,56 @@
-"""How our ports get past a mesh: an annotation of the mesh, where it has one.
+"""What a mesh is to ``inject``, and how the lists of ports in its annotations are extended.
 
-The meshes themselves stand in ``mesh/annotations.py``; here is what is done with their lists of
-ports. What a user has put into such a list stays there, as it was written.
+The meshes themselves are in ``mesh/annotations.py``. What a user has put into a list of ports
+stays in it, as it was written.
 """
 
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from osm_healthcheck.probes.ports import parse_port
+from osm_healthcheck.probes.ports import OwnPorts, parse_port
 from osm_healthcheck.probes.quote import quoted
+
+# how strconv.ParseBool, by which Istio and Consul read annotations, spells false
+_FALSE = ("0", "f", "F", "false", "FALSE", "False")
+_OWN_PORTS = OwnPorts()
 
 
 @dataclass(frozen=True, slots=True)
 class Mesh:
     """One mesh.
 
-    ``ports`` is the annotation that keeps ports out of its redirect (empty: it has none), ``users``
-    the one for user IDs whose connections it leaves alone: needed where the mesh also redirects
-    what a pod says to its own address, as that would take our questions to the app. ``switches``
-    are annotations, with their values, that turn its own probe rewriting off. ``proxy_user`` is the
-    user of its proxy, whose traffic it does not redirect. ``injector`` says that the mesh rewrites
+    ``ports`` is the annotation that keeps ports out of its redirect (empty: it has none). On a pod
+    it replaces the mesh-wide list, which ``ports_setting`` names and which is ``default_ports``
+    where it is not set. ``users`` is the annotation for user IDs whose connections it leaves alone:
+    needed where the mesh also redirects what a pod says to its own address, as that would take our
+    requests to the app. ``switches`` are annotations, with their values, that turn its own probe
+    rewriting off; ``rewrites_native_sidecars`` says that this rewriting includes containers that
+    start before its proxy does. ``proxy`` is the name of its proxy's container, ``proxy_user`` the
+    user ID of it, whose traffic it does not redirect. ``injector`` says that the mesh rewrites
     probes and starts osm-healthcheck itself.
     """
 
     name: str
     ports: str = ""
+    ports_setting: str = ""
+    default_ports: str = ""
     users: str = ""
     switches: Mapping[str, str] = field(default_factory=dict)
+    rewrites_native_sidecars: bool = False
+    proxy: str = ""
     proxy_user: int = 1500
     injector: bool = False
+
+    @property
+    def title(self) -> str:
+        """Its name in a sentence."""
+        return self.name.capitalize()
+
+    def is_off(self, switch: str, value: object) -> bool:
+        """Whether ``value`` of the annotation ``switch`` turns the mesh's probe rewriting off."""
+        off = self.switches[switch]
+        return value == off or (off == "false" and value in _FALSE)
 
 
 def extended(value: str, ports: Iterable[int]) -> str:
@@ -54,9 +75,11 @@ def with_user(value: str, user: int) -> str:
 def without(value: str, written: str, original: str | None) -> str:
     """What remains of ``value`` without the entries that we wrote.
 
-    ``written`` is what we made of ``original``; somebody may have edited it since.
+    ``written`` is what we made of ``original``; it may have been edited since.
     """
-    ours = {*_entries(written)} - {*_entries(original or "")}
+    added = {*_entries(written)} - {*_entries(original or "")}
+    # of a list of ports, the mesh's default ones that were written with ours stay
+    ours = {entry for entry in added if (parse_port(entry) or 0) in _OWN_PORTS} or added
     return ",".join(entry for entry in _entries(value) if entry not in ours)
 
 

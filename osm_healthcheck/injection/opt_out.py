@@ -1,6 +1,6 @@
-"""Pods and containers that are not to be touched, by what they are or by what a user says."""
+"""Pods and containers that are left alone: for what they are, or by an annotation."""
 
-from osm_healthcheck.errors import FieldError
+from osm_healthcheck.errors import Validation
 from osm_healthcheck.injection.pods import Manifest, Pod
 from osm_healthcheck.injection.record import INJECT, SKIP_CONTAINERS
 from osm_healthcheck.probes.quote import quoted
@@ -18,7 +18,7 @@ _OSM_VALUES = {
 _OUR_VALUES = {"enabled": True, "disabled": False}
 
 
-def reason_to_skip(pod: Pod, mistakes: list[FieldError]) -> str:
+def reason_to_skip(pod: Pod, validation: Validation) -> str:
     """Why the whole pod is left alone; empty where it is not."""
     if pod.spec.get("hostNetwork") is True:
         return "hostNetwork: its probes ask the node's own ports, which no mesh redirects"
@@ -30,12 +30,10 @@ def reason_to_skip(pod: Pod, mistakes: list[FieldError]) -> str:
             continue
         key = value.lower() if isinstance(value, str) else ""
         if key not in values:
-            mistakes.append(
-                FieldError(
-                    f"{pod.where}: metadata.annotations: {name}",
-                    f"Invalid value: {quoted(value)}: must be one of these strings: "
-                    f"{', '.join(values)}",
-                )
+            validation.error(
+                f"{pod.where}: metadata.annotations: {name}",
+                f"Invalid value: {quoted(value)}: must be one of these strings: "
+                f"{', '.join(values)}",
             )
         elif not values[key]:
             return f"its annotation {name} is {quoted(value)}"
@@ -48,23 +46,19 @@ def is_injected_by_osm(pod: Pod) -> bool:
     return isinstance(value, str) and _OSM_VALUES.get(value.lower(), False)
 
 
-def containers_to_skip(
-    pod: Pod, mistakes: list[FieldError], notes: list[FieldError]
-) -> frozenset[str]:
+def containers_to_skip(pod: Pod, validation: Validation) -> frozenset[str]:
     """The containers that the annotation ``skip-containers`` names."""
     value = pod.annotations.get(SKIP_CONTAINERS)
     if value is None:
         return frozenset()
     where = f"{pod.where}: metadata.annotations: {SKIP_CONTAINERS}"
     if not isinstance(value, str):
-        mistakes.append(FieldError(where, "Invalid value: must be a string of names with commas"))
+        validation.error(where, "Invalid value: must be a string of names with commas")
         return frozenset()
     names = [name.strip() for name in value.split(",") if name.strip()]
-    notes.extend(
-        FieldError(where, f"warning: there is no container {quoted(name)}")
-        for name in names
-        if pod.container(name) is None
-    )
+    for name in names:
+        if pod.container(name) is None:
+            validation.warn(where, f"warning: there is no container {quoted(name)}")
     return frozenset(names)
 
 

@@ -1,7 +1,7 @@
-"""Where the pods stand in a manifest: a read-only view on each, whatever kind holds it.
+"""The pods in a manifest: a read-only view on each, whatever kind holds it.
 
-The manifest stays the plain mapping that it is. Kinds are matched with their API group, so that
-a custom resource that happens to be called ``Job`` passes through untouched.
+The manifest stays a plain mapping, so that unknown fields are kept. Kinds are matched with
+their API group: a custom resource that happens to be called ``Job`` passes through untouched.
 """
 
 import re
@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import cast
 
-from osm_healthcheck.errors import FieldError, InvalidInputError
+from osm_healthcheck.errors import FieldWarning, Validation
 from osm_healthcheck.injection.manifest_probe import Manifest as Manifest
 from osm_healthcheck.probes.constants import ProbeKind
 from osm_healthcheck.probes.ports import PORT_RANGE, is_port
@@ -89,6 +89,28 @@ class Container:
                 return port.get("containerPort")
         return None
 
+    def resolve_port(self, port: int | str) -> int:
+        """The number of ``port``: itself, or that of the container's port of that name.
+
+        Raises:
+            ValueError: where no port has that name, or its number is none; it says so.
+        """
+        if isinstance(port, int):
+            return port
+        number = self.port_named(port)
+        if number is None:
+            names = [str(one["name"]) for one in self.ports() if one.get("name")]
+            known = f"its named ports are {', '.join(names)}" if names else "it has no named ports"
+            raise ValueError(
+                f"Invalid value: {quoted(port)}: container {self.name} has no port of that name; "
+                f"{known}"
+            )
+        if not is_port(number):
+            raise ValueError(
+                f"Invalid value: {quoted(port)}: names containerPort {quoted(number)}: {PORT_RANGE}"
+            )
+        return cast("int", number)
+
 
 @dataclass(frozen=True, slots=True)
 class Pod:
@@ -119,34 +141,34 @@ class Pod:
         return next((one for one in self.containers if one.name == name), None)
 
     def is_mesh_container(self, container: Container) -> bool:
-        """Whether a mesh has put ``container`` there."""
+        """Whether ``container`` is one that a mesh has injected."""
         if container.name == _OSM_EDGE_PROXY:
             return self.container(_OSM_INIT) is not None
         return container.name in PROXIES or container.name in _MESH_CONTAINERS
 
 
 def pods_in(
-    manifest: object, mistakes: list[FieldError], *, of: tuple[str, str] | None = None
+    manifest: object, validation: Validation, *, of: tuple[str, str] | None = None
 ) -> list[Pod]:
     """Find the pods in one document, those in the items of a ``List`` included.
 
-    Other kinds hold none. What is no Kubernetes object, or has a pod that cannot be read, is
-    noted in ``mistakes``. ``of`` is the apiVersion and kind that the list around it has named.
+    Other kinds hold none. What is no Kubernetes object, or has a pod that cannot be read, is an
+    error in ``validation``. ``of`` is the apiVersion and kind that the list around it has named.
     """
     if not isinstance(manifest, dict):
-        mistakes.append(FieldError("document", "is not a Kubernetes object: it must be a mapping"))
+        validation.error("document", "is not a Kubernetes object: it must be a mapping")
         return []
     version, kind = manifest.get("apiVersion"), manifest.get("kind")
     if of and not version and not kind:
         version, kind = of
     if not isinstance(kind, str) or not kind or not isinstance(version, str) or not version:
         missing = "kind" if not isinstance(kind, str) or not kind else "apiVersion"
-        mistakes.append(FieldError(missing, "Required value: this is not a Kubernetes object"))
+        validation.error(missing, "Required value: this is not a Kubernetes object")
         return []
     group = version.rpartition("/")[0]
     key = (_GROUPS.get(group, group), kind)
     if isinstance(items := manifest.get("items"), list) and kind.endswith("List"):
-        return _pods_in_list(key, version, items, mistakes)
+        return _pods_in_list(key, version, items, validation)
     if key not in _PATHS:
         return []
     where = f"{kind} {_name(manifest)}"
@@ -156,23 +178,23 @@ def pods_in(
         path = f"{path}.{name}".lstrip(".")
         template = template.get(name) if isinstance(template, dict) else None
         if not isinstance(template, dict):
-            mistakes.append(FieldError(f"{where}: {path}", "Required value: must be a mapping"))
+            validation.error(f"{where}: {path}", "Required value: must be a mapping")
             return []
-    pod = _read_pod(cast("Manifest", template), where, kind, mistakes)
+    pod = _read_pod(cast("Manifest", template), where, kind, validation)
     return [pod] if pod else []
 
 
 def _pods_in_list(
-    key: tuple[str, str], version: str, items: list[object], mistakes: list[FieldError]
+    key: tuple[str, str], version: str, items: list[object], validation: Validation
 ) -> list[Pod]:
     single = (key[0], key[1].removesuffix("List"))
     if key != ("", "List") and single not in _PATHS:
         return []
     pods = []
     for number, item in enumerate(items, 1):
-        found: list[FieldError] = []
+        found = Validation()
         pods += pods_in(item, found, of=(version, single[1]) if single in _PATHS else None)
-        mistakes += [FieldError(f"item {number}: {one.where}", one.problem) for one in found]
+        validation.include(found, f"item {number}: ")
     return pods
 
 
@@ -186,100 +208,80 @@ def _name(manifest: Manifest) -> str:
     return " ".join((f"{namespace}/{name}" if namespace else str(name)).split())
 
 
-def _read_pod(value: Manifest, where: str, kind: str, mistakes: list[FieldError]) -> Pod | None:
-    noted = len(mistakes)
+def _read_pod(value: Manifest, where: str, kind: str, validation: Validation) -> Pod | None:
+    found = Validation()
+    containers = _read_containers(value, where, found)
+    validation.include(found)
+    return None if found.errors else Pod(value, where, kind, tuple(containers))
+
+
+def _read_containers(value: Manifest, where: str, validation: Validation) -> list[Container]:
     metadata = value.get("metadata")
     if metadata is not None and not isinstance(metadata, dict):
-        mistakes.append(FieldError(f"{where}: metadata", "Invalid value: must be a mapping"))
+        validation.error(f"{where}: metadata", "Invalid value: must be a mapping")
     elif metadata and not isinstance(metadata.get("annotations") or {}, dict):
-        mistakes.append(
-            FieldError(f"{where}: metadata.annotations", "Invalid value: must be a mapping")
-        )
+        validation.error(f"{where}: metadata.annotations", "Invalid value: must be a mapping")
     spec = value.get("spec")
     if not isinstance(spec, dict):
-        mistakes.append(FieldError(f"{where}: spec", "Required value: must be a mapping"))
-        return None
+        validation.error(f"{where}: spec", "Required value: must be a mapping")
+        return []
     if not spec.get("containers"):
-        mistakes.append(FieldError(f"{where}: spec.containers", "Required value"))
-    containers = []
+        validation.error(f"{where}: spec.containers", "Required value")
+    containers: list[Container] = []
     names: set[str] = set()
     for field in ("initContainers", "containers"):
         listed = spec.get(field) or []
         if not isinstance(listed, list):
-            mistakes.append(FieldError(f"{where}: spec.{field}", "Invalid value: must be a list"))
+            validation.error(f"{where}: spec.{field}", "Invalid value: must be a list")
             continue
         for index, one in enumerate(listed):
             path = f"{where}: spec.{field}[{index}]"
             if not isinstance(one, dict):
-                mistakes.append(FieldError(path, "Invalid value: must be a mapping"))
+                validation.error(path, "Invalid value: must be a mapping")
                 continue
             name = one.get("name")
             if not isinstance(name, str) or not _CONTAINER_NAME.fullmatch(name):
-                mistakes.append(
-                    FieldError(
-                        f"{path}.name",
-                        f"Invalid value: {quoted(name)}: must be up to 63 of a-z, 0-9 and -, "
-                        "with no - at the ends",
-                    )
+                validation.error(
+                    f"{path}.name",
+                    f"Invalid value: {quoted(name)}: must be up to 63 of a-z, 0-9 and -, "
+                    "with no - at the ends",
                 )
                 continue
             if name in names:
-                mistakes.append(FieldError(f"{path}.name", f"Duplicate value: {quoted(name)}"))
+                validation.error(f"{path}.name", f"Duplicate value: {quoted(name)}")
             names.add(name)
             containers.append(Container(one, field))
-    if len(mistakes) > noted:
-        return None
-    return Pod(value, where, kind, tuple(containers))
-
-
-def resolve_port(port: int | str, container: Container) -> tuple[int | None, str]:
-    """The number of ``port``, or ``None`` and what is wrong with it."""
-    if isinstance(port, int):
-        return port, ""
-    number = container.port_named(port)
-    if number is None:
-        names = [str(one["name"]) for one in container.ports() if one.get("name")]
-        known = f"its named ports are {', '.join(names)}" if names else "it has no named ports"
-        return None, (
-            f"Invalid value: {quoted(port)}: container {container.name} has no port of that name; "
-            f"{known}"
-        )
-    if not is_port(number):
-        return None, (
-            f"Invalid value: {quoted(port)}: names containerPort {quoted(number)}: {PORT_RANGE}"
-        )
-    return cast("int", number), ""
+    return containers
 
 
 @dataclass(frozen=True, slots=True)
 class ManifestChange:
-    """A document after a command, and remarks for the reader; the document given is unchanged."""
+    """A document after a command, and warnings about it; the document given is unchanged."""
 
     manifest: object
-    notes: tuple[FieldError, ...] = ()
+    warnings: tuple[FieldWarning, ...] = ()
 
 
-def each_pod(
-    manifest: object, change: Callable[[Pod, list[FieldError], list[FieldError]], object]
-) -> ManifestChange:
-    """Call ``change(pod, mistakes, notes)`` for the pods in a copy of ``manifest``.
+def each_pod(manifest: object, change: Callable[[Pod, Validation], object]) -> ManifestChange:
+    """Call ``change`` for the pods in a copy of ``manifest``, each with its own ``Validation``.
 
     Raises:
-        InvalidInputError: with every mistake in the document.
+        InvalidInputError: with every error in the document.
     """
-    changed = _copy(manifest)
-    mistakes: list[FieldError] = []
-    notes: list[FieldError] = []
-    for pod in pods_in(changed, mistakes):
-        change(pod, mistakes, notes)
-    if mistakes:
-        raise InvalidInputError(mistakes)
-    return ManifestChange(changed, tuple(notes))
+    changed = copy_of(manifest)
+    validation = Validation()
+    for pod in pods_in(changed, validation):
+        found = Validation()
+        change(pod, found)
+        validation.include(found)
+    validation.raise_errors()
+    return ManifestChange(changed, tuple(validation.warnings))
 
 
-def _copy(value: object) -> object:
+def copy_of(value: object) -> object:
+    """A copy of a document's value; scalars are shared, as they do not change."""
     if isinstance(value, dict):
-        return {key: _copy(entry) for key, entry in value.items()}
+        return {key: copy_of(entry) for key, entry in value.items()}
     if isinstance(value, list):
-        return [_copy(entry) for entry in value]
+        return [copy_of(entry) for entry in value]
     return value

@@ -1,10 +1,10 @@
-"""What injection leaves in the annotations of a pod, so that it can be undone without a rest."""
+"""What injection leaves in the annotations of a pod, so that all of it can be undone."""
 
 import json
 from dataclasses import dataclass, field
 from typing import cast
 
-from osm_healthcheck.errors import FieldError
+from osm_healthcheck.errors import Validation
 from osm_healthcheck.injection.pods import Manifest, Pod
 
 PREFIX = "healthcheck.openservicemesh.io/"
@@ -18,6 +18,14 @@ MESH = f"{PREFIX}mesh"  # a label, of a pod or a namespace
 _OURS = (PROBES, FIELDS, VERSION)
 
 
+@dataclass(frozen=True, slots=True)
+class RaisedQuantity:
+    """A quantity of ``spec.resources``: what stood there, and what we wrote."""
+
+    was: object
+    written: str
+
+
 @dataclass(slots=True)
 class Record:
     """What was there before.
@@ -25,12 +33,14 @@ class Record:
     ``probes`` are the original probes by container and field. ``annotations`` are the mesh's, by
     name: what stood there (``None``: nothing) and what we wrote. ``empty`` are fields that were
     there and held nothing: ``metadata``, ``metadata.annotations``, ``spec.initContainers``.
+    ``resources`` are the pod's own quantities that were raised, by path (``requests.cpu``).
     """
 
     version: str
     probes: dict[str, dict[str, Manifest]] = field(default_factory=dict)
     annotations: dict[str, tuple[str | None, str]] = field(default_factory=dict)
     empty: dict[str, object] = field(default_factory=dict)
+    resources: dict[str, RaisedQuantity] = field(default_factory=dict)
 
     def as_annotations(self) -> dict[str, str]:
         """The annotations that hold it; the second only where it has something to say."""
@@ -41,15 +51,19 @@ class Record:
                 name: {"was": was, "is": written}
                 for name, (was, written) in self.annotations.items()
             }
+        if self.resources:
+            rest["resources"] = {
+                path: {"was": one.was, "is": one.written} for path, one in self.resources.items()
+            }
         if rest:
             found[FIELDS] = _json(rest)
         return {**found, VERSION: self.version}
 
 
-def read_record(pod: Pod, known_version: str, mistakes: list[FieldError]) -> Record | None:
+def read_record(pod: Pod, known_version: str, validation: Validation) -> Record | None:
     """Read what an earlier injection has left; ``None`` where there is none, or it is broken.
 
-    ``known_version`` is our own: what a newer version wrote is not ours to undo.
+    ``known_version`` is our own: what a newer version wrote is not undone by an older one.
     """
     annotations = pod.annotations
     if not any(name in annotations for name in _OURS):
@@ -58,16 +72,12 @@ def read_record(pod: Pod, known_version: str, mistakes: list[FieldError]) -> Rec
     version = annotations.get(VERSION)
     numbers = _numbers(version)
     if numbers is None:
-        mistakes.append(
-            FieldError(f"{where}: {VERSION}", "Invalid value: must be the version that injected")
-        )
+        validation.error(f"{where}: {VERSION}", "Invalid value: must be the version that injected")
         return None
     if numbers > (_numbers(known_version) or ()):
-        mistakes.append(
-            FieldError(
-                f"{where}: {VERSION}",
-                f"injected by osm-healthcheck {version}, this is {known_version}: use that one",
-            )
+        validation.error(
+            f"{where}: {VERSION}",
+            f"injected by osm-healthcheck {version}, this is {known_version}: use that one",
         )
         return None
     record = Record(str(version))
@@ -76,12 +86,10 @@ def read_record(pod: Pod, known_version: str, mistakes: list[FieldError]) -> Rec
         if FIELDS in annotations:
             _read_fields(annotations[FIELDS], record)
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
-        mistakes.append(
-            FieldError(
-                where,
-                f"{PROBES} or {FIELDS} is not what inject wrote: it cannot be undone; start from "
-                "the original manifest",
-            )
+        validation.error(
+            where,
+            f"{PROBES} or {FIELDS} is not what inject wrote: it cannot be undone; start from "
+            "the original manifest",
         )
         return None
     return record
@@ -108,6 +116,8 @@ def _read_fields(text: object, record: Record) -> None:
         if not isinstance(written, str) or not isinstance(was, str | None):
             raise TypeError
         record.annotations[name] = (was, written)
+    for path, entry in fields.pop("resources", {}).items():
+        record.resources[path] = RaisedQuantity(entry["was"], str(entry["is"]))
     record.empty = dict(fields.items())
 
 

@@ -1,17 +1,18 @@
-"""Taking an earlier injection back: what it added goes, what it changed is restored.
+"""Undoing an injection: what it added is removed, what it changed is restored.
 
-Edits that somebody made since are kept: a probe that no longer asks us is left as it is, and of
-a list of ports only our own entries go. Only an edit to what a probe asks of us cannot be kept.
+Edits made since are kept: a probe that no longer asks the sidecar is left as it is, and of a list
+of ports only our own entries are removed. Only an edit to what a rewritten probe asks is lost.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
-from typing import TypeVar, cast
+from typing import cast
 
-from osm_healthcheck.errors import FieldError
+from osm_healthcheck.errors import Validation
 from osm_healthcheck.injection.containers import PROBES_VARIABLE, environment_of
 from osm_healthcheck.injection.manifest_probe import described, own_port_of, request_of
 from osm_healthcheck.injection.mesh import without
+from osm_healthcheck.injection.original import read_original
 from osm_healthcheck.injection.pods import (
     INIT_CONTAINER,
     SIDECAR,
@@ -19,36 +20,21 @@ from osm_healthcheck.injection.pods import (
     Manifest,
     ManifestChange,
     Pod,
+    copy_of,
     each_pod,
+    pods_in,
 )
 from osm_healthcheck.injection.record import Record, read_record, remove_record
-from osm_healthcheck.injection.rewrite import HTTPS_MODES, read_original, restored, rewritten
+from osm_healthcheck.injection.resources import lower_pod_resources
+from osm_healthcheck.injection.rewrite import HTTPS_MODES, restored, rewritten
 from osm_healthcheck.probes.constants import HEALTHCHECK_PATH, ProbeKind
 from osm_healthcheck.probes.ports import OwnPorts
 
 _OWN = OwnPorts()
-T = TypeVar("T")
 LOST_RECORD = (
     "its probes have been rewritten already, and no annotation says what they were (OSM's "
     "injector writes none, kubectl debug drops ours)"
 )
-
-
-def originals(
-    manifest: object, version: str, read: Callable[[Pod, list[FieldError], list[FieldError]], T]
-) -> tuple[list[tuple[Pod, T]], tuple[FieldError, ...]]:
-    """The pods of a document as they were before injection, and ``read`` of each; and remarks.
-
-    Raises:
-        InvalidInputError: with every mistake in the document.
-    """
-    found: list[tuple[Pod, T]] = []
-
-    def look(pod: Pod, mistakes: list[FieldError], notes: list[FieldError]) -> None:
-        undone = undo(pod, version, mistakes)
-        found.append((undone, read(undone, mistakes, notes)))
-
-    return found, each_pod(manifest, look).notes
 
 
 def uninject(manifest: object, version: str) -> ManifestChange:
@@ -58,23 +44,28 @@ def uninject(manifest: object, version: str) -> ManifestChange:
         InvalidInputError: where it is no Kubernetes object, or its annotations are broken.
     """
 
-    def change(pod: Pod, mistakes: list[FieldError], notes: list[FieldError]) -> None:
+    def change(pod: Pod, validation: Validation) -> None:
         before = {
             (container.name, kind): probe
             for container in pod.containers
             for kind, probe in container.probes()
         }
-        undone = undo(pod, version, mistakes)
+        undone = undo(pod, version, validation)
         if undone is pod and has_lost_record(pod):
-            notes.append(FieldError(pod.where, f"left alone: {LOST_RECORD}"))
-        notes += _lost_edits(undone, before)
+            validation.warn(pod.where, f"left alone: {LOST_RECORD}")
+        _warn_of_lost_edits(undone, before, validation)
 
     return each_pod(manifest, change)
 
 
-def undo(pod: Pod, version: str, mistakes: list[FieldError]) -> Pod:
+def uninjected_pods(manifest: object, version: str, validation: Validation) -> list[Pod]:
+    """The pods of a document as they were before injection; the document is unchanged."""
+    return [undo(pod, version, validation) for pod in pods_in(copy_of(manifest), validation)]
+
+
+def undo(pod: Pod, version: str, validation: Validation) -> Pod:
     """Undo what an earlier injection did to ``pod``, in place; the view on what is left."""
-    record = read_record(pod, version, mistakes)
+    record = read_record(pod, version, validation)
     if record is None:
         return pod
     for container in pod.containers:
@@ -82,6 +73,7 @@ def undo(pod: Pod, version: str, mistakes: list[FieldError]) -> Pod:
             current = container.value.get(name)
             if isinstance(current, dict) and own_port_of(current, _OWN):
                 container.value[name] = restored(current, saved)
+    lower_pod_resources(pod, record)
     _restore_annotations(pod, record)
     ours = [one for one in pod.containers if _is_added(one)]
     for field in {one.field for one in ours}:
@@ -93,7 +85,7 @@ def undo(pod: Pod, version: str, mistakes: list[FieldError]) -> Pod:
 
 
 def has_lost_record(pod: Pod) -> bool:
-    """Whether somebody has rewritten this pod's probes, and nothing says what they were."""
+    """Whether this pod's probes have been rewritten, and no annotation says what they were."""
     sidecar = pod.container(SIDECAR)
     if sidecar is not None and PROBES_VARIABLE in environment_of(sidecar):
         return True
@@ -106,7 +98,7 @@ def has_lost_record(pod: Pod) -> bool:
 
 
 def is_rewritten(probe: object, pod: Pod, container: Container, kind: ProbeKind) -> bool:
-    """Whether ``probe`` looks like the work of ``inject``, of OSM or of osm-edge.
+    """Whether ``probe`` has a form that ``inject``, OSM's injector or osm-edge's gives it.
 
     Passed-through HTTPS keeps its own path: it shows by the port alone, which says something
     only where a proxy or sidecar that answers there is in the pod.
@@ -121,8 +113,10 @@ def is_rewritten(probe: object, pod: Pod, container: Container, kind: ProbeKind)
     return action.get("path") in (kind.path, f"{kind.path}/{container.name}", HEALTHCHECK_PATH)
 
 
-def _lost_edits(pod: Pod, before: Mapping[tuple[str, ProbeKind], object]) -> Iterator[FieldError]:
-    """Remarks on restored probes whose handler somebody has edited after injection.
+def _warn_of_lost_edits(
+    pod: Pod, before: Mapping[tuple[str, ProbeKind], object], validation: Validation
+) -> None:
+    """Warn of restored probes whose handler was edited after injection.
 
     ``before`` holds the probes as they stood until ``pod`` was restored.
     """
@@ -131,17 +125,17 @@ def _lost_edits(pod: Pod, before: Mapping[tuple[str, ProbeKind], object]) -> Ite
             was = before[container.name, kind]
             if was is probe:
                 continue
-            one = read_original(pod, container, kind, [], [])
+            one = read_original(pod, container, kind, Validation())
             if one is None:
                 continue
-            # how many of a kind and scheme a pod had decides on the path: both are ours
+            # the path depends on how many probes of a kind and scheme the pod had
             forms = [
                 request_of(form)
                 for https in HTTPS_MODES
                 for form in rewritten([one], https) + rewritten([one, one], https)
             ]
             if request_of(was) not in forms:
-                yield FieldError(
+                validation.warn(
                     f"{pod.where}: {container.name}.{kind.field}",
                     "restored as it was before injection; the edit made to it since is lost: it "
                     f"asked {described(was)}",

@@ -5,18 +5,21 @@ request; handed a pair that does not match, it would fail every one.
 """
 
 import asyncio
+import logging
 import os
 import re
 import ssl
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from osm_healthcheck.errors import OSMHealthcheckError
+from osm_healthcheck.server.logs import Log
+from osm_healthcheck.server.rate_limit import RateLimit
 
 CHAIN_FILE, KEY_FILE = "tls.crt", "tls.key"  # of a Secret of type kubernetes.io/tls
 _PEM = re.compile(rb"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----", re.DOTALL)
 _WATCH_SECONDS = 1.0
+_LINES_PER_SECOND, _LINES_BURST = 1, 5
 _HANDSHAKE_TURNS = 6  # flights of a handshake, more than there are
 
 
@@ -54,7 +57,7 @@ class CertificateDirectory:
         self,
         directory: Path,
         certificate: ServingCertificate,
-        log: Any,
+        log: Log,
         problem: Callable[[str], None],
     ) -> None:
         self._paths = (directory / CHAIN_FILE, directory / KEY_FILE)
@@ -62,6 +65,7 @@ class CertificateDirectory:
         self._log = log
         self._problem = problem
         self._seen: object = None
+        self._limit = RateLimit(_LINES_PER_SECOND, _LINES_BURST)
 
     async def watch(self) -> None:
         """Install what is in the directory, now and whenever it changes; does not return.
@@ -88,7 +92,8 @@ class CertificateDirectory:
                 raise CertificateError(state)
             self._certificate.install(*(path.read_bytes() for path in self._paths))
         except (CertificateError, OSError) as error:
-            self._log.error("certificate cannot be served", error=str(error))
+            text = "certificate cannot be served"
+            self._log.limited(logging.ERROR, self._limit, text, error=str(error))
             if not self._certificate.installed.is_set():
                 self._problem(f"no certificate: {error}")
         else:

@@ -1,8 +1,8 @@
 """The life of the injector: bind, get a certificate, serve, drain, end."""
 
 import asyncio
+import logging
 import socket
-import ssl
 import time
 from collections.abc import Awaitable, Coroutine
 from dataclasses import dataclass
@@ -16,6 +16,8 @@ from osm_healthcheck.injector.metrics import Metrics
 from osm_healthcheck.injector.pod_admission import PodAdmission
 from osm_healthcheck.injector.webhook import MAX_BODY_BYTES, Webhook
 from osm_healthcheck.server.listen import bind_all
+from osm_healthcheck.server.logs import Log
+from osm_healthcheck.server.rate_limit import RateLimit
 from osm_healthcheck.server.serve import Shutdown, on_signals
 from osm_healthcheck.server.settings import ANY_ADDRESS
 from osm_healthcheck.wire.errors import authority
@@ -24,6 +26,7 @@ _CERTIFICATE, _ENDING = "certificate", "ending"
 _FINISH_SECONDS = 10.0
 _SOCKET_BUFFER_BYTES = 256 * 1024
 _EXPIRY_SECONDS = 60.0
+_LINES_PER_SECOND, _LINES_BURST = 1, 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +43,7 @@ class InjectorSettings:
 
 async def serve(
     settings: InjectorSettings,
-    log: Any,
+    log: Log,
     shutdown: Awaitable[Shutdown],
     ready: asyncio.Event | None = None,
 ) -> None:
@@ -57,7 +60,7 @@ async def serve(
     log.info("ended")
 
 
-async def serve_until_signalled(settings: InjectorSettings, log: Any) -> None:
+async def serve_until_signalled(settings: InjectorSettings, log: Log) -> None:
     """Run the injector as a process of its own: SIGTERM drains, SIGINT does not.
 
     Raises:
@@ -67,9 +70,10 @@ async def serve_until_signalled(settings: InjectorSettings, log: Any) -> None:
 
 
 class _Injector:
-    def __init__(self, settings: InjectorSettings, log: Any) -> None:
+    def __init__(self, settings: InjectorSettings, log: Log) -> None:
         self._settings = settings
         self._log = log
+        self._limit = RateLimit(_LINES_PER_SECOND, _LINES_BURST)
         self._loop = asyncio.get_running_loop()
         self._loop.set_exception_handler(self._on_loop_error)
         self._health = Health()
@@ -146,14 +150,15 @@ class _Injector:
         def done(task: "asyncio.Task[None]") -> None:
             if not task.cancelled() and (error := task.exception()) is not None:
                 self._health.failure = f"{name} ended: {error}"
-                self._log.error("a task ended", task=name, error=repr(error))
+                self._log.error(f"{name} ended", error)
 
         task = self._loop.create_task(work)
         task.add_done_callback(done)
         self._tasks.append(task)
 
-    def _on_loop_error(self, _loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    def _on_loop_error(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         """What the event loop has to say: of callers that speak no TLS nobody has to know."""
-        error = context.get("exception")
-        log = self._log.debug if isinstance(error, OSError | ssl.SSLError) else self._log.error
-        log("event loop", said=context.get("message"), error=repr(error))
+        if isinstance(error := context.get("exception"), OSError):  # those of TLS included
+            self._log.limited(logging.DEBUG, self._limit, context["message"], error=str(error))
+        else:
+            self._log.asyncio_error(loop, context)

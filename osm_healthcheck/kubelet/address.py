@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from osm_healthcheck.errors import OSMHealthcheckError
-from osm_healthcheck.wire.dial import dial
+from osm_healthcheck.wire.dial import Network, dial
 from osm_healthcheck.wire.errors import RefusedError, authority
 from osm_healthcheck.wire.stream import Stream
 
@@ -25,10 +25,12 @@ class PodAddress:
 
     ``ports`` maps a port of the pod to the one on which the app listens here. URL and ``Host``
     header keep the pod's port, as they would in a cluster; only the connection goes elsewhere.
+    ``network`` is where connections are made.
     """
 
     ip: str = "127.0.0.1"
     ports: Mapping[int, int] = field(default_factory=dict)
+    network: Network = field(default_factory=Network, compare=False)
 
     def port(self, host: str, port: int) -> int:
         """The port to dial for ``port`` of ``host``; another machine's ports are its own."""
@@ -76,7 +78,7 @@ async def connect(host: str, port: int, pod: PodAddress) -> Stream:
         LookupFailedError: where the host has no address.
         RefusedError: where none of its addresses takes the connection.
     """
-    stream, _ = await dial(await resolve(host), pod.port(host, port))
+    stream, _ = await dial(await resolve(host), pod.port(host, port), pod.network)
     return stream
 
 

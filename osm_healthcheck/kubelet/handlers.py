@@ -97,7 +97,8 @@ async def _check_grpc(action: GRPCAction, time_limit: float, pod: PodAddress) ->
 
     host = authority(pod.ip, action.port)
     deadline = asyncio.get_running_loop().time() + time_limit
-    dialler = grpc_health.Dialler((pod.ip,), pod.port(pod.ip, action.port))
+    port = pod.port(pod.ip, action.port)
+    dialler = grpc_health.Dialler((pod.ip,), port, pod.network)
     try:
         async with asyncio.timeout_at(deadline):
             connection, _ = await dialler.connect()

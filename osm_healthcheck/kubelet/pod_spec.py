@@ -1,14 +1,14 @@
 """Pods and their probes, read from manifests: what the kubelet has to know of them, and no more.
 
 What the API server would refuse about a probe is refused here, in its words
-(``pkg/apis/core/validation/validation.go``); everything else in a manifest is none of ours.
+(``pkg/apis/core/validation/validation.go``); nothing else in a manifest is looked at.
 """
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import cast
 
-from osm_healthcheck.errors import FieldError, InvalidInputError
+from osm_healthcheck.errors import Validation
 from osm_healthcheck.injection.pods import Container, Pod, pods_in
 from osm_healthcheck.probes.constants import ProbeKind
 from osm_healthcheck.probes.ports import PORT_RANGE, is_port
@@ -58,20 +58,16 @@ def read_pods(documents: Iterable[object], source: str) -> tuple[PodSpec, ...]:
     Raises:
         InvalidInputError: with everything that is wrong, or where there is no pod at all.
     """
-    mistakes: list[FieldError] = []
-    pods = [pod for document in documents for pod in pods_in(document, mistakes)]
+    validation = Validation()
+    pods = [pod for document in documents for pod in pods_in(document, validation)]
     specs = []
     for pod in pods:
-        found: list[FieldError] = []
+        found = Validation()
         specs.append(read_pod(pod, found))
-        prefix = f"{pod.where}: " if len(pods) > 1 else ""
-        mistakes += [FieldError(prefix + mistake.where, mistake.problem) for mistake in found]
-    if not pods and not mistakes:
-        mistakes.append(
-            FieldError(source, "no pod in it, nor a Deployment or the like that has one")
-        )
-    if mistakes:
-        raise InvalidInputError(mistakes)
+        validation.include(found, f"{pod.where}: " if len(pods) > 1 else "")
+    if not pods and not validation.errors:
+        validation.error(source, "no pod in it, nor a Deployment or the like that has one")
+    validation.raise_errors()
     return tuple(specs)
 
 
@@ -85,9 +81,9 @@ def only_container(pods: Iterable[PodSpec], name: str) -> tuple[PodSpec, ...]:
     return tuple(chosen)
 
 
-def read_pod(pod: Pod, mistakes: list[FieldError]) -> PodSpec:
-    """Read one pod; what is wrong with its probes is noted in ``mistakes``."""
-    reader = FieldReader(pod.spec, _TEMPLATE_PATHS.get(pod.kind, "spec.template.spec"), mistakes)
+def read_pod(pod: Pod, validation: Validation) -> PodSpec:
+    """Read one pod; what is wrong with its probes goes to ``validation``."""
+    reader = FieldReader(pod.spec, _TEMPLATE_PATHS.get(pod.kind, "spec.template.spec"), validation)
     name = pod.where.partition(" ")[2]
     namespace, _, bare = name.rpartition("/")
     owner = f"{bare}_{namespace or 'default'}"
@@ -102,7 +98,7 @@ def read_pod(pod: Pod, mistakes: list[FieldError]) -> PodSpec:
         grace = 0
     sidecars = []
     for index, one in enumerate(_listed(pod, "initContainers")):
-        container = FieldReader(one.value, f"{reader.path}.initContainers[{index}]", mistakes)
+        container = FieldReader(one.value, f"{reader.path}.initContainers[{index}]", validation)
         if one.is_native_sidecar:
             sidecars.append(_read_container(one, container, owner))
         else:
@@ -110,7 +106,7 @@ def read_pod(pod: Pod, mistakes: list[FieldError]) -> PodSpec:
             _forbid_probes(container, rule)
     containers = [
         _read_container(
-            one, FieldReader(one.value, f"{reader.path}.containers[{index}]", mistakes), owner
+            one, FieldReader(one.value, f"{reader.path}.containers[{index}]", validation), owner
         )
         for index, one in enumerate(_listed(pod, "containers"))
     ]
@@ -134,9 +130,9 @@ def _entries(reader: FieldReader, name: str) -> list[FieldReader]:
     for index, entry in enumerate(entries):
         path = f"{reader.path}.{name}[{index}]"
         if isinstance(entry, Mapping):
-            readers.append(FieldReader(entry, path, reader.mistakes))
+            readers.append(FieldReader(entry, path, reader.validation))
         else:
-            reader.mistakes.append(FieldError(path, "must be a mapping"))
+            reader.validation.error(path, "must be a mapping")
     return readers
 
 

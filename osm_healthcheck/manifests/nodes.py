@@ -1,7 +1,7 @@
 """One YAML document as a tree of nodes that know where in the text they stand.
 
 The parser is libyaml, by way of PyYAML: go-yaml, by which Kubernetes reads manifests, is the same
-parser in Go. What scalars mean is not PyYAML's business but that of ``scalars.resolve``.
+parser in Go. What a scalar means is decided by ``scalars.resolve``, not by PyYAML.
 """
 
 import base64

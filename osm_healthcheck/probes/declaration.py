@@ -8,7 +8,7 @@ import re
 from collections.abc import Mapping
 from typing import cast
 
-from osm_healthcheck.errors import FieldError, InvalidInputError
+from osm_healthcheck.errors import FieldError, InvalidInputError, Validation
 from osm_healthcheck.probes.constants import ProbeKind
 from osm_healthcheck.probes.ports import OwnPorts, parse_port
 from osm_healthcheck.probes.probe import (
@@ -38,9 +38,9 @@ def read_declaration(text: str, where: str, own: OwnPorts) -> tuple[DeclaredProb
     """Read declared probes from JSON; ``where`` names the option they came by.
 
     Raises:
-        InvalidInputError: with every mistake in it.
+        InvalidInputError: with every error in it.
     """
-    mistakes: list[FieldError] = []
+    validation = Validation()
     try:
         document = json.loads(text, object_pairs_hook=_no_repeats)
     except _RepeatedKeyError as repeated:
@@ -60,15 +60,13 @@ def read_declaration(text: str, where: str, own: OwnPorts) -> tuple[DeclaredProb
     for container, probes in document.items():
         path = f"{where}: {container}"
         if not _CONTAINER_NAME.fullmatch(container):
-            mistakes.append(
-                FieldError(
-                    path, "not a container name: up to 63 of a-z, 0-9 and -, no - at the ends"
-                )
+            validation.error(
+                path, "not a container name: up to 63 of a-z, 0-9 and -, no - at the ends"
             )
         if not isinstance(probes, Mapping):
-            mistakes.append(FieldError(path, "must be a mapping from livenessProbe, … to probes"))
+            validation.error(path, "must be a mapping from livenessProbe, … to probes")
             continue
-        reader = FieldReader(cast("Mapping[str, object]", probes), path, mistakes)
+        reader = FieldReader(cast("Mapping[str, object]", probes), path, validation)
         reader.only({kind.field for kind in ProbeKind})
         for kind in ProbeKind:
             if kind.field not in probes:
@@ -81,8 +79,7 @@ def read_declaration(text: str, where: str, own: OwnPorts) -> tuple[DeclaredProb
             if probe is not None:
                 _check_for_sidecar(probe.handler, field, own)
                 declared.append(DeclaredProbe(container, kind, probe))
-    if mistakes:
-        raise InvalidInputError(mistakes)
+    validation.raise_errors()
     return tuple(declared)
 
 

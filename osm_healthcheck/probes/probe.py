@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal, cast
 
-from osm_healthcheck.errors import FieldError
+from osm_healthcheck.errors import Validation
 from osm_healthcheck.probes.constants import ProbeKind
 from osm_healthcheck.probes.ports import PORT_RANGE, is_port
 from osm_healthcheck.probes.quote import quoted
@@ -65,7 +65,7 @@ class GRPCAction:
 
 @dataclass(frozen=True, slots=True)
 class ExecAction:
-    """A command inside the container. It is never ours to run."""
+    """A command inside the container, which the kubelet runs there; the sidecar never does."""
 
     command: tuple[str, ...] = ()
 
@@ -88,21 +88,21 @@ class Probe:
 
 @dataclass(slots=True)
 class FieldReader:
-    """Reads typed fields out of a mapping and notes every mistake instead of raising.
+    """Reads typed fields out of a mapping and gathers every error instead of raising the first.
 
-    ``path`` is where the mapping stands; ``mistakes`` is shared by all readers of one document.
+    ``path`` is where the mapping stands; ``validation`` is shared by all readers of one document.
     """
 
     value: Mapping[str, object]
     path: str
-    mistakes: list[FieldError] = field(default_factory=list)
+    validation: Validation = field(default_factory=Validation)
 
     def invalid(self, name: str, problem: str) -> None:
-        """Note ``problem`` with the field ``name`` of this mapping."""
-        self.mistakes.append(FieldError(f"{self.path}.{name}" if name else self.path, problem))
+        """Add ``problem`` with the field ``name`` of this mapping, or with all of it (``""``)."""
+        self.validation.error(f"{self.path}.{name}" if name else self.path, problem)
 
     def invalid_value(self, name: str, rule: str) -> None:
-        """Note that the value of ``name`` breaks ``rule``."""
+        """Add that the value of ``name`` breaks ``rule``."""
         self.invalid(name, f"Invalid value: {quoted(self.value.get(name))}: {rule}")
 
     def mapping(self, name: str) -> "FieldReader | None":
@@ -114,7 +114,7 @@ class FieldReader:
             self.invalid_value(name, "must be a mapping")
             return None
         return FieldReader(
-            cast("Mapping[str, object]", value), f"{self.path}.{name}", self.mistakes
+            cast("Mapping[str, object]", value), f"{self.path}.{name}", self.validation
         )
 
     def text(self, name: str, default: str = "") -> str:
@@ -144,7 +144,7 @@ class FieldReader:
         return value or default
 
     def only(self, allowed: set[str]) -> None:
-        """Note every field that is not in ``allowed``: a slip of the pen must not pass."""
+        """Add every field that is not in ``allowed``: a misspelt name would pass unnoticed."""
         for name in self.value:
             if name not in allowed:
                 self.invalid(str(name), f"unknown field; known are {', '.join(sorted(allowed))}")
@@ -153,8 +153,8 @@ class FieldReader:
 def read_probe(reader: FieldReader, kind: ProbeKind) -> Probe | None:
     """Read the probe that ``reader`` stands on.
 
-    Every rule that it breaks is noted in ``reader.mistakes``; ``None`` where no handler can be
-    made of it at all.
+    Every rule that it breaks is an error in ``reader.validation``; ``None`` where no handler can
+    be made of it at all.
     """
     reader.only(_FIELDS)
     handler = _read_handler(reader)
@@ -240,7 +240,7 @@ def _read_headers(action: FieldReader) -> list[HTTPHeader]:
         if not isinstance(entry, Mapping):
             action.invalid(where, f"Invalid value: {quoted(entry)}: must be a mapping")
             continue
-        header = FieldReader(entry, f"{action.path}.{where}", action.mistakes)
+        header = FieldReader(entry, f"{action.path}.{where}", action.validation)
         header.only({"name", "value"})
         name = header.text("name")
         if not _HEADER_NAME.fullmatch(name):

@@ -1,5 +1,8 @@
 """Values in quotes for messages: as Go's ``%q`` prints text, and as the API server shows values."""
 
+import json
+
+_LONGEST = 200  # characters of a value in a message
 _NAMED = {
     '"': '\\"',
     "\\": "\\\\",
@@ -32,11 +35,13 @@ def _escaped(character: str) -> str:
 
 
 def quoted(value: object) -> str:
-    """``value`` as the API server shows it in a message: strings in double quotes."""
+    """``value`` as the API server shows it in a message: strings in double quotes, else JSON.
+
+    What is long is cut: a message is for reading.
+    """
     if isinstance(value, str):
-        return '"' + value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n") + '"'
-    if value is None:
-        return "null"
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    return str(value)
+        cut = value if len(value) <= _LONGEST else value[:_LONGEST] + "…"
+        return '"' + "".join(map(_escaped, cut)) + '"'
+    text = json.dumps(value, ensure_ascii=False, default=str)
+    text = "".join(c if c.isprintable() else _escaped(c) for c in text)
+    return text if len(text) <= _LONGEST else text[:_LONGEST] + "…"

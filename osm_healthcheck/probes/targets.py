@@ -1,7 +1,6 @@
-"""What the sidecar may reach: the declared probes, looked up the way they are asked for.
+"""What the sidecar may reach: the declared probes, in tables by which a request looks them up.
 
-This is the whole of its authority. A port that stands in none of these tables is never dialled
-on a caller's word.
+A port that is in none of these tables is never dialled for a caller.
 """
 
 from collections.abc import Iterable, Mapping

@@ -21,7 +21,7 @@ from osm_healthcheck.probes.targets import CheckTarget, Targets
 from osm_healthcheck.server.connection import Connection
 from osm_healthcheck.server.connection_limiter import ConnectionLimiter
 from osm_healthcheck.server.results import MAX_UNDECLARED_TARGETS, Results, TargetResult
-from osm_healthcheck.wire.dial import Attempt
+from osm_healthcheck.wire.dial import Attempt, Network
 from osm_healthcheck.wire.errors import BadAnswerError, RefusedError, WireError
 
 # A check that nobody declared has no timeout of its own: it ends when its caller leaves, or here.
@@ -37,6 +37,7 @@ class CheckEndpoint:
         targets: Targets | None,
         ports: OwnPorts,
         app_addresses: AppAddresses,
+        network: Network,
         results: Results,
         limiter: ConnectionLimiter,
         loop: asyncio.AbstractEventLoop,
@@ -45,6 +46,7 @@ class CheckEndpoint:
         self._undeclared: dict[tuple[int, str | None], CheckTarget] = {}
         self._ports = ports
         self._app_addresses = app_addresses
+        self._network = network
         self._results = results
         self._limiter = limiter
         self._loop = loop
@@ -105,7 +107,7 @@ class CheckEndpoint:
         refusal: RefusedError | None = None
         for number, address in enumerate(addresses):
             try:
-                attempt = Attempt(address, target.port)
+                attempt = Attempt(address, target.port, self._network)
             except RefusedError as error:
                 refusal = refusal or error
                 continue
@@ -140,7 +142,8 @@ class CheckEndpoint:
                         refusal = refusal or error
                         if not rest:
                             raise refusal from None
-                        attempt, rest = Attempt(rest[0], target.port), rest[1:]
+                        attempt = Attempt(rest[0], target.port, self._network)
+                        rest = rest[1:]
         except (RefusedError, TimeoutError) as error:
             outcome = error
         self._conclude(connection, target, started, outcome)
@@ -158,6 +161,7 @@ class CheckEndpoint:
                 target.port,
                 target.service or "",
                 self._loop.time() + _seconds(target),
+                self._network,
                 caller,
             )
         except (WireError, TimeoutError) as error:
@@ -192,7 +196,7 @@ class CheckEndpoint:
     async def _metrics(self, connection: Connection) -> None:
         # The first scrape loads a library: in a thread, so that probes go on being answered.
         metrics = await asyncio.to_thread(_load_metrics)
-        body = metrics.render(self._results.tallies(), len(self._limiter))
+        body = metrics.render(self._results.tallies(), len(self._limiter), self._results.log)
         connection.respond_with(200, metrics.CONTENT_TYPE.encode(), body)
 
 

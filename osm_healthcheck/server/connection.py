@@ -20,6 +20,7 @@ from aiohttp.streams import EMPTY_PAYLOAD
 
 from osm_healthcheck.probes.addresses import AllowFrom, unmapped
 from osm_healthcheck.server.connection_limiter import ConnectionLimiter
+from osm_healthcheck.server.logs import Log
 
 MAX_HEAD_BYTES = 8 * 1024
 HEAD_SECONDS = 5.0
@@ -55,7 +56,7 @@ class ServerContext(Protocol):
     loop: asyncio.AbstractEventLoop
     limiter: ConnectionLimiter
     allow_from: AllowFrom | None
-    log: Any
+    log: Log
 
 
 class Connection(asyncio.Protocol):

@@ -14,23 +14,25 @@ from prometheus_client.core import (
 )
 from prometheus_client.registry import Collector
 
+from osm_healthcheck.server.logs import Log
 from osm_healthcheck.server.results import LATENCY_BUCKETS, Tally
 
 CONTENT_TYPE = exposition.CONTENT_TYPE_PLAIN_0_0_4
 _LABELS = ("target", "kinds", "containers")
 
 
-def render(tallies: Iterable[Tally], connections: int) -> bytes:
+def render(tallies: Iterable[Tally], connections: int, log: Log) -> bytes:
     """The state of the sidecar as a scrape's body."""
     registry = CollectorRegistry()
-    registry.register(_Snapshot(tuple(tallies), connections))
+    registry.register(_Snapshot(tuple(tallies), connections, log))
     return exposition.generate_latest(registry)
 
 
 class _Snapshot(Collector):
-    def __init__(self, tallies: tuple[Tally, ...], connections: int) -> None:
+    def __init__(self, tallies: tuple[Tally, ...], connections: int, log: Log) -> None:
         self._tallies = tallies
         self._connections = connections
+        self._log = log
 
     def collect(self) -> Iterator[Metric]:
         results = CounterMetricFamily(
@@ -53,6 +55,12 @@ class _Snapshot(Collector):
             "Connections that callers hold at this moment.",
             value=self._connections,
         )
+        dropped = CounterMetricFamily(
+            "osm_healthcheck_log_lines_dropped", "Log lines not written.", labels=("reason",)
+        )
+        dropped.add_metric(("not_written",), self._log.lines_lost)
+        dropped.add_metric(("rate_limit",), self._log.lines_left_out)
+        yield dropped
 
 
 def _cumulative(buckets: list[int]) -> list[tuple[str, float]]:

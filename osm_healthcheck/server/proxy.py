@@ -18,7 +18,7 @@ from osm_healthcheck.server.check import ALLOW
 from osm_healthcheck.server.connection import Connection
 from osm_healthcheck.server.passthrough import pass_through
 from osm_healthcheck.server.results import Results, TargetResult
-from osm_healthcheck.wire.dial import dial
+from osm_healthcheck.wire.dial import Network, dial
 from osm_healthcheck.wire.errors import BadAnswerError, BrokenOffError, RefusedError
 from osm_healthcheck.wire.http import ask, ask_on
 from osm_healthcheck.wire.response import Framing, Response
@@ -32,12 +32,14 @@ class ProbeProxy:
         routes: Routes,
         ports: OwnPorts,
         app_addresses: AppAddresses,
+        network: Network,
         results: Results,
         loop: asyncio.AbstractEventLoop,
     ) -> None:
         self._routes = routes
         self._ports = ports
         self._app_addresses = app_addresses
+        self._network = network
         self._results = results
         self._loop = loop
 
@@ -49,7 +51,9 @@ class ProbeProxy:
         else:
             addresses = self._app_addresses.addresses(connection.local_address)
             connection.start(
-                pass_through(connection, target, addresses, first, self._results, self._loop)
+                pass_through(
+                    connection, target, addresses, first, self._network, self._results, self._loop
+                )
             )
         return True
 
@@ -115,7 +119,7 @@ class ProbeProxy:
         if target.headers.refusal:
             raise BadAnswerError(f"the kubelet sends no such request: {target.headers.refusal}")
         _url(target, addresses[0])
-        stream, address = await dial(addresses, target.port)
+        stream, address = await dial(addresses, target.port, self._network)
         hops = [
             Hop(
                 _url(target, address),
@@ -137,7 +141,7 @@ class ProbeProxy:
                 # Without us nothing listens there; asking ourselves would be an answer of our own.
                 raise RedirectError(f"redirect to {hop.url}, which is the sidecar's own port")
             hops.append(hop)
-            response = await ask([hop.url.hostname], request.method, hop)
+            response = await ask([hop.url.hostname], request.method, hop, self._network)
         return response
 
 

@@ -1,4 +1,4 @@
-"""What a running pod says of itself: container states, the bypass, events."""
+"""Checks on a running pod's object: container states, the bypass, events."""
 
 import re
 from collections.abc import Iterable, Sequence
@@ -118,9 +118,9 @@ def event_findings(pod: Pod, events: Iterable[Manifest], now: float) -> list[Fin
 
 
 def _meaning_of(message: str, port: int | None) -> str:
-    """What the failure of a probe that asks ``port`` of ours means; empty where that is not known.
+    """What the failure of a probe on ``port`` (15901-15904) means; empty where that is not known.
 
-    ``port`` is ``None`` where the probe is not there (any more), or is not ours.
+    ``port`` is ``None`` where the probe is gone, or asks another port.
     """
     found = re.search(r"statuscode: (\d+)", message)
     code = found[1] if found else ""
@@ -133,7 +133,7 @@ def _meaning_of(message: str, port: int | None) -> str:
 
 
 def _port_asked(event: Manifest, message: str, pod: Pod) -> int | None:
-    """The port of ours that the probe asks whose failure ``event`` tells of."""
+    """Which of 15901-15904 the probe asks whose failure ``event`` reports."""
     container = pod.container(_container_in(event).strip())
     for kind, probe in container.probes() if container else ():
         if message.lower().startswith(f"{kind.value} probe "):

@@ -1,16 +1,15 @@
-"""Verification: the troubleshooting list of a meshed pod, gone through on its manifest.
+"""The checks of ``verify`` on the manifest of a meshed pod.
 
-It knows three makers: this program (by its annotations), OSM's injector and osm-edge's (by the
-containers and the shape of the probes that they leave).
+It knows the work of three injectors: this program's by its annotations, OSM's and osm-edge's by
+their containers and by the form of the rewritten probes.
 """
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import cast
 
-from osm_healthcheck.errors import FieldError, InvalidInputError
+from osm_healthcheck.errors import InvalidInputError, Validation
 from osm_healthcheck.injection.containers import PROBES_VARIABLE, environment_of
-from osm_healthcheck.injection.inject import originals_of
 from osm_healthcheck.injection.manifest_probe import (
     asks_the_pod,
     described,
@@ -19,16 +18,14 @@ from osm_healthcheck.injection.manifest_probe import (
     own_port_of,
     request_of,
 )
+from osm_healthcheck.injection.mesh import Mesh
+from osm_healthcheck.injection.mesh_rewrites import rewriting_mesh
 from osm_healthcheck.injection.opt_out import containers_to_skip, reason_to_skip
+from osm_healthcheck.injection.original import OriginalProbe, original_probes
 from osm_healthcheck.injection.pods import PROXIES, SIDECAR, Container, Manifest, Pod
 from osm_healthcheck.injection.record import WARNINGS, Record, read_record
-from osm_healthcheck.injection.rewrite import (
-    OriginalProbe,
-    is_check,
-    rewritten,
-    why_no_probe_is_ours,
-)
-from osm_healthcheck.injection.uninject import is_rewritten, originals
+from osm_healthcheck.injection.rewrite import is_check, rewritten, why_no_probe_is_ours
+from osm_healthcheck.injection.uninject import is_rewritten, uninjected_pods
 from osm_healthcheck.probes.constants import (
     HEALTHCHECK_PATH,
     HEALTHCHECK_PORT,
@@ -38,6 +35,7 @@ from osm_healthcheck.probes.constants import (
 )
 from osm_healthcheck.probes.declaration import read_declaration
 from osm_healthcheck.probes.ports import OwnPorts, parse_port
+from osm_healthcheck.probes.quote import quoted
 from osm_healthcheck.probes.targets import targets_of
 from osm_healthcheck.verification.findings import Finding, good, unsure, wrong
 from osm_healthcheck.verification.pod_state import bypass_findings, event_findings, sidecar_state
@@ -49,59 +47,64 @@ _SERVING_PROXIES = ("envoy", "sidecar")  # of OSM and osm-edge: they serve 15901
 
 
 @dataclass(frozen=True, slots=True)
-class Circumstances:
-    """What a manifest does not say.
+class Context:
+    """What the checks have to know and the manifest does not say.
 
-    ``version`` is our own, ``port_annotations`` are those by which meshes leave ports alone,
-    ``bypassed_elsewhere`` says that the bypass is somebody else's work; ``now`` is Unix time.
+    ``version`` is our own, ``meshes`` are those that may be around the pod, ``bypassed_elsewhere``
+    says that something outside the pod keeps their redirect off our ports; ``now`` is Unix time.
     """
 
     version: str
-    port_annotations: Sequence[str]
+    meshes: Sequence[Mesh]
     bypassed_elsewhere: bool = False
     events: Sequence[Manifest] = ()
     now: float = 0.0
 
 
-def verify(pod: Pod, around: Circumstances) -> list[Finding]:
-    """Go through the list for one pod; the findings in the order of the list."""
-    return _kept_warnings(pod) + _checks(pod, around)
+def verify(pod: Pod, context: Context) -> list[Finding]:
+    """Check one pod; the findings in the order in which they are printed."""
+    return _kept_warnings(pod) + _checks(pod, context)
 
 
 def _kept_warnings(pod: Pod) -> list[Finding]:
-    """What the injector warned of when a controller created the pod: nobody has seen it."""
+    """What the injector warned of when a controller created the pod, which reads no warnings."""
     kept = pod.annotations.get(WARNINGS)
     lines = kept.splitlines() if isinstance(kept, str) else []
     return [unsure("warning", line.removeprefix(f"{SIDECAR}: ")) for line in lines]
 
 
-def _checks(pod: Pod, around: Circumstances) -> list[Finding]:
-    mistakes: list[FieldError] = []
-    if reason := reason_to_skip(pod, mistakes):
+def _checks(pod: Pod, context: Context) -> list[Finding]:
+    validation = Validation()
+    if reason := reason_to_skip(pod, validation):
         return [unsure("pod", f"left alone: {reason}")]
-    record = read_record(pod, around.version, mistakes)
-    if mistakes:
+    record = read_record(pod, context.version, validation)
+    if validation.errors:
         return [
-            wrong(one.where.removeprefix(f"{pod.where}: "), one.problem, _AGAIN) for one in mistakes
+            wrong(one.where.removeprefix(f"{pod.where}: "), one.problem, _AGAIN)
+            for one in validation.errors
         ]
     probes = list(_probes_to_verify(pod))
     if not any(asks_the_pod(probe) for _, _, probe in probes) and pod.container(SIDECAR) is None:
         return [unsure("pod", f"nothing to verify: {why_no_probe_is_ours(pod)}")]
-    checker = _Checker(pod, record, around)
-    findings = [checker.maker()]
-    findings += [checker.probe(container, kind, probe) for container, kind, probe in probes]
-    findings += checker.ports(probes)
-    findings += checker.sidecar()
+    verification = _PodVerification(pod, record, context)
+    findings = [verification.injector()]
+    findings += [verification.probe(container, kind, probe) for container, kind, probe in probes]
+    findings += verification.ports(probes)
+    findings += verification.sidecar()
+    findings += verification.meshes(context.meshes)
     used = sorted({port for _, _, probe in probes if (port := own_port_of(probe, _OWN))})
     if used:
         findings += bypass_findings(
-            pod, used, around.port_annotations, elsewhere=around.bypassed_elsewhere
+            pod,
+            used,
+            [mesh.ports for mesh in context.meshes if mesh.ports],
+            elsewhere=context.bypassed_elsewhere,
         )
-    return findings + event_findings(pod, around.events, around.now)
+    return findings + event_findings(pod, context.events, context.now)
 
 
 def _probes_to_verify(pod: Pod) -> Iterable[tuple[Container, ProbeKind, object]]:
-    skipped = containers_to_skip(pod, [], [])
+    skipped = containers_to_skip(pod, Validation())
     for container in pod.containers:
         if container.name == SIDECAR or container.name in skipped:
             continue
@@ -110,26 +113,28 @@ def _probes_to_verify(pod: Pod) -> Iterable[tuple[Container, ProbeKind, object]]
                 yield container, kind, probe
 
 
-class _Checker:
+class _PodVerification:
     """The checks of one pod."""
 
-    def __init__(self, pod: Pod, record: Record | None, around: Circumstances) -> None:
+    def __init__(self, pod: Pod, record: Record | None, context: Context) -> None:
         self._pod = pod
         self._record = record
         self._sidecar = pod.container(SIDECAR)
         names = [one.name for one in pod.containers if pod.is_mesh_container(one)]
         self._proxy = next((name for name in names if name in PROXIES), "")
-        self._mistakes: list[FieldError] = []
-        self._originals = self._read_originals(record, around) if record else []
+        self._validation = Validation()
+        self._originals = self._read_originals(record, context) if record else []
         self._expected = self._read_expected()
 
-    def maker(self) -> Finding:
-        """Who rewrote the probes."""
+    def injector(self) -> Finding:
+        """Which program rewrote the probes."""
         if self._record:
             return good("pod", f"injected by osm-healthcheck {self._record.version}")
-        name = self._foreign_maker()
+        name = self._other_injector()
         if name:
             return good("pod", f"injected by {name}")
+        if self._sidecar is None and (mesh := self._rewriting_mesh()):
+            return good("pod", f"its probes are rewritten by {mesh}")
         if self._sidecar is not None:
             return unsure(
                 "pod",
@@ -147,6 +152,14 @@ class _Checker:
             if handler_name(probe):
                 return unsure(subject, "has a host: it asks another machine, not the pod")
             return wrong(subject, "has no handler, or more than one", "correct it")
+        if mesh := rewriting_mesh(probe, self._pod, container, kind):
+            if self._record is None and container is not self._sidecar:
+                return good(subject, f"asks {described(probe)}: rewritten by {mesh}")
+            return wrong(
+                subject,
+                f"{mesh} has rewritten it once more: it asks {described(probe)}",
+                f"turn {mesh}'s probe rewriting off, as inject --mesh {mesh.lower()} does",
+            )
         if own_port_of(probe, _OWN) is None:
             sidecar = self._sidecar
             ordinary = sidecar is not None and not sidecar.starts_before_containers
@@ -164,11 +177,11 @@ class _Checker:
                 f"its container starts before {SIDECAR}, which answers it",
                 f"put {container.name} behind {SIDECAR} in initContainers",
             )
-        for mistake in self._mistakes:
-            if f": {subject}" in mistake.where:
-                return wrong(subject, mistake.problem, "correct it, then inject again")
+        for error in self._validation.errors:
+            if f": {subject}" in error.where:
+                return wrong(subject, error.problem, "correct it, then inject again")
         if self._record is None:
-            return self._foreign_probe(container, kind, probe)
+            return self._other_injectors_probe(container, kind, probe)
         expected = self._expected.get((container.name, kind))
         if expected is None:
             return wrong(
@@ -184,23 +197,28 @@ class _Checker:
         )
 
     def ports(self, probes: Iterable[tuple[Container, ProbeKind, object]]) -> list[Finding]:
-        """Every port of ours that a probe asks: whether something in the pod serves it."""
+        """Each of 15901-15904 that a probe asks: whether something in the pod serves it."""
         asked: dict[int, list[str]] = {}
         for container, kind, probe in probes:
             if port := own_port_of(probe, _OWN):
                 asked.setdefault(port, []).append(f"{container.name}.{kind.field}")
-        # with --proxy mesh, a pod without tcpSocket and grpc has no container of ours
+        # with --proxy mesh, a pod without tcpSocket and grpc does not have our container
         mesh_may_serve = self._sidecar is not None or (
             self._record is not None and HEALTHCHECK_PORT not in asked
         )
         return [self._port(port, asked[port], mesh_may_serve) for port in sorted(asked)]
 
     def sidecar(self) -> list[Finding]:
-        """Our container: there, told the right probes, running."""
+        """Our container: whether it is there, declares the right probes, and runs."""
         sidecar = self._sidecar
         if sidecar is None:
             return []
         findings = [sidecar_state(self._pod, SIDECAR)]
+        findings += [
+            self.probe(sidecar, kind, probe)
+            for kind, probe in sidecar.probes()
+            if rewriting_mesh(probe, self._pod, sidecar, kind)
+        ]
         text = environment_of(sidecar).get(PROBES_VARIABLE)
         if text is None:
             if self._record:
@@ -208,31 +226,58 @@ class _Checker:
             return findings
         if self._record is None:
             return findings
-        # compared as they are meant: the API server fills in what a manifest left out
+        # compared as they are read: the API server fills in what a manifest left out
         expected = {one.declared for one in self._originals}
         checks = {one for one in expected if is_check(one.probe)}
         try:
             declared = set(read_declaration(str(text), PROBES_VARIABLE, _OWN))
         except InvalidInputError as error:
-            return [*findings, wrong(SIDECAR, str(error.mistakes[0]), _AGAIN)]
+            return [*findings, wrong(SIDECAR, str(error.errors[0]), _AGAIN)]
         if declared in (expected, checks):
             findings.append(good(SIDECAR, "its declared probes are the originals"))
         else:
             findings.append(wrong(SIDECAR, "its declared probes are not the originals", _AGAIN))
         return findings
 
-    def _read_originals(self, record: Record, around: Circumstances) -> list[OriginalProbe]:
-        manifest = {**self._pod.value, "apiVersion": "v1", "kind": "Pod"}
-        try:
-            [(_, found)], _ = originals(
-                manifest,
-                around.version,
-                lambda pod, _, notes: originals_of(pod, self._mistakes, notes),
-            )
-        except InvalidInputError as error:
-            self._mistakes += error.mistakes
+    def meshes(self, meshes: Iterable[Mesh]) -> list[Finding]:
+        """The meshes around the pod: whether their own probe rewriting is off."""
+        if self._record is None:
             return []
-        return [one for one in found if one.kind.field in record.probes.get(one.container, {})]
+        findings = []
+        for mesh in meshes:
+            if mesh.ports not in self._record.annotations:
+                continue
+            for name in mesh.switches:
+                value = self._pod.annotations.get(name)
+                if mesh.is_off(name, value):
+                    continue
+                says = f"{name} is {quoted(value)}" if value is not None else f"{name} is missing"
+                text = f"{says}: {mesh.title} rewrites the injected probes once more"
+                advice = f"set it to {quoted(mesh.switches[name])}"
+                if mesh.rewrites_native_sidecars:
+                    text += f", and {SIDECAR}'s own: the pod never starts"
+                    findings.append(wrong("mesh", text, advice))
+                else:
+                    findings.append(unsure("mesh", text, advice))
+        return findings
+
+    def _rewriting_mesh(self) -> str:
+        """The mesh that has rewritten all the probes that go to the pod; empty where none has."""
+        meshes = {
+            rewriting_mesh(probe, self._pod, container, kind)
+            for container, kind, probe in _probes_to_verify(self._pod)
+            if asks_the_pod(probe)
+        }
+        return meshes.pop() if len(meshes) == 1 else ""
+
+    def _read_originals(self, record: Record, context: Context) -> list[OriginalProbe]:
+        manifest = {**self._pod.value, "apiVersion": "v1", "kind": "Pod"}
+        return [
+            one
+            for pod in uninjected_pods(manifest, context.version, self._validation)
+            for one in original_probes(pod, self._validation)
+            if one.kind.field in record.probes.get(one.container, {})
+        ]
 
     def _read_expected(
         self,
@@ -244,13 +289,15 @@ class _Checker:
             for one, first, second in zip(self._originals, passed, requested, strict=True)
         }
 
-    def _foreign_maker(self) -> str:
+    def _other_injector(self) -> str:
         if self._pod.container("osm-init") is None and self._proxy not in _SERVING_PROXIES:
             return ""
         return "osm-edge" if self._proxy == "sidecar" else "Open Service Mesh"
 
-    def _foreign_probe(self, container: Container, kind: ProbeKind, probe: object) -> Finding:
-        """A probe that OSM or osm-edge rewrote: by its shape, as nothing says what it was."""
+    def _other_injectors_probe(
+        self, container: Container, kind: ProbeKind, probe: object
+    ) -> Finding:
+        """A probe that OSM or osm-edge rewrote, judged by its form alone."""
         subject = f"{container.name}.{kind.field}"
         port = own_port_of(probe, _OWN)
         asks = f"asks {described(probe)}"

@@ -8,12 +8,33 @@ Only a dropped SYN needs the event loop. That makes a check two system calls and
 import asyncio
 import errno
 import socket
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 
 from osm_healthcheck.wire.errors import RefusedError
+from osm_healthcheck.wire.lingering import LingeringSockets
 from osm_healthcheck.wire.stream import Stream, wait_writable
 
 _PENDING = frozenset({errno.EINPROGRESS, errno.EALREADY, errno.EWOULDBLOCK})
+
+MakeSocket = Callable[[socket.AddressFamily], socket.socket]
+
+
+def tcp_socket(family: socket.AddressFamily) -> socket.socket:
+    """A non-blocking TCP socket in the network namespace of this thread."""
+    return socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+
+
+@dataclass(frozen=True, slots=True)
+class Network:
+    """Where sockets are made, and who ends those that were abandoned.
+
+    A socket stays for life in the network namespace in which ``make_socket`` makes it: listening
+    in another one, and connecting there, takes nothing but another ``make_socket``.
+    """
+
+    lingering: LingeringSockets = field(default_factory=LingeringSockets)
+    make_socket: MakeSocket = tcp_socket
 
 
 class Attempt:
@@ -21,7 +42,7 @@ class Attempt:
 
     __slots__ = ("address", "pending", "port", "sock")
 
-    def __init__(self, address: str, port: int) -> None:
+    def __init__(self, address: str, port: int, network: Network) -> None:
         """Start to connect to the IP ``address``.
 
         Raises:
@@ -31,7 +52,7 @@ class Attempt:
         self.port = port
         family = socket.AF_INET6 if ":" in address else socket.AF_INET
         try:
-            self.sock = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+            self.sock = network.make_socket(family)
         except OSError as error:
             raise RefusedError(address, port, error.errno or errno.EIO) from None
         target = (address, port)
@@ -69,7 +90,7 @@ class Attempt:
         raise RefusedError(self.address, self.port, code)
 
 
-async def dial(addresses: Sequence[str], port: int) -> tuple[Stream, str]:
+async def dial(addresses: Sequence[str], port: int, network: Network) -> tuple[Stream, str]:
     """Connect to ``port`` on the first of ``addresses`` that does not refuse.
 
     Returns:
@@ -81,7 +102,7 @@ async def dial(addresses: Sequence[str], port: int) -> tuple[Stream, str]:
     refusal: RefusedError | None = None
     for address in addresses:
         try:
-            attempt = Attempt(address, port)
+            attempt = Attempt(address, port, network)
             await attempt.finish()
         except RefusedError as error:
             refusal = refusal or error
@@ -90,5 +111,5 @@ async def dial(addresses: Sequence[str], port: int) -> tuple[Stream, str]:
             # delayed acknowledgement in between.
             attempt.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             loop = asyncio.get_running_loop()
-            return Stream(attempt.sock, loop, (address, port)), address
+            return Stream(attempt.sock, loop, (address, port), network.lingering), address
     raise refusal or RefusedError("", port, errno.EDESTADDRREQ)

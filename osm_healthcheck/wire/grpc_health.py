@@ -15,7 +15,7 @@ from urllib.parse import unquote
 import h2.events
 
 from osm_healthcheck.probes.quote import quote
-from osm_healthcheck.wire.dial import dial
+from osm_healthcheck.wire.dial import Network, dial
 from osm_healthcheck.wire.errors import (
     BadAnswerError,
     BrokenOffError,
@@ -75,9 +75,10 @@ class Dialler:
     ``failure`` is why the last attempt failed, for whoever cuts this short at a deadline.
     """
 
-    def __init__(self, addresses: Sequence[str], port: int) -> None:
+    def __init__(self, addresses: Sequence[str], port: int, network: Network) -> None:
         self._addresses = addresses
         self._port = port
+        self._network = network
         self.failure: WireError | None = None
 
     async def connect(self) -> tuple[HTTP2Connection, str]:
@@ -97,7 +98,7 @@ class Dialler:
             backoff *= _BACKOFF_FACTOR
 
     async def _once(self) -> tuple[HTTP2Connection, str]:
-        stream, address = await dial(self._addresses, self._port)
+        stream, address = await dial(self._addresses, self._port, self._network)
         connection = HTTP2Connection(stream)
         try:
             await connection.greet(wait=True)
@@ -112,6 +113,7 @@ async def check(
     port: int,
     service: str,
     deadline: float,
+    network: Network,
     caller: bytes = b"kube-probe/",
 ) -> None:
     """Ask for the health of ``service`` (``""``: the server); returns where it is ``SERVING``.
@@ -124,7 +126,7 @@ async def check(
         BadAnswerError: where somebody did, and it was no gRPC server.
         TimeoutError: where the deadline came first.
     """
-    dialler = Dialler(addresses, port)
+    dialler = Dialler(addresses, port, network)
     try:
         async with asyncio.timeout_at(deadline):
             connection, address = await dialler.connect()

@@ -4,19 +4,19 @@ from collections.abc import Sequence
 
 from osm_healthcheck.probes.redirect import Hop
 from osm_healthcheck.wire import http1
-from osm_healthcheck.wire.dial import dial
+from osm_healthcheck.wire.dial import Network, dial
 from osm_healthcheck.wire.response import Response
 from osm_healthcheck.wire.stream import Stream
 
 
-async def ask(addresses: Sequence[str], method: str, hop: Hop) -> Response:
+async def ask(addresses: Sequence[str], method: str, hop: Hop, network: Network) -> Response:
     """Dial the app of ``hop`` at one of ``addresses``, send its request, read the answer's head.
 
     Raises:
         RefusedError: where no address takes the connection.
         BadAnswerError: where what comes back is not HTTP.
     """
-    stream, _ = await dial(addresses, hop.url.port)
+    stream, _ = await dial(addresses, hop.url.port, network)
     return await ask_on(stream, method, hop)
 
 

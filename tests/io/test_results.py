@@ -8,6 +8,7 @@ import sys
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from osm_healthcheck.server.results import MAX_UNDECLARED_TARGETS
 from osm_healthcheck.server.settings import LEVELS
 from tests.io.apps import app, hold, http_app, response
 from tests.io.sidecar import HEALTHCHECK, Process, http_probe, process, sidecar, tcp_probe
@@ -155,9 +156,9 @@ def test_undeclared_targets_do_not_fill_the_memory() -> None:
         body = get(running.address, HEALTHCHECK, "/metrics").body.decode()
     families = {f.name: f for f in text_string_to_metric_families(body)}
     samples = families["osm_healthcheck_probes"].samples
-    assert len(samples) == 257
+    assert len(samples) == MAX_UNDECLARED_TARGETS + 1
     assert sum(sample.value for sample in samples) == 300
-    assert {s.labels["target"]: s.value for s in samples}["others"] == 44
+    assert {s.labels["target"]: s.value for s in samples}["other"] == 300 - MAX_UNDECLARED_TARGETS
 
 
 def test_the_daemon_loads_nothing_that_it_does_not_use() -> None:

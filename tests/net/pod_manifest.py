@@ -8,6 +8,7 @@ from typing import Any
 
 import yaml
 
+from osm_healthcheck.errors import Validation
 from osm_healthcheck.injection.pods import pods_in
 from osm_healthcheck.kubelet.pod_spec import PodSpec, read_pods
 
@@ -74,7 +75,7 @@ def spec(document: Manifest) -> PodSpec:
 
 def container(document: Manifest, name: str) -> Manifest:
     """A container of a pod by its name."""
-    (pod,) = pods_in(document, [])
+    (pod,) = pods_in(document, Validation())
     found = pod.container(name)
     assert found is not None
     return dict(found.value)

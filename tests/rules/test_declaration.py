@@ -1,4 +1,4 @@
-"""Declared probes: JSON and the short form, and every mistake by its key."""
+"""Declared probes: JSON and the short form, and every error by its key."""
 
 import json
 from typing import Any
@@ -23,10 +23,10 @@ def read(document: Any) -> tuple[DeclaredProbe, ...]:
     return read_declaration(text, "--probes", OWN)
 
 
-def mistakes_in(document: Any) -> dict[str, str]:
+def errors_in(document: Any) -> dict[str, str]:
     with pytest.raises(InvalidInputError) as caught:
         read(document)
-    return {mistake.where: mistake.problem for mistake in caught.value.mistakes}
+    return {error.where: error.problem for error in caught.value.errors}
 
 
 def test_every_probe_of_every_container() -> None:
@@ -54,18 +54,18 @@ def test_nothing_declares_nothing() -> None:
 
 @pytest.mark.parametrize("text", ["", " \n"])
 def test_empty(text: str) -> None:
-    assert mistakes_in(text) == {"--probes": "it is empty; {} declares no probe"}
+    assert errors_in(text) == {"--probes": "it is empty; {} declares no probe"}
 
 
 @pytest.mark.parametrize("text", ["{", "nope", '{"a": }', "{}{}", "[" * 100_000, "\x00", "\ud800"])
 def test_what_is_not_json(text: str) -> None:
-    (problem,) = mistakes_in(text).values()
+    (problem,) = errors_in(text).values()
     assert problem.startswith("it is not JSON: ")
 
 
 @pytest.mark.parametrize("text", ["[]", "1", "null", '"x"', "NaN"])
 def test_what_is_no_mapping(text: str) -> None:
-    assert mistakes_in(text) == {"--probes": "must be a mapping from container names to probes"}
+    assert errors_in(text) == {"--probes": "must be a mapping from container names to probes"}
 
 
 @pytest.mark.parametrize(
@@ -77,12 +77,12 @@ def test_what_is_no_mapping(text: str) -> None:
     ],
 )
 def test_a_key_that_stands_there_twice(text: str, key: str) -> None:
-    assert mistakes_in(text) == {"--probes": f'the key "{key}" stands there twice'}
+    assert errors_in(text) == {"--probes": f'the key "{key}" stands there twice'}
 
 
 @pytest.mark.parametrize("name", ["", "A", "a_b", "-a", "a-", "a.b", "a" * 64, "a/b", "é", "a\n"])
 def test_what_is_no_container_name(name: str) -> None:
-    (where,) = mistakes_in({name: {}})
+    (where,) = errors_in({name: {}})
     assert where == f"--probes: {name}"
 
 
@@ -132,19 +132,19 @@ def test_what_is_one(name: str) -> None:
     ],
     ids=str,
 )
-def test_mistakes(probes: Any, where: str, words: str) -> None:
-    (found,) = mistakes_in({"app": probes}).items()
+def test_errors(probes: Any, where: str, words: str) -> None:
+    (found,) = errors_in({"app": probes}).items()
     assert found[0] == f"--probes: app{where}"
     assert words in found[1]
 
 
-def test_all_mistakes_at_once() -> None:
+def test_all_errors_at_once() -> None:
     document = {
         "A": {"livenessProbe": TCP},
         "b": {"livenessProbe": {"tcpSocket": {"port": 0}}, "x": 1},
         "c": 1,
     }
-    assert len(mistakes_in(document)) == 4
+    assert len(errors_in(document)) == 4
 
 
 def test_own_ports_are_the_ones_that_are_set() -> None:
@@ -164,19 +164,19 @@ def test_own_ports_are_the_ones_that_are_set() -> None:
         ),
     )
 )
-def test_any_json_is_probes_or_mistakes(document: Any) -> None:
+def test_any_json_is_probes_or_errors(document: Any) -> None:
     try:
         read(document)
     except InvalidInputError as error:
-        assert all(mistake.where.startswith("--probes") for mistake in error.mistakes)  # noqa: PT017
+        assert all(one.where.startswith("--probes") for one in error.errors)  # noqa: PT017
 
 
 @given(st.text(max_size=30))
-def test_any_text_is_probes_or_mistakes(text: str) -> None:
+def test_any_text_is_probes_or_errors(text: str) -> None:
     try:
         read(text)
     except InvalidInputError as error:
-        assert error.mistakes  # noqa: PT017
+        assert error.errors  # noqa: PT017
 
 
 # -- the short form
@@ -229,7 +229,7 @@ def test_short_form(text: str, handler: Handler) -> None:
 def test_what_is_no_short_form(text: str, words: str) -> None:
     with pytest.raises(InvalidInputError, match=words) as caught:
         read_short_form(text, "--liveness", ProbeKind.LIVENESS, OWN)
-    assert [mistake.where for mistake in caught.value.mistakes] == ["--liveness"]
+    assert [error.where for error in caught.value.errors] == ["--liveness"]
 
 
 @pytest.mark.parametrize("text", ["http://:1x", "tcp://:1:2"])

@@ -6,50 +6,14 @@ from typing import Any
 
 import pytest
 
-from osm_healthcheck.errors import InvalidInputError
+from osm_healthcheck.errors import InvalidInputError, Validation
 from osm_healthcheck.injection.containers import environment_value
 from osm_healthcheck.injection.inject import inject
 from osm_healthcheck.injection.pods import pods_in
 from osm_healthcheck.injection.uninject import uninject
-from osm_healthcheck.verification.verify import Circumstances, verify
+from osm_healthcheck.verification.verify import Context, verify
 from tests.manifests.strategies import VERSION, injection
-
-TCP = {"tcpSocket": {"port": 8080}}
-HTTP = {"httpGet": {"path": "/", "port": 8080}}
-
-
-def pod(*containers: dict[str, Any], init: Any = None, **spec: Any) -> dict[str, Any]:
-    if init is not None:
-        spec["initContainers"] = init
-    return {
-        "apiVersion": "v1",
-        "kind": "Pod",
-        "metadata": {"name": "web", "namespace": "shop"},
-        "spec": {**spec, "containers": list(containers)},
-    }
-
-
-def app(name: str = "app", **fields: Any) -> dict[str, Any]:
-    return {"name": name, "image": name, **fields}
-
-
-def after(manifest: dict[str, Any], mesh: str = "none", **options: Any) -> Any:
-    return inject(manifest, injection(mesh, **options)).manifest
-
-
-def refused(manifest: dict[str, Any], mesh: str = "none", **options: Any) -> list[str]:
-    with pytest.raises(InvalidInputError) as caught:
-        inject(manifest, injection(mesh, **options))
-    return [str(mistake) for mistake in caught.value.mistakes]
-
-
-def notes(manifest: dict[str, Any], mesh: str = "none", **options: Any) -> list[str]:
-    return [str(note) for note in inject(manifest, injection(mesh, **options)).notes]
-
-
-def names(listed: list[dict[str, Any]]) -> list[str]:
-    return [one["name"] for one in listed]
-
+from tests.rules.manifests import HTTP, TCP, after, app, names, pod, refused, warnings
 
 # --- The documented examples --------------------------------------------------------------------
 
@@ -128,9 +92,9 @@ def test_only_the_ports_in_use_are_kept_out_of_the_redirect() -> None:
     init = after(manifest)["spec"]["initContainers"][0]
     assert init["args"] == ["install", "--ports", "15902,15904"]
     annotations = after(manifest, "linkerd")["metadata"]["annotations"]
-    assert annotations["config.linkerd.io/skip-inbound-ports"] == "15902,15904"
+    assert annotations["config.linkerd.io/skip-inbound-ports"] == "4567,4568,15902,15904"
     annotations = after(manifest, "linkerd", proxy="mesh")["metadata"]["annotations"]
-    assert annotations["config.linkerd.io/skip-inbound-ports"] == "15902"
+    assert annotations["config.linkerd.io/skip-inbound-ports"] == "4567,4568,15902"
 
 
 def test_the_bypass_comes_first_and_has_one_privilege() -> None:
@@ -204,19 +168,10 @@ def test_a_dollar_sign_is_not_a_reference_to_a_variable() -> None:
     assert json.loads(text) == {"path": "/$(HOME)$$"}
 
 
-def test_what_a_user_has_set_stays() -> None:
-    manifest = pod(app(livenessProbe=HTTP))
-    switch = "sidecar.istio.io/rewriteAppHTTPProbers"
-    manifest["metadata"]["annotations"] = {switch: "true"}
-    assert after(manifest, "istio")["metadata"]["annotations"][switch] == "true"
-    assert any('stays "true" as you set it' in note for note in notes(manifest, "istio"))
-    assert uninject(after(manifest, "istio"), VERSION).manifest == manifest
-
-
 # --- What is refused or left alone --------------------------------------------------------------
 
 
-def test_every_mistake_is_named_with_its_place() -> None:
+def test_every_error_is_named_with_its_place() -> None:
     manifest = pod(
         app("a", livenessProbe={"httpGet": {"port": "web"}}, ports=[{"name": "http"}]),
         app("b", readinessProbe={"tcpSocket": {"port": 15902}}),
@@ -225,7 +180,7 @@ def test_every_mistake_is_named_with_its_place() -> None:
         app("e", livenessProbe={"grpc": {"port": 1, "service": "a\nb"}}),
         app("f", livenessProbe={"tcpSocket": {"port": "p"}}, ports=[{"name": "p"}]),
     )
-    places = [mistake.partition(": Invalid")[0] for mistake in refused(manifest)]
+    places = [error.partition(": Invalid")[0] for error in refused(manifest)]
     assert places == [
         "Pod shop/web: a.livenessProbe.httpGet.port",
         "Pod shop/web: b.readinessProbe.tcpSocket.port",
@@ -239,8 +194,8 @@ def test_every_mistake_is_named_with_its_place() -> None:
 
 @pytest.mark.parametrize("name", ["osm-healthcheck", "osm-healthcheck-init"])
 def test_a_container_that_has_our_name_and_is_not_ours(name: str) -> None:
-    [mistake] = refused(pod(app(livenessProbe=HTTP), app(name)))
-    assert mistake.startswith(f"Pod shop/web: {name}.name: is not ours, but has the name of our")
+    [error] = refused(pod(app(livenessProbe=HTTP), app(name)))
+    assert error.startswith(f"Pod shop/web: {name}.name: is not ours, but has the name of our")
     without = pod(app(), app(name))
     assert after(without) == without
 
@@ -269,7 +224,7 @@ def test_a_job_would_never_complete_with_an_ordinary_container() -> None:
     ]
     assert after(job)
     never = pod(app(livenessProbe=HTTP), restartPolicy="Never")
-    assert "never completes" in notes(never, sidecar="container")[0]
+    assert "never completes" in warnings(never, sidecar="container")[0]
 
 
 def test_native_sidecars_have_probes_too() -> None:
@@ -282,7 +237,7 @@ def test_native_sidecars_have_probes_too() -> None:
     spec = after(manifest, "istio", sidecar="container")["spec"]
     assert spec["initContainers"] == [sidecar, app("setup")]
     assert spec["containers"][0]["livenessProbe"]["httpGet"]["path"] == "/osm-liveness-probe"
-    assert "proxy: left alone: it starts before" in notes(manifest, sidecar="container")[0]
+    assert "proxy: left alone: it starts before" in warnings(manifest, sidecar="container")[0]
     plain = pod(app(), init=[app("setup", livenessProbe=HTTP)])
     assert "setup.livenessProbe: Forbidden: may not be set for init containers" in refused(plain)[0]
 
@@ -315,9 +270,9 @@ def test_why_nothing_is_rewritten_is_true(
     manifest = pod(container)
     manifest["metadata"]["annotations"] = annotations
     assert after(manifest) == manifest
-    assert notes(manifest)[-1].startswith(f"Pod shop/web: nothing to rewrite: {why}")
-    [looked_at] = pods_in(manifest, [])
-    [finding] = verify(looked_at, Circumstances(VERSION, []))
+    assert warnings(manifest)[-1].startswith(f"Pod shop/web: nothing to rewrite: {why}")
+    [looked_at] = pods_in(manifest, Validation())
+    [finding] = verify(looked_at, Context(VERSION, []))
     assert str(finding).startswith(f"! pod: nothing to verify: {why}")
 
 
@@ -328,8 +283,8 @@ def test_containers_can_opt_out() -> None:
     spec = after(manifest, "istio")["spec"]
     assert spec["containers"][1] == app("db", livenessProbe=HTTP)
     assert spec["containers"][0]["livenessProbe"]["httpGet"]["path"] == "/osm-liveness-probe"
-    assert any('there is no container "cache"' in note for note in notes(manifest))
-    assert any("db: left alone" in note for note in notes(manifest))
+    assert any('there is no container "cache"' in one for one in warnings(manifest))
+    assert any("db: left alone" in one for one in warnings(manifest))
     manifest["metadata"]["annotations"] = {key: ["db"]}
     assert "must be a string" in refused(manifest)[0]
     manifest["metadata"]["annotations"] = {"openservicemesh.io/sidecar-injection": False}
@@ -342,15 +297,15 @@ def test_users_of_the_proxys_number_are_warned() -> None:
         pod(app(livenessProbe=HTTP, securityContext=context)),
         pod(app(livenessProbe=HTTP), securityContext=context),
     ):
-        assert "app: warning: runs as user 1500, as the mesh's proxy does" in notes(manifest)[0]
-        assert notes(manifest, "istio") == []
+        assert "app: warning: runs as user 1500, as the mesh's proxy does" in warnings(manifest)[0]
+        assert not [one for one in warnings(manifest, "istio") if "runs as user" in one]
 
 
 def test_a_pod_that_osm_will_inject_is_warned_about() -> None:
     manifest = pod(app(livenessProbe=HTTP))
     manifest["metadata"]["annotations"] = {"openservicemesh.io/sidecar-injection": "Enabled"}
-    assert "use --mesh osm" in notes(manifest)[0]
-    assert notes(manifest, "osm") == []
+    assert "use --mesh osm" in warnings(manifest)[0]
+    assert warnings(manifest, "osm") == []
 
 
 def test_fields_that_nobody_knows_survive() -> None:
@@ -359,8 +314,8 @@ def test_fields_that_nobody_knows_survive() -> None:
     [container] = after(manifest)["spec"]["containers"]
     assert container["livenessProbe"]["jitterSeconds"] == 1
     assert container["livenessProbe"]["httpGet"]["mode"] == "new"
-    [note] = notes(manifest)
-    assert note.endswith(": unknown fields kept as they are: jitterSeconds, httpGet.mode")
+    [warning] = warnings(manifest)
+    assert warning.endswith(": unknown fields kept as they are: jitterSeconds, httpGet.mode")
 
 
 def test_consul_is_told_the_user_whose_questions_to_the_app_it_must_not_take() -> None:
@@ -373,7 +328,7 @@ def test_consul_is_told_the_user_whose_questions_to_the_app_it_must_not_take() -
         assert uninject(injected, VERSION).manifest == manifest
     manifest["metadata"]["annotations"] = {}
     assert name not in after(manifest, "consul", user=None)["metadata"]["annotations"]
-    assert any(name in note for note in notes(manifest, "consul", user=None))
+    assert any(name in one for one in warnings(manifest, "consul", user=None))
     http = pod(app(readinessProbe=HTTP))
     assert name not in after(http, "consul", proxy="mesh")["metadata"]["annotations"]
 
@@ -391,7 +346,7 @@ def test_an_edit_after_injection_is_kept() -> None:
     injected["metadata"]["annotations"][name] += ",9090"
     injected["metadata"]["annotations"]["team"] = "shop"
     outcome: Any = uninject(injected, VERSION)
-    assert outcome.notes == ()
+    assert outcome.warnings == ()
     back = outcome.manifest
     assert back["spec"]["containers"] == [
         app(
@@ -425,8 +380,8 @@ def test_an_edit_to_what_a_rewritten_probe_asks_is_lost_and_named(
     injected["spec"]["containers"][0]["livenessProbe"]["httpGet"] |= edit
     outcome = uninject(injected, VERSION)
     assert outcome.manifest == manifest
-    [note] = map(str, outcome.notes)
-    assert note.startswith(
+    [warning] = map(str, outcome.warnings)
+    assert warning.startswith(
         "Pod shop/web: app.livenessProbe: restored as it was before injection; the edit made to "
         f"it since is lost: it asked {asked}"
     )
@@ -439,7 +394,7 @@ def test_what_the_api_server_fills_in_is_no_obstacle() -> None:
     probe["timeoutSeconds"] = 1
     injected["spec"]["initContainers"][1]["terminationMessagePath"] = "/dev/termination-log"
     outcome: Any = uninject(injected, VERSION)
-    assert outcome.notes == ()
+    assert outcome.warnings == ()
     back = outcome.manifest
     assert back["spec"] == {"containers": [app(livenessProbe={**HTTP, "timeoutSeconds": 1})]}
 
@@ -490,8 +445,31 @@ def test_a_copy_by_kubectl_debug_is_left_alone() -> None:
     for manifest in (copied, without_probes):
         outcome = inject(manifest, injection())
         assert outcome.manifest == manifest
-        assert "left alone: its probes have been rewritten already" in str(outcome.notes[0])
+        assert "left alone: its probes have been rewritten already" in str(outcome.warnings[0])
         assert uninject(manifest, VERSION).manifest == manifest
     copied["spec"]["containers"].append(app("late", livenessProbe=TCP))
-    [mistake] = refused(copied)
-    assert mistake.startswith("Pod shop/web: late.livenessProbe: this probe is not rewritten")
+    [error] = refused(copied)
+    assert error.startswith("Pod shop/web: late.livenessProbe: this probe is not rewritten")
+
+
+@pytest.mark.parametrize("mesh", ["none", "istio"])
+@pytest.mark.parametrize("mask", range(1, 16))
+def test_exactly_the_ports_in_use_go_past_the_mesh(mask: int, mesh: str) -> None:
+    """On any other one of the four, an app of the pod could be reached without mTLS."""
+    kinds = ("livenessProbe", "readinessProbe", "startupProbe")
+    probes: dict[str, Any] = {kind: HTTP for bit, kind in enumerate(kinds) if mask & 1 << bit}
+    checks: dict[str, Any] = {"readinessProbe": TCP} if mask & 8 else {}
+    manifest = pod(app(**probes), app("b", **checks))
+    with_mesh = after(manifest, proxy="mesh", mesh=mesh)
+    with_sidecar = after(manifest, mesh=mesh)
+    wanted = [port for bit, port in enumerate((15901, 15902, 15903)) if mask & 1 << bit]
+    for injected, ports in (
+        (with_mesh, wanted + [15904] * bool(checks)),
+        (with_sidecar, [*wanted, 15904]),
+    ):
+        text = ",".join(map(str, ports))
+        if mesh == "none":
+            assert injected["spec"]["initContainers"][0]["args"] == ["install", "--ports", text]
+        else:
+            name = "traffic.sidecar.istio.io/excludeInboundPorts"
+            assert injected["metadata"]["annotations"][name] == text

@@ -29,12 +29,12 @@ NOT_A_PROBE = {"api-16": "probes of ephemeral containers are forbidden where a p
 def read(
     probe: dict[str, Any], kind: ProbeKind = ProbeKind.LIVENESS
 ) -> tuple[Probe | None, list[FieldError]]:
-    mistakes: list[FieldError] = []
-    return read_probe(FieldReader(probe, f"app.{kind.field}", mistakes), kind), mistakes
+    reader = FieldReader(probe, f"app.{kind.field}")
+    return read_probe(reader, kind), reader.validation.errors
 
 
-def mistakes_in(probe: dict[str, Any], kind: ProbeKind = ProbeKind.LIVENESS) -> list[str]:
-    return [str(mistake) for mistake in read(probe, kind)[1]]
+def errors_in(probe: dict[str, Any], kind: ProbeKind = ProbeKind.LIVENESS) -> list[str]:
+    return [str(error) for error in read(probe, kind)[1]]
 
 
 @pytest.mark.parametrize("name", sorted(API.keys() - NOT_A_PROBE.keys()))
@@ -44,17 +44,15 @@ def test_the_api_servers_rules(name: str) -> None:
     if not {"httpGet", "tcpSocket", "grpc", "exec"} & probe.keys() and name != "api-08":
         probe = {**probe, "tcpSocket": {"port": 80}}
     expect = API[name]["expect"]
-    found, mistakes = read(probe, kind)
+    found, errors = read(probe, kind)
     if "defaulted" in expect:
-        assert mistakes == []
+        assert errors == []
         assert found is not None
         check_defaults(found, expect["defaulted"])
     else:
         where, _, problem = expect["rejectedWith"].partition(": ")
-        assert [mistake.where for mistake in mistakes] == [
-            where.replace("spec.containers[0]", "app")
-        ]
-        assert mistakes[0].problem.startswith(" ".join(problem.removesuffix("...").split()))
+        assert [error.where for error in errors] == [where.replace("spec.containers[0]", "app")]
+        assert errors[0].problem.startswith(" ".join(problem.removesuffix("...").split()))
 
 
 def check_defaults(probe: Probe, expected: dict[str, Any]) -> None:
@@ -100,8 +98,8 @@ def test_every_api_vector_is_read_or_has_a_reason() -> None:
     ],
 )
 def test_handlers(probe: dict[str, Any], handler: Any) -> None:
-    found, mistakes = read(probe)
-    assert mistakes == []
+    found, errors = read(probe)
+    assert errors == []
     assert found is not None
     assert found.handler == handler
 
@@ -149,24 +147,24 @@ TCP = {"tcpSocket": {"port": 80}}
     ],
     ids=str,
 )
-def test_mistakes_name_their_field(probe: dict[str, Any], where: str) -> None:
-    found = [mistake.where for mistake in read(probe)[1]]
+def test_errors_name_their_field(probe: dict[str, Any], where: str) -> None:
+    found = [error.where for error in read(probe)[1]]
     assert found == [f"app.livenessProbe{where}"]
 
 
-def test_all_mistakes_at_once() -> None:
+def test_all_errors_at_once() -> None:
     probe = {
         "httpGet": {"port": 0, "scheme": "ftp", "paht": "/"},
         "grpc": {"port": 1},
         "timeoutSeconds": -1,
         "failureThreshold": "x",
     }
-    assert len(mistakes_in(probe)) == 6
+    assert len(errors_in(probe)) == 6
 
 
 def test_readiness_may_want_more_than_one_success() -> None:
-    probe, mistakes = read({**TCP, "successThreshold": 3}, ProbeKind.READINESS)
-    assert mistakes == []
+    probe, errors = read({**TCP, "successThreshold": 3}, ProbeKind.READINESS)
+    assert errors == []
     assert probe is not None
     assert probe.success_threshold == 3
 
@@ -199,9 +197,9 @@ PROBES = st.dictionaries(
 
 @given(PROBES, st.sampled_from(ProbeKind))
 def test_no_probe_is_too_odd_to_be_read(probe: dict[str, Any], kind: ProbeKind) -> None:
-    """It is a probe, or there is a mistake; each mistake has a place and a text."""
-    found, mistakes = read(probe, kind)
-    assert found is not None or mistakes
-    for mistake in mistakes:
-        assert mistake.where.startswith(f"app.{kind.field}")
-        assert str(mistake) in str(InvalidInputError(mistakes))
+    """It is a probe, or there is an error; each error has a place and a text."""
+    found, errors = read(probe, kind)
+    assert found is not None or errors
+    for error in errors:
+        assert error.where.startswith(f"app.{kind.field}")
+        assert str(error) in str(InvalidInputError(errors))

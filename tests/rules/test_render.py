@@ -2,9 +2,10 @@
 
 from typing import Any
 
-from osm_healthcheck.injection.inject import originals_of
+from osm_healthcheck.errors import Validation
+from osm_healthcheck.injection.original import OriginalProbe, original_probes
 from osm_healthcheck.injection.pods import pods_in
-from osm_healthcheck.injection.rewrite import HTTPSMode, OriginalProbe
+from osm_healthcheck.injection.rewrite import HTTPSMode
 from osm_healthcheck.mesh.envoy import envoy_bootstrap, envoy_resources
 from osm_healthcheck.mesh.pipy import pipy_config
 
@@ -15,9 +16,9 @@ HTTPS = {**HTTP, "scheme": "HTTPS"}
 def originals(**containers: dict[str, Any]) -> list[OriginalProbe]:
     spec = {"containers": [{"name": name, **probes} for name, probes in containers.items()]}
     pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p"}, "spec": spec}
-    mistakes: list[Any] = []
-    found = originals_of(pods_in(pod, mistakes)[0], mistakes, [])
-    assert not mistakes
+    validation = Validation()
+    found = original_probes(pods_in(pod, validation)[0], validation)
+    assert not validation.errors
     return found
 
 

@@ -7,10 +7,11 @@ from typing import Any
 import pytest
 from hypothesis import given
 
+from osm_healthcheck.errors import Validation
 from osm_healthcheck.injection.pods import pods_in
 from osm_healthcheck.mesh.annotations import MESHES
 from osm_healthcheck.verification.findings import Finding, Mark
-from osm_healthcheck.verification.verify import Circumstances, verify
+from osm_healthcheck.verification.verify import Context, verify
 from tests.manifests.strategies import (
     VERSION,
     injected,
@@ -20,7 +21,7 @@ from tests.manifests.strategies import (
     unhurried,
 )
 
-PORTS = [mesh.ports for mesh in MESHES.values() if mesh.ports]
+MESHES_AROUND = tuple(MESHES.values())
 NOW = 1_900_000_000.0
 BEFORE: dict[str, Any] = {
     "apiVersion": "v1",
@@ -42,8 +43,8 @@ BEFORE: dict[str, Any] = {
 
 
 def found(manifest: Any, **more: Any) -> list[Finding]:
-    [pod] = pods_in(manifest, [])
-    return verify(pod, Circumstances(VERSION, PORTS, now=NOW, **more))
+    [pod] = pods_in(manifest, Validation())
+    return verify(pod, Context(VERSION, MESHES_AROUND, now=NOW, **more))
 
 
 def marks(findings: list[Finding], mark: Mark) -> list[str]:
