@@ -10,7 +10,9 @@ import os
 import re
 import ssl
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from osm_healthcheck.errors import OSMHealthcheckError
 from osm_healthcheck.server.logs import Log
@@ -25,6 +27,14 @@ _HANDSHAKE_TURNS = 6  # flights of a handshake, more than there are
 
 class CertificateError(OSMHealthcheckError):
     """A certificate cannot be served; the text says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Examined:
+    """What a certificate says of itself: its end in Unix time, and host names and addresses."""
+
+    expiry: float
+    names: frozenset[str]
 
 
 class ServingCertificate:
@@ -44,9 +54,9 @@ class ServingCertificate:
         Raises:
             CertificateError: where it cannot be served; what was served before still is.
         """
-        expiry = _tried(chain, key)
+        found = examined(chain, key)
         _load(self.context, chain, key)
-        self.expiry = expiry
+        self.expiry = found.expiry
         self.installed.set()
 
 
@@ -132,8 +142,8 @@ def _no_password() -> str:
     raise ValueError("the key is encrypted: store it without a password")
 
 
-def _tried(chain: bytes, key: bytes) -> float:
-    """Make a handshake in memory with a certificate; when it expires, in Unix time.
+def examined(chain: bytes, key: bytes) -> Examined:
+    """Make a handshake in memory with a certificate, and look at it.
 
     Raises:
         CertificateError: where no client that trusts it would take it.
@@ -157,7 +167,9 @@ def _tried(chain: bytes, key: bytes) -> float:
         peer = client.getpeercert()
     except (ssl.SSLError, ValueError) as error:
         raise CertificateError(_reason(error)) from None
-    return float(ssl.cert_time_to_seconds(str((peer or {})["notAfter"])))
+    seen: dict[str, Any] = dict(peer or {})
+    names = frozenset(str(name) for _, name in seen.get("subjectAltName", ()))
+    return Examined(float(ssl.cert_time_to_seconds(seen["notAfter"])), names)
 
 
 def _step(side: ssl.SSLObject) -> None:

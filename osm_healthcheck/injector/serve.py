@@ -7,7 +7,7 @@ import time
 from collections.abc import Awaitable, Coroutine
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from osm_healthcheck.injector.certificate import CertificateDirectory, ServingCertificate
 from osm_healthcheck.injector.health import Health, HealthEndpoint
@@ -22,6 +22,9 @@ from osm_healthcheck.server.serve import Shutdown, on_signals
 from osm_healthcheck.server.settings import ANY_ADDRESS
 from osm_healthcheck.wire.errors import authority
 
+if TYPE_CHECKING:
+    from osm_healthcheck.injector.shared_certificate import SharedCertificateSettings
+
 _CERTIFICATE, _ENDING = "certificate", "ending"
 _FINISH_SECONDS = 10.0
 _SOCKET_BUFFER_BYTES = 256 * 1024
@@ -34,7 +37,7 @@ class InjectorSettings:
     """What the injector was told; ``drain`` is in seconds."""
 
     admission: PodAdmission
-    certificate: Path
+    certificate: "Path | SharedCertificateSettings"
     port: int = 9090
     health_port: int = 9091
     bind: tuple[str, ...] = ANY_ADDRESS
@@ -94,10 +97,7 @@ class _Injector:
         self._problem("no certificate yet")
         health = HealthEndpoint(self._health, self._metrics)
         self._listeners.append(Listener(bound["health"], health.answer))
-        directory = CertificateDirectory(
-            settings.certificate, self._certificate, self._log, self._problem
-        )
-        self._run("the watch on the certificate", directory.watch())
+        self._run("the watch on the certificate", self._keep_certificate())
         self._run("the start of the webhook", self._admit(bound[""], ready))
         self._run("the watch on the certificate's end", self._watch_expiry())
 
@@ -112,6 +112,14 @@ class _Injector:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         for listener in reversed(self._listeners):  # that of health, the first, ends last
             await listener.close(_FINISH_SECONDS)
+
+    def _keep_certificate(self) -> Coroutine[Any, Any, None]:
+        source, shared = self._settings.certificate, (self._certificate, self._log, self._problem)
+        if isinstance(source, Path):
+            return CertificateDirectory(source, *shared).watch()
+        from osm_healthcheck.injector.shared_certificate import SharedCertificate
+
+        return SharedCertificate(source, *shared).keep()
 
     async def _admit(self, sockets: list[socket.socket], ready: asyncio.Event | None) -> None:
         """Accept the API server's calls once there is a certificate; until then they wait."""
