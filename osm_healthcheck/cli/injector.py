@@ -7,11 +7,13 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from osm_healthcheck.injector.serve import InjectorSettings
+    from osm_healthcheck.injector.shared_certificate import SharedCertificateSettings
 
 _WHAT = """\
 A mutating admission webhook: pods are injected as the API server creates them, with what inject
@@ -26,6 +28,10 @@ example: osm-healthcheck injector --certificate /etc/webhook --mesh istio
 """
 
 
+_SERVICE = "osm-healthcheck-injector"
+_SELF = "with --certificate self"
+
+
 def run(argv: Sequence[str]) -> int:
     """Serve until told to end; 0, 1 where a port could not be had, 2 for wrong usage."""
     # Until the event loop takes them over, signals end the start, also for PID 1 of a container,
@@ -36,9 +42,7 @@ def run(argv: Sequence[str]) -> int:
     # in each; what the injector trusts is named by its options.
     os.environ["SSL_CERT_FILE"] = os.environ["SSL_CERT_DIR"] = os.devnull
 
-    parser = _parser()
-    options = parser.parse_args(argv)
-    settings = _settings(parser, options)
+    options, settings = read_arguments(argv)
 
     import uvloop
 
@@ -47,9 +51,8 @@ def run(argv: Sequence[str]) -> int:
     from osm_healthcheck.server.connection_limiter import TooFewFilesError, connection_limit
     from osm_healthcheck.server.listen import ListenError
 
-    log, writer = logs.make_logger(
-        options.verbosity, options.log_format, "osm-healthcheck-injector"
-    )
+    log, writer = logs.make_log(options.verbosity, options.log_format, "osm-healthcheck-injector")
+    # From here on nothing waits for standard error, a traceback at the very end included.
     sys.stderr = writer
     atexit.register(writer.end)
     try:
@@ -59,6 +62,13 @@ def run(argv: Sequence[str]) -> int:
         print(f"osm-healthcheck injector: {error}", file=sys.stderr)
         return 1
     return 0
+
+
+def read_arguments(argv: Sequence[str]) -> "tuple[argparse.Namespace, InjectorSettings]":
+    """The options, and what the injector is told by them; wrong ones end the process with 2."""
+    parser = _parser()
+    options = parser.parse_args(argv)
+    return options, _settings(parser, options)
 
 
 def _settings(parser: argparse.ArgumentParser, options: argparse.Namespace) -> "InjectorSettings":
@@ -77,11 +87,41 @@ def _settings(parser: argparse.ArgumentParser, options: argparse.Namespace) -> "
     }
     return InjectorSettings(
         admission=PodAdmission(injections, options.mesh, options.on_invalid),
-        certificate=options.certificate,
+        certificate=_source(parser, options),
         port=options.port,
         health_port=options.health_port,
         bind=options.bind or ANY_ADDRESS,
         drain=options.drain,
+    )
+
+
+def _source(
+    parser: argparse.ArgumentParser, options: argparse.Namespace
+) -> "Path | SharedCertificateSettings":
+    """Where the certificate comes from."""
+    if isinstance(options.certificate, Path):
+        return options.certificate
+    from osm_healthcheck.injector.api_server import SERVICE_ACCOUNT, ApiServerAddress
+    from osm_healthcheck.injector.shared_certificate import SharedCertificateSettings
+
+    if find_spec("cryptography") is None:
+        parser.error("--certificate self takes cryptography: install osm-healthcheck[injector]")
+    host = os.environ.get("KUBERNETES_SERVICE_HOST")
+    port = os.environ.get("KUBERNETES_SERVICE_PORT", "443")
+    account = options.service_account or SERVICE_ACCOUNT
+    try:
+        namespace = (account / "namespace").read_text().strip()
+    except OSError as error:
+        parser.error(f"--certificate self is for pods: {error.filename}: {error.strerror}")
+    if not host or not port.isdigit():
+        parser.error("--certificate self is for pods: KUBERNETES_SERVICE_HOST is not set")
+    return SharedCertificateSettings(
+        address=ApiServerAddress(host, int(port), account),
+        namespace=namespace,
+        secret=options.certificate_secret,
+        configuration=options.webhook_configuration,
+        names=options.certificate_name or (f"{_SERVICE}.{namespace}.svc",),
+        lifetime=options.certificate_lifetime,
     )
 
 
@@ -100,10 +140,32 @@ def _parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add(
         "--certificate",
+        type=_certificate,
+        default="self",
+        metavar="self|DIR",
+        help="self (the default): the replicas make one, share it in a Secret and renew it; or a "
+        "directory with tls.crt and tls.key, as a Secret's volume has them, which is watched",
+    )
+    add("--certificate-secret", default=f"{_SERVICE}-certificate", metavar="NAME", help=_SELF)
+    add(
+        "--certificate-name",
+        type=lambda text: tuple(text.split(",")),
+        metavar="NAME,…",
+        help=f"names in it (default {_SERVICE}.NAMESPACE.svc); {_SELF}",
+    )
+    add(
+        "--certificate-lifetime",
+        type=_seconds,
+        default=90 * 24 * 3600.0,
+        metavar="SECONDS",
+        help=f"it is renewed after two thirds (default 90 days); {_SELF}",
+    )
+    add("--webhook-configuration", default=f"0-{_SERVICE}", metavar="NAME", help=_SELF)
+    add(
+        "--service-account",
         type=_directory,
-        required=True,
         metavar="DIR",
-        help="a directory with tls.crt and tls.key, as a Secret's volume has them; it is watched",
+        help=f"token, ca.crt and namespace (default: those of the pod); {_SELF}",
     )
     add("--port", type=_port, default=9090, help="HTTPS, for the API server (default 9090)")
     add(
@@ -139,6 +201,10 @@ def _parser() -> argparse.ArgumentParser:
     add("--verbosity", "-v", choices=LEVELS, default="info", help="(default info)")
     add("--log-format", choices=("json", "console"), default="json", help="(default json)")
     return parser
+
+
+def _certificate(text: str) -> "str | Path":
+    return text if text == "self" else _directory(text)
 
 
 def _directory(text: str) -> Path:

@@ -5,23 +5,36 @@ request; handed a pair that does not match, it would fail every one.
 """
 
 import asyncio
+import logging
 import os
 import re
 import ssl
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from osm_healthcheck.errors import OSMHealthcheckError
+from osm_healthcheck.server.logs import Log
+from osm_healthcheck.server.rate_limit import RateLimit
 
 CHAIN_FILE, KEY_FILE = "tls.crt", "tls.key"  # of a Secret of type kubernetes.io/tls
 _PEM = re.compile(rb"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----", re.DOTALL)
 _WATCH_SECONDS = 1.0
+_LINES_PER_SECOND, _LINES_BURST = 1, 5
 _HANDSHAKE_TURNS = 6  # flights of a handshake, more than there are
 
 
 class CertificateError(OSMHealthcheckError):
     """A certificate cannot be served; the text says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Examined:
+    """What a certificate says of itself: its end in Unix time, and host names and addresses."""
+
+    expiry: float
+    names: frozenset[str]
 
 
 class ServingCertificate:
@@ -41,9 +54,9 @@ class ServingCertificate:
         Raises:
             CertificateError: where it cannot be served; what was served before still is.
         """
-        expiry = _tried(chain, key)
+        found = examined(chain, key)
         _load(self.context, chain, key)
-        self.expiry = expiry
+        self.expiry = found.expiry
         self.installed.set()
 
 
@@ -54,7 +67,7 @@ class CertificateDirectory:
         self,
         directory: Path,
         certificate: ServingCertificate,
-        log: Any,
+        log: Log,
         problem: Callable[[str], None],
     ) -> None:
         self._paths = (directory / CHAIN_FILE, directory / KEY_FILE)
@@ -62,6 +75,7 @@ class CertificateDirectory:
         self._log = log
         self._problem = problem
         self._seen: object = None
+        self._limit = RateLimit(_LINES_PER_SECOND, _LINES_BURST)
 
     async def watch(self) -> None:
         """Install what is in the directory, now and whenever it changes; does not return.
@@ -88,7 +102,8 @@ class CertificateDirectory:
                 raise CertificateError(state)
             self._certificate.install(*(path.read_bytes() for path in self._paths))
         except (CertificateError, OSError) as error:
-            self._log.error("certificate cannot be served", error=str(error))
+            text = "certificate cannot be served"
+            self._log.limited(logging.ERROR, self._limit, text, error=str(error))
             if not self._certificate.installed.is_set():
                 self._problem(f"no certificate: {error}")
         else:
@@ -127,8 +142,8 @@ def _no_password() -> str:
     raise ValueError("the key is encrypted: store it without a password")
 
 
-def _tried(chain: bytes, key: bytes) -> float:
-    """Make a handshake in memory with a certificate; when it expires, in Unix time.
+def examined(chain: bytes, key: bytes) -> Examined:
+    """Make a handshake in memory with a certificate, and look at it.
 
     Raises:
         CertificateError: where no client that trusts it would take it.
@@ -152,7 +167,9 @@ def _tried(chain: bytes, key: bytes) -> float:
         peer = client.getpeercert()
     except (ssl.SSLError, ValueError) as error:
         raise CertificateError(_reason(error)) from None
-    return float(ssl.cert_time_to_seconds(str((peer or {})["notAfter"])))
+    seen: dict[str, Any] = dict(peer or {})
+    names = frozenset(str(name) for _, name in seen.get("subjectAltName", ()))
+    return Examined(float(ssl.cert_time_to_seconds(seen["notAfter"])), names)
 
 
 def _step(side: ssl.SSLObject) -> None:

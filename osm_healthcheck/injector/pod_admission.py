@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Literal, cast
 
-from osm_healthcheck.errors import FieldError, FieldWarning, InvalidInputError, Validation
+from osm_healthcheck.errors import FieldError, InvalidInputError, Validation
 from osm_healthcheck.injection.inject import Injection, inject
 from osm_healthcheck.injection.pods import INIT_CONTAINER, SIDECAR, Manifest, Pod, pods_in
 from osm_healthcheck.injection.record import MESH, PROBES, VERSION, WARNINGS
@@ -21,13 +21,7 @@ from osm_healthcheck.probes.quote import quoted
 OnInvalid = Literal["warn", "deny"]
 _NAME = "osm-healthcheck"
 _OUR_CONTAINERS = (SIDECAR, INIT_CONTAINER)
-# What a mesh's injector adds; the image "auto" stands for settings of a proxy that is still to come
-_PROXIES = {
-    "istio": ("istio-proxy",),
-    "kuma": ("kuma-sidecar",),
-    "linkerd": ("linkerd-proxy",),
-    "consul": ("consul-dataplane", "envoy-sidecar"),
-}
+# Istio's documentation: a container of this image holds settings for a proxy that is to be added
 _NOT_YET_A_PROXY = "auto"
 
 
@@ -43,10 +37,15 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Admission:
-    """An answer and what it came to; ``error`` is a mistake of ours, for the log."""
+    """An answer and what it came to.
+
+    ``notices`` hold for every pod of the mesh, and so are for the log and not for each pod's
+    author; ``error`` is a mistake of ours, for the log as well.
+    """
 
     response: AdmissionResponse
     outcome: Outcome
+    notices: Sequence[str] = ()
     error: str = ""
 
 
@@ -88,7 +87,8 @@ class PodAdmission:
                 "configurations' names)",
             )
         changed = inject(before, injection)
-        warnings = [_warning(one) for one in changed.warnings]
+        warnings = [_warning(one.where, one.text) for one in changed.warnings if not one.is_general]
+        notices = [_warning(one.where, one.text) for one in changed.warnings if one.is_general]
         after = cast("Manifest", changed.manifest)
         if is_ours:
             if _records_the_same(before, after):
@@ -105,7 +105,8 @@ class PodAdmission:
             applied = False
         if not applied:
             return _failed(request, "the patch does not lead to the injected pod")
-        return Admission(AdmissionResponse(request.uid, patch=patch, warnings=warnings), outcome)
+        response = AdmissionResponse(request.uid, patch=patch, warnings=warnings)
+        return Admission(response, outcome, notices)
 
     def _injection(self, pod: Pod, mesh: str) -> Injection:
         labels = cast("Manifest", pod.value.get("metadata") or {}).get("labels")
@@ -129,7 +130,7 @@ class PodAdmission:
             message = _denial(request.object, errors)
             response = AdmissionResponse(request.uid, allowed=False, message=message)
             return Admission(response, Outcome.DENIED)
-        warnings = [_warning(one) for one in errors]
+        warnings = [_warning(one.where, one.problem) for one in errors]
         warnings.append(f"{_NAME}: the pod is left as it was: in a mesh its probes fail")
         patch = _warnings_patch(request.object, warnings)
         return Admission(
@@ -155,7 +156,7 @@ def _failure(uid: str, error: str) -> Admission:
         f"{_NAME}: the pod is not injected, by a mistake in osm-healthcheck (the injector's log "
         "has it): its probes are as they were"
     )
-    return Admission(AdmissionResponse(uid, warnings=[warning]), Outcome.FAILED, error)
+    return Admission(AdmissionResponse(uid, warnings=[warning]), Outcome.FAILED, error=error)
 
 
 def _unchanged(request: AdmissionRequest, *warnings: str) -> Admission:
@@ -167,9 +168,9 @@ def _unchanged(request: AdmissionRequest, *warnings: str) -> Admission:
 def _read_pod(manifest: object) -> Pod:
     validation = Validation()
     pods = pods_in(manifest, validation)
+    if not validation.errors and len(pods) != 1:
+        validation.error("request.object", "is not a pod")
     validation.raise_errors()
-    if len(pods) != 1:
-        raise InvalidInputError([FieldError("request.object", "is not a pod")])
     return pods[0]
 
 
@@ -184,11 +185,10 @@ def _standing_proxy(pod: Pod, injection: Injection) -> str:
     """
     if VERSION in pod.annotations:
         return ""
-    for name in _PROXIES.get(injection.mesh.name, ()):
-        container = pod.container(name)
-        if container is not None and container.value.get("image") != _NOT_YET_A_PROXY:
-            return name
-    return ""
+    container = pod.container(injection.mesh.proxy) if injection.mesh.proxy else None
+    if container is None or container.value.get("image") == _NOT_YET_A_PROXY:
+        return ""
+    return container.name
 
 
 def _records_the_same(before: Manifest, after: Manifest) -> bool:
@@ -259,12 +259,10 @@ def _annotations(manifest: Manifest) -> dict[str, Any]:
     return cast("Any", manifest.get("metadata") or {}).get("annotations") or {}
 
 
-def _warning(one: FieldError | FieldWarning) -> str:
-    """A remark or mistake without the name of the pod, which the reader has just typed."""
-    where = _path(one.where)
-    problem = one.problem if isinstance(one, FieldError) else one.text
-    problem = problem.removeprefix("warning: ")
-    return ": ".join(part for part in (_NAME, where, problem) if part)
+def _warning(where: str, text: str) -> str:
+    """A warning or error without the name of the pod, which the reader has just typed."""
+    parts = (_NAME, _path(where), text.removeprefix("warning: "))
+    return ": ".join(part for part in parts if part)
 
 
 def _path(where: str) -> str:

@@ -1,13 +1,13 @@
 """The life of the injector: bind, get a certificate, serve, drain, end."""
 
 import asyncio
+import logging
 import socket
-import ssl
 import time
 from collections.abc import Awaitable, Coroutine
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from osm_healthcheck.injector.certificate import CertificateDirectory, ServingCertificate
 from osm_healthcheck.injector.health import Health, HealthEndpoint
@@ -16,14 +16,20 @@ from osm_healthcheck.injector.metrics import Metrics
 from osm_healthcheck.injector.pod_admission import PodAdmission
 from osm_healthcheck.injector.webhook import MAX_BODY_BYTES, Webhook
 from osm_healthcheck.server.listen import bind_all
+from osm_healthcheck.server.logs import Log
+from osm_healthcheck.server.rate_limit import RateLimit
 from osm_healthcheck.server.serve import Shutdown, on_signals
 from osm_healthcheck.server.settings import ANY_ADDRESS
 from osm_healthcheck.wire.errors import authority
+
+if TYPE_CHECKING:
+    from osm_healthcheck.injector.shared_certificate import SharedCertificateSettings
 
 _CERTIFICATE, _ENDING = "certificate", "ending"
 _FINISH_SECONDS = 10.0
 _SOCKET_BUFFER_BYTES = 256 * 1024
 _EXPIRY_SECONDS = 60.0
+_LINES_PER_SECOND, _LINES_BURST = 1, 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +37,7 @@ class InjectorSettings:
     """What the injector was told; ``drain`` is in seconds."""
 
     admission: PodAdmission
-    certificate: Path
+    certificate: "Path | SharedCertificateSettings"
     port: int = 9090
     health_port: int = 9091
     bind: tuple[str, ...] = ANY_ADDRESS
@@ -40,7 +46,7 @@ class InjectorSettings:
 
 async def serve(
     settings: InjectorSettings,
-    log: Any,
+    log: Log,
     shutdown: Awaitable[Shutdown],
     ready: asyncio.Event | None = None,
 ) -> None:
@@ -57,7 +63,7 @@ async def serve(
     log.info("ended")
 
 
-async def serve_until_signalled(settings: InjectorSettings, log: Any) -> None:
+async def serve_until_signalled(settings: InjectorSettings, log: Log) -> None:
     """Run the injector as a process of its own: SIGTERM drains, SIGINT does not.
 
     Raises:
@@ -67,9 +73,10 @@ async def serve_until_signalled(settings: InjectorSettings, log: Any) -> None:
 
 
 class _Injector:
-    def __init__(self, settings: InjectorSettings, log: Any) -> None:
+    def __init__(self, settings: InjectorSettings, log: Log) -> None:
         self._settings = settings
         self._log = log
+        self._limit = RateLimit(_LINES_PER_SECOND, _LINES_BURST)
         self._loop = asyncio.get_running_loop()
         self._loop.set_exception_handler(self._on_loop_error)
         self._health = Health()
@@ -90,10 +97,7 @@ class _Injector:
         self._problem("no certificate yet")
         health = HealthEndpoint(self._health, self._metrics)
         self._listeners.append(Listener(bound["health"], health.answer))
-        directory = CertificateDirectory(
-            settings.certificate, self._certificate, self._log, self._problem
-        )
-        self._run("the watch on the certificate", directory.watch())
+        self._run("the watch on the certificate", self._keep_certificate())
         self._run("the start of the webhook", self._admit(bound[""], ready))
         self._run("the watch on the certificate's end", self._watch_expiry())
 
@@ -108,6 +112,14 @@ class _Injector:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         for listener in reversed(self._listeners):  # that of health, the first, ends last
             await listener.close(_FINISH_SECONDS)
+
+    def _keep_certificate(self) -> Coroutine[Any, Any, None]:
+        source, shared = self._settings.certificate, (self._certificate, self._log, self._problem)
+        if isinstance(source, Path):
+            return CertificateDirectory(source, *shared).watch()
+        from osm_healthcheck.injector.shared_certificate import SharedCertificate
+
+        return SharedCertificate(source, *shared).keep()
 
     async def _admit(self, sockets: list[socket.socket], ready: asyncio.Event | None) -> None:
         """Accept the API server's calls once there is a certificate; until then they wait."""
@@ -146,14 +158,15 @@ class _Injector:
         def done(task: "asyncio.Task[None]") -> None:
             if not task.cancelled() and (error := task.exception()) is not None:
                 self._health.failure = f"{name} ended: {error}"
-                self._log.error("a task ended", task=name, error=repr(error))
+                self._log.error(f"{name} ended", error)
 
         task = self._loop.create_task(work)
         task.add_done_callback(done)
         self._tasks.append(task)
 
-    def _on_loop_error(self, _loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    def _on_loop_error(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         """What the event loop has to say: of callers that speak no TLS nobody has to know."""
-        error = context.get("exception")
-        log = self._log.debug if isinstance(error, OSError | ssl.SSLError) else self._log.error
-        log("event loop", said=context.get("message"), error=repr(error))
+        if isinstance(error := context.get("exception"), OSError):  # those of TLS included
+            self._log.limited(logging.DEBUG, self._limit, context["message"], error=str(error))
+        else:
+            self._log.asyncio_error(loop, context)

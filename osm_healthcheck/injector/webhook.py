@@ -5,8 +5,8 @@ what is none gets the status code that says so.
 """
 
 import asyncio
+import logging
 from time import perf_counter
-from typing import Any
 
 from aiohttp import web
 
@@ -15,6 +15,8 @@ from osm_healthcheck.injector.admission import AdmissionRequest, read_review
 from osm_healthcheck.injector.health import respond, text_response
 from osm_healthcheck.injector.metrics import Metrics
 from osm_healthcheck.injector.pod_admission import Admission, Outcome, PodAdmission, failed
+from osm_healthcheck.server.logs import Log
+from osm_healthcheck.server.rate_limit import RateLimit
 
 PATH = "/mutate-pod-creation"
 # The API server takes objects of 3 MiB (apiserver/pkg/server/options: MaxRequestBodyBytes); JSON
@@ -22,16 +24,19 @@ PATH = "/mutate-pod-creation"
 MAX_BODY_BYTES = 8 << 20
 _BODY_SECONDS = 10.0
 _MAX_ERROR_CHARACTERS = 1024
+_LINES_PER_SECOND, _LINES_BURST = 1, 5
 _JSON = "application/json"
 
 
 class Webhook:
     """Answers requests on 9090. Once ``is_ending``, each answer ends its connection."""
 
-    def __init__(self, admission: PodAdmission, metrics: Metrics, log: Any) -> None:
+    def __init__(self, admission: PodAdmission, metrics: Metrics, log: Log) -> None:
         self._admission = admission
         self._metrics = metrics
         self._log = log
+        self._limit = RateLimit(_LINES_PER_SECOND, _LINES_BURST)
+        self._told: set[str] = set()  # at most as many as there are meshes
         self.is_ending = False
 
     async def answer(self, request: web.BaseRequest) -> web.StreamResponse:
@@ -83,20 +88,28 @@ class Webhook:
             admission = self._admission.admit(request, mesh)
         except Exception as error:  # whatever it is, the pod must not be refused for it
             admission = failed(request.uid, error)
-        said = {
-            "namespace": request.namespace,
-            "uid": request.uid,
-            "outcome": admission.outcome.value,
-        }
+        self._write(request, admission)
+        return admission
+
+    def _write(self, request: AdmissionRequest, admission: Admission) -> None:
+        """Lines in the log, within limits: anybody may create pods that are wrong."""
+        for notice in admission.notices:
+            if notice not in self._told:
+                self._told.add(notice)
+                self._log.info(notice)
+        level, text, more = logging.DEBUG, "pod admitted", {}
+        response = admission.response
         match admission.outcome:
             case Outcome.FAILED:
-                self._log.error("admission failed", **said, error=admission.error)
+                level, text = logging.ERROR, "admission failed"
+                more = {"error": admission.error}
             case Outcome.INVALID | Outcome.DENIED:
-                reasons = admission.response.warnings or [admission.response.message]
-                self._log.warning("pod is invalid", **said, reasons=list(reasons))
-            case _:
-                self._log.debug("pod admitted", **said)
-        return admission
+                level, text = logging.WARNING, "pod is invalid"
+                more = {"reason": response.message or response.warnings[0]}
+        outcome = admission.outcome.value
+        self._log.limited(
+            level, self._limit, text, namespace=request.namespace, outcome=outcome, **more
+        )
 
     def _refuse(
         self, status: int, text: str, headers: dict[str, str] | None = None

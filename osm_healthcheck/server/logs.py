@@ -120,19 +120,8 @@ class Log:
             self._untold = 0
 
 
-def make_log(verbosity: str, log_format: str) -> tuple[Log, LogWriter]:
-    """The log of a process that serves probes, and what writes it to standard error.
-
-    See `make_logger` for the arguments.
-    """
-    logger, writer = make_logger(verbosity, log_format)
-    return Log(logger, writer), writer
-
-
-def make_logger(
-    verbosity: str, log_format: str, component: str = COMPONENT
-) -> tuple[Any, LogWriter]:
-    """A logger of structlog's, and what writes its lines to standard error.
+def make_log(verbosity: str, log_format: str, component: str = COMPONENT) -> tuple[Log, LogWriter]:
+    """The log of the process, and what writes it to standard error.
 
     Args:
         verbosity: one of OSM's levels.
@@ -167,7 +156,7 @@ def make_logger(
         processors = [_drop]
     filtering: Any = structlog.make_filtering_bound_logger(_NUMBERS.get(verbosity, 50))
     logger = filtering(structlog.WriteLogger(writer), processors, context)  # type: ignore[arg-type]
-    return logger, writer
+    return Log(logger, writer), writer
 
 
 def _cut(value: object) -> object:

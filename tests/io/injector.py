@@ -6,7 +6,7 @@ import http.client
 import json
 import ssl
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -58,16 +58,20 @@ def patch_of(response: dict[str, Any]) -> list[dict[str, Any]]:
 class Injector(Process):
     """A running injector with a certificate for its own address."""
 
-    def __init__(self, *arguments: str, pair: bool = True) -> None:
+    def __init__(
+        self,
+        *arguments: str,
+        pair: bool = True,
+        address: str = "",
+        environ: Mapping[str, str] | None = None,
+    ) -> None:
         self.directory = Path(tempfile.mkdtemp())
-        self.own_address = own_address()
+        address = address or own_address()
         if pair:
-            write_certificate(self.directory, self.own_address)
-        certificate = ["--certificate", str(self.directory)]
-        super().__init__(
-            ["injector", *certificate, "--bind", self.own_address, *arguments], bind=False
-        )
-        self.address = self.own_address
+            write_certificate(self.directory, address)
+        own = ["--certificate", str(self.directory), "--bind", address]
+        super().__init__(["injector", *own, *arguments], environ, bind=False)
+        self.address = address
 
     def connect(self) -> http.client.HTTPSConnection:
         """A connection as the API server makes one: it trusts the authority alone."""
@@ -107,9 +111,12 @@ class Injector(Process):
 
 
 @contextlib.contextmanager
-def injector(*arguments: str, pair: bool = True) -> Iterator[Injector]:
-    """Run ``osm-healthcheck injector``; it is ready, unless it was given no ``pair``."""
-    running = Injector(*arguments, pair=pair)
+def injector(*arguments: str, pair: bool = True, **more: Any) -> Iterator[Injector]:
+    """Run ``osm-healthcheck injector``; it is ready, unless it was given no ``pair``.
+
+    ``more`` is that of `Injector`.
+    """
+    running = Injector(*arguments, pair=pair, **more)
     try:
         if pair:
             running.wait_for("ready")

@@ -6,6 +6,8 @@ import json
 import signal
 import socket
 import ssl
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,7 @@ import pytest
 import yaml
 
 from osm_healthcheck.cli import inject
+from osm_healthcheck.cli import injector as injector_command
 from osm_healthcheck.errors import Validation
 from osm_healthcheck.injection.pods import SIDECAR, pods_in
 from osm_healthcheck.injector.json_patch import apply
@@ -22,7 +25,7 @@ from tests.io.admission_load import Load
 from tests.io.injector import HEALTH, PATH, WEBHOOK, Injector, injector, patch_of, review
 from tests.io.injector import write_certificate as new_certificate
 from tests.io.tls import authority
-from tests.io.wire import connect, get, read_to_end
+from tests.io.wire import connect, get, own_address, read_to_end
 
 _MANIFESTS = Path(__file__).parents[1] / "manifests"
 _MESHES = ("istio", "kuma", "linkerd", "consul", "none")
@@ -84,8 +87,9 @@ def test_every_pod_becomes_what_the_command_makes_of_it(
         code = inject.run(["--mesh", mesh, "-o", "json", str(file)])
         said = capsys.readouterr()
         assert after == (json.loads(said.out) if code == 0 else pod)
-        # what the command says on stderr is said by warnings, but for its own last line
-        lines = [line for line in said.err.splitlines() if not line.startswith("osm-healthcheck")]
+        # what the command says on stderr is said by warnings, but for its own last line,
+        # and what holds for every pod of a mesh, which no pod's author is told
+        lines = [line for line in said.err.splitlines() if ": document 1 (line 1): " in line]
         for line, warning in zip(lines, warnings, strict=False):
             text = line.partition(": document 1 (line 1): ")[2].partition(": ")[2]
             # what is longer than 256 characters is cut
@@ -313,3 +317,51 @@ def certificate_of(one: Injector) -> bytes:
         found = connection.sock.getpeercert(binary_form=True)
         assert isinstance(found, bytes)
         return found
+
+
+def test_without_an_api_server_it_is_not_ready_and_says_so(tmp_path: Path) -> None:
+    for name in ("token", "namespace"):
+        (tmp_path / name).write_text("x")
+    (tmp_path / "ca.crt").write_bytes(authority().cert_pem.bytes())
+    own = ["--certificate", "self", "--service-account", str(tmp_path)]
+    environ = {"KUBERNETES_SERVICE_HOST": own_address(), "KUBERNETES_SERVICE_PORT": "1"}
+    with injector(*own, pair=False, environ=environ) as one:
+        line = one.wait_for("certificate cannot be kept")
+        path = "/api/v1/namespaces/x/secrets/osm-healthcheck-injector-certificate"
+        assert line["error"].startswith(f"the API server: GET {path}: Cannot connect")
+        answer = get(one.address, HEALTH, "/health/ready")
+        assert answer.status == 503
+        assert answer.body.startswith(b"Service is not ready: no certificate: the API server")
+        assert get(one.address, HEALTH, "/health/alive").status == 200
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--certificate", "/nowhere"], "there is no directory '/nowhere'"),
+        ([], "--certificate self is for pods: "),
+        (["--certificate", ".", "--port", "9091"], "--health-port 9091 is the --port already"),
+        (["--certificate", ".", "--mesh", "osm"], "invalid choice: 'osm'"),
+        (["--certificate", ".", "--run-as-user", "1337"], "the user of the mesh's proxy"),
+        (["--certificate", ".", "--drain", "-1"], "must be seconds, 0 or more"),
+        (["--certificate", ".", "--bind", "here"], "'here' is not an IP address"),
+    ],
+)
+def test_wrong_usage_is_said(
+    arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        injector_command.read_arguments(arguments)
+    assert ended.value.code == 2
+    assert said in capsys.readouterr().err
+
+
+def test_cryptography_is_loaded_when_a_certificate_is_made_alone() -> None:
+    code = (
+        "import sys, osm_healthcheck.injector.serve, osm_healthcheck.injector.shared_certificate\n"
+        "print(*sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    loaded = set(done.stdout.split())
+    assert "aiohttp" in loaded
+    assert not loaded & {"cryptography", "yaml", "h2"}
