@@ -41,8 +41,16 @@ def make_server() -> Callable[[], asyncio.Protocol]:
     """A factory of protocols for `HeadReader`, in the running loop."""
     silent = logging.Logger("osm-healthcheck")
     silent.disabled = True
+    nothing = _NothingToSend()
+
+    async def handle(request: web.BaseRequest) -> web.StreamResponse:
+        reader: Any = request.transport
+        if reader is not None:  # the caller is still there
+            reader.take(request)
+        return nothing
+
     return web.Server(
-        _handle,
+        handle,
         access_log=None,
         logger=silent,
         # The limits are those of the head: no part of it is longer than the whole.
@@ -57,15 +65,11 @@ def make_server() -> Callable[[], asyncio.Protocol]:
     )
 
 
-async def _handle(request: web.BaseRequest) -> web.StreamResponse:
-    reader: Any = request.transport
-    if reader is not None:  # the caller is still there
-        reader.take(request)
-    return _NothingToSend()
-
-
 class _NothingToSend(web.StreamResponse):
-    """The response that aiohttp's server gets: ours goes out on the connection itself."""
+    """The response that aiohttp's server gets: ours goes out on the connection itself.
+
+    Nothing of it depends on the request, so there is one for all.
+    """
 
     def __init__(self) -> None:
         super().__init__()
