@@ -194,10 +194,10 @@ def pods_in(
     return [Pod(cast("Manifest", template), where, kind, tuple(containers), is_live)]
 
 
-def is_known_kind(manifest: Manifest) -> bool:
-    """Whether it is one of the kinds that hold a pod."""
-    group = str(manifest.get("apiVersion")).rpartition("/")[0]
-    return (_GROUPS.get(group, group), manifest.get("kind")) in _PATHS
+def is_known_kind(version: str, kind: str) -> bool:
+    """Whether objects of this apiVersion and kind hold a pod."""
+    group = version.rpartition("/")[0]
+    return (_GROUPS.get(group, group), kind) in _PATHS
 
 
 def _pods_in_list(

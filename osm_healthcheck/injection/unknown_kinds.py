@@ -7,23 +7,30 @@ from osm_healthcheck.injection.pods import is_known_kind, name_of
 from osm_healthcheck.probes.constants import ProbeKind
 
 
-def warn_of_unknown_kinds(manifest: object, validation: Validation) -> None:
-    """Warn of each object of a kind that inject does not know, and in which there are probes."""
-    if not isinstance(manifest, dict) or is_known_kind(manifest):
+def warn_of_unknown_kinds(
+    manifest: object, validation: Validation, *, of: tuple[str, str] = ("", "")
+) -> None:
+    """Warn of each object of a kind that inject does not know, and in which there are probes.
+
+    ``of`` is the apiVersion and kind that the list around it names: its items may have none.
+    """
+    if not isinstance(manifest, dict):
         return
-    kind, items = str(manifest.get("kind")), manifest.get("items")
+    version, kind = str(manifest.get("apiVersion") or of[0]), str(manifest.get("kind") or of[1])
+    items = manifest.get("items")
     if kind.endswith("List") and isinstance(items, list):
+        of = ("", "") if kind == "List" else (version, kind.removesuffix("List"))
         for number, item in enumerate(items, 1):
             found = Validation()
-            warn_of_unknown_kinds(item, found)
+            warn_of_unknown_kinds(item, found, of=of)
             validation.include(found, f"item {number}: ")
         return
-    places = dict.fromkeys(_places(manifest, ""))
+    places = [] if is_known_kind(version, kind) else list(dict.fromkeys(_places(manifest, "")))
     if places:
         validation.warn(
             f"{kind} {name_of(manifest)}",
-            f"left alone: inject does not know the kind {kind} of {manifest.get('apiVersion')}; it "
-            f"has probes in {', '.join(places)}",
+            f"left alone: inject does not know the kind {kind} of {version}; it has probes in "
+            f"{', '.join(places)}",
         )
 
 

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from osm_healthcheck.errors import InvalidInputError
 from osm_healthcheck.injection.inject import inject
 from osm_healthcheck.injection.uninject import uninject
 from tests.manifests.strategies import VERSION, injection
@@ -104,6 +105,20 @@ def test_other_resources_pass_without_a_word() -> None:
         _custom("x.example/v1", "Odd", {"containers": [1, None, {"livenessProbe": None}]}),
     ):
         assert inject(manifest, injection()).warnings == ()
+
+
+def test_the_items_of_a_typed_list_are_of_its_kind() -> None:
+    """The API gives them without ``kind``: ``kubectl get --raw``."""
+    item = {"metadata": {"name": "web"}, "spec": POD_SPEC}
+    pods = {"apiVersion": "v1", "kind": "PodList", "items": [item]}
+    assert inject(pods, injection()).warnings == ()
+    template = {"metadata": {"name": "web"}, "spec": {"template": {"spec": POD_SPEC}}}
+    rollouts = {"apiVersion": "argoproj.io/v1alpha1", "kind": "RolloutList", "items": [template]}
+    [warning] = inject(rollouts, injection()).warnings
+    assert str(warning).startswith("item 1: Rollout web: left alone: inject does not know the kind")
+    odd = {"apiVersion": 1, "kind": "List", "items": [1, None, {"kind": ["x"], "spec": POD_SPEC}]}
+    with pytest.raises(InvalidInputError):
+        inject(odd, injection())
 
 
 # --- Objects read from a cluster ----------------------------------------------------------------
