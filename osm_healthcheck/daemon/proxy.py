@@ -20,7 +20,7 @@ from osm_healthcheck.daemon.reach import Reach
 from osm_healthcheck.daemon.results import Result, Results
 from osm_healthcheck.wire.dial import dial
 from osm_healthcheck.wire.errors import BadAnswerError, BrokenOffError, RefusedError
-from osm_healthcheck.wire.http import ask, ask_on
+from osm_healthcheck.wire.http import ask, ask_on, skip_body
 from osm_healthcheck.wire.response import Framing, Response
 
 
@@ -130,7 +130,10 @@ class ProbeProxy:
                 raise
             if hop is None:
                 break
-            response.close()
+            try:
+                await skip_body(response)
+            finally:
+                response.close()
             if hop.url.port in self._ports:
                 # Without us nothing listens there; asking ourselves would be an answer of our own.
                 raise RedirectError(f"redirect to {hop.url}, which is the sidecar's own port")

@@ -19,12 +19,8 @@ from osm_healthcheck.wire.errors import (
     MalformedError,
     RefusedError,
 )
-from osm_healthcheck.wire.http import ask_on
-from osm_healthcheck.wire.response import Framing, Response
-
-MAX_BODY_BYTES = 10 * 1024
-# net/http client.go: before it follows a redirect, a client reads so much of the answer's body
-_MAX_SLURP_BYTES = 2 * 1024
+from osm_healthcheck.wire.http import ask_on, skip_body
+from osm_healthcheck.wire.response import PROBED_BODY_BYTES, Response
 
 
 class _RefusedRequestError(Exception):
@@ -91,7 +87,7 @@ class _Exchange:
                     self.has_answer = True
                     return _judge(response.status, await _read_body(response))
                 self._hops.append(following)
-                await _slurp(response)
+                await skip_body(response)
             finally:
                 response.close()
 
@@ -113,22 +109,9 @@ class _Exchange:
 
 async def _read_body(response: Response) -> bytes:
     body = b""
-    while len(body) < MAX_BODY_BYTES and (piece := await response.read()):
+    while len(body) < PROBED_BODY_BYTES and (piece := await response.read()):
         body += piece
-    return body[:MAX_BODY_BYTES]
-
-
-async def _slurp(response: Response) -> None:
-    """What the client reads of a redirect's body before it goes on; that it breaks off is fine."""
-    length = {name.lower(): value for name, value in response.headers}.get(b"content-length")
-    if response.framing is Framing.LENGTH and length and int(length) > _MAX_SLURP_BYTES:
-        return
-    count = 0
-    try:
-        while count < _MAX_SLURP_BYTES and (piece := await response.read()):
-            count += len(piece)
-    except BrokenOffError:
-        return
+    return body[:PROBED_BODY_BYTES]
 
 
 def _judge(status: int, body: bytes) -> Verdict:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from tests.differential.compare import compare
 from tests.differential.kubernetes import NoGoError, build
+from tests.differential.record import FILE, record
 from tests.differential.report import render
 from tests.differential.zoo import GROUPS
 
@@ -18,6 +19,7 @@ def main() -> int:
     parser.add_argument("--workers", type=int, default=4, help="cases at a time (default: 4)")
     parser.add_argument("--match", default="", help="only cases whose name holds this text")
     parser.add_argument("--all", action="store_true", help="known differences in full, too")
+    parser.add_argument("--record", action="store_true", help=f"write {FILE.name} anew")
     arguments = parser.parse_args()
     if unknown := set(arguments.groups) - set(GROUPS):
         parser.error(f"no such group: {', '.join(sorted(unknown))}; there are {', '.join(GROUPS)}")
@@ -27,6 +29,9 @@ def main() -> int:
         except NoGoError as error:
             print(error, file=sys.stderr)
             return 2
+        if arguments.record:
+            record(program)
+            return 0
         new = 0
         for group in arguments.groups or GROUPS:
             cases = [case for case in GROUPS[group]() if arguments.match in case.name]

@@ -29,6 +29,7 @@ class Seen:
 
     conclusion: Conclusion
     requests: tuple[bytes, ...]
+    port: int
 
     @property
     def verdict(self) -> str:
@@ -39,7 +40,8 @@ class Seen:
     def text(self) -> str:
         """What an event would say, without the ports that the kernel chose."""
         text = self.conclusion.output if self.conclusion.error is None else self.conclusion.error
-        return _SOURCE_PORT.sub(r"\1:<src>->", text)
+        text = _SOURCE_PORT.sub(r"\1:<src>->", text)
+        return text.replace(f":{self.port}", ":<port>")
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,17 +113,31 @@ def compare(
 
 
 def _ask_both(case: Case, prober: KubernetesProber, runner: asyncio.Runner) -> tuple[Seen, Seen]:
+    return ask_kubernetes(case, prober), ask_ours(case, runner)
+
+
+def ask_kubernetes(case: Case, prober: KubernetesProber) -> Seen:
+    """What Kubernetes' prober makes of ``case``."""
     with puppet(case.address, case) as app:
-        handler: Mapping[str, Any] = case.handler
-        if "grpc" in handler:
-            handler = {"grpc": {"port": app.port, **handler["grpc"]}}
+        handler = _handler(case, app.port)
         ports = {"app": app.port}
-        app.start()
-        first = prober.run_probe(handler, case.address, ports, case.time_limit)
-        theirs = Seen(first, tuple(filter(None, app.requests)))
-        app.start()
-        second = runner.run(_run_ours(handler, case.address, ports, case.time_limit))
-        return theirs, Seen(second, tuple(filter(None, app.requests)))
+        concluded = prober.run_probe(handler, case.address, ports, case.time_limit)
+        return Seen(concluded, app.received(), app.port)
+
+
+def ask_ours(case: Case, runner: asyncio.Runner) -> Seen:
+    """What our prober makes of it."""
+    with puppet(case.address, case) as app:
+        handler = _handler(case, app.port)
+        ports = {"app": app.port}
+        concluded = runner.run(_run_ours(handler, case.address, ports, case.time_limit))
+        return Seen(concluded, app.received(), app.port)
+
+
+def _handler(case: Case, port: int) -> Mapping[str, Any]:
+    if "grpc" in case.handler:
+        return {"grpc": {"port": port, **case.handler["grpc"]}}
+    return case.handler
 
 
 async def _run_ours(

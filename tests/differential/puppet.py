@@ -13,7 +13,7 @@ from tests.io.wire import TIMEOUT
 
 
 class Puppet:
-    """Connections to it, of one prober after another; `start` begins with the first reply again."""
+    """What happens to its connections, and what it received."""
 
     def __init__(self, address: str, case: Case) -> None:
         self._case = case
@@ -21,30 +21,28 @@ class Puppet:
         self._context = case.tls() if case.tls else None
         self._lock = threading.Lock()
         self._served = 0
+        self._requests: list[bytes] = []
         self.port = 0
-        self.requests: list[bytes] = []
 
-    def start(self) -> None:
-        """The next connection is the first of a probe."""
-        with self._lock:
-            self._served = 0
-            self.requests = []
+    def received(self) -> tuple[bytes, ...]:
+        """The requests so far, with ``<port>`` for the app's own."""
+        own = b":%d" % self.port
+        return tuple(request.replace(own, b":<port>") for request in self._requests if request)
 
     def serve(self, sock: socket.socket) -> None:
         """Follow the script on one connection."""
         with self._lock:
             reply = self._case.script[min(self._served, len(self._case.script) - 1)]
             self._served += 1
-            requests = self.requests
         with contextlib.suppress(OSError):
             if self._context is None:
-                self._follow(sock, reply, requests)
+                self._follow(sock, reply)
             else:
                 with self._context.wrap_socket(sock, server_side=True) as tls:
-                    self._follow(tls, reply, requests)
+                    self._follow(tls, reply)
 
-    def _follow(self, sock: socket.socket, reply: Reply, requests: list[bytes]) -> None:
-        requests.append(self._case.read(sock))
+    def _follow(self, sock: socket.socket, reply: Reply) -> None:
+        self._requests.append(self._case.read(sock))
         for piece in reply.pieces:
             if isinstance(piece, bytes):
                 sock.sendall(self._fill(piece))

@@ -3,8 +3,12 @@
 from collections.abc import Callable, Iterator, Mapping
 
 from tests.differential.case import Case
-from tests.differential.zoo import http1
+from tests.differential.zoo import fuzz, http1, redirects, requests, tcp
 
 GROUPS: Mapping[str, Callable[[], Iterator[Case]]] = {
     "http1": http1.cases,
+    "redirects": redirects.cases,
+    "requests": requests.cases,
+    "tcp": tcp.cases,
+    "fuzz": fuzz.cases,
 }
