@@ -13,6 +13,9 @@ from collections.abc import Sequence
 from osm_healthcheck.wire.errors import RefusedError
 from osm_healthcheck.wire.stream import Stream, wait_writable
 
+# Of an app's answer the kernel keeps so much before it is read; left alone, it keeps up to 6 MiB.
+# It doubles the number, and counts its own overhead against that.
+RECEIVE_BUFFER_BYTES = 32 * 1024
 _PENDING = frozenset({errno.EINPROGRESS, errno.EALREADY, errno.EWOULDBLOCK})
 
 
@@ -34,6 +37,8 @@ class Attempt:
             self.sock = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
         except OSError as error:
             raise RefusedError(address, port, error.errno or errno.EIO) from None
+        # Before the connection, because the window that is agreed on hangs on it.
+        self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER_BYTES)
         target = (address, port)
         code = self.sock.connect_ex(target)
         if code == errno.EINPROGRESS:
@@ -55,18 +60,27 @@ class Attempt:
                 self.sock.close()
                 raise
             self.pending = False
-            self._decide(self.sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR))
+            self._decide(errno.EISCONN)
 
     def _decide(self, code: int) -> None:
         if code in (0, errno.EISCONN):
-            # A closed port in the ephemeral range can be given to the very socket that dials it.
-            # TCP then connects the socket to itself, and nobody is listening all the same.
-            own = self.sock.getsockname()
-            if own[1] != self.port or own != self.sock.getpeername():
+            # The app may have reset the connection since, and for Go, which looks later than
+            # connect() itself, it was never made (waitForConnect in net/fd_unix.go).
+            code = self.sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+            if not code and not self._is_own():
                 return
-            code = errno.ECONNREFUSED
+            code = code or errno.ECONNREFUSED
         self.sock.close()
         raise RefusedError(self.address, self.port, code)
+
+    def _is_own(self) -> bool:
+        """Whether TCP connected the socket to itself.
+
+        A closed port in the ephemeral range can be given to the very socket that dials it: nobody
+        is listening there all the same.
+        """
+        own = self.sock.getsockname()
+        return bool(own[1] == self.port and own == self.sock.getpeername())
 
 
 async def dial(addresses: Sequence[str], port: int) -> tuple[Stream, str]:
