@@ -106,6 +106,8 @@ class CheckEndpoint:
         for number, address in enumerate(addresses):
             try:
                 attempt = Attempt(address, target.port)
+                if not attempt.pending:
+                    attempt.confirm()
             except RefusedError as error:
                 refusal = refusal or error
                 continue
@@ -134,6 +136,7 @@ class CheckEndpoint:
                 while True:
                     try:
                         await attempt.finish()
+                        attempt.confirm()
                         attempt.sock.close()
                         break
                     except RefusedError as error:

@@ -12,10 +12,11 @@ from osm_healthcheck.core.probes import (
     Handler,
     TCPSocketAction,
 )
-from osm_healthcheck.kubelet.address import LookupFailedError, PodAddress
-from osm_healthcheck.kubelet.connect import USER_AGENT, connect, dial_error
+from osm_healthcheck.kubelet.address import LookupFailedError, PodAddress, resolve
+from osm_healthcheck.kubelet.connect import USER_AGENT, dial_error
 from osm_healthcheck.kubelet.httpget import get
 from osm_healthcheck.kubelet.verdict import Result, Verdict, go_duration
+from osm_healthcheck.wire.dial import check_dial
 from osm_healthcheck.wire.errors import (
     BadAnswerError,
     RefusedError,
@@ -77,13 +78,12 @@ def resolve_port(port: int | str, named: Mapping[str, int]) -> int:
 async def _connect_tcp(host: str, port: int, time_limit: float, pod: PodAddress) -> Verdict:
     try:
         async with asyncio.timeout(time_limit):
-            stream = await connect(host, port, pod)
+            await check_dial(await resolve(host), pod.port(host, port))
     except (RefusedError, LookupFailedError) as error:
         return Verdict(Result.FAILURE, dial_error(error))
     except TimeoutError:
         where = authority(host, pod.port(host, port))
         return Verdict(Result.FAILURE, f"dial tcp {where}: i/o timeout")
-    stream.close()
     return Verdict(Result.SUCCESS)
 
 

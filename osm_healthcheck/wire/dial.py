@@ -7,6 +7,7 @@ Only a dropped SYN needs the event loop. That makes a check two system calls and
 
 import asyncio
 import errno
+import os
 import socket
 from collections.abc import Sequence
 
@@ -60,16 +61,27 @@ class Attempt:
                 self.sock.close()
                 raise
             self.pending = False
-            self._decide(errno.EISCONN)
+            self._decide(self.sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR))
+
+    def confirm(self) -> None:
+        """Look at a connection that was made once more, where to be made is all that it is for.
+
+        An app that resets what it has just accepted is not there for Go, which sleeps until the
+        connection is made and looks at it then (``waitForConnect`` of ``net/fd_unix.go``): whether
+        it sees the reset is a race. Over loopback there is no sleep to be had, so the app's turn is
+        given to it.
+
+        Raises:
+            RefusedError: where the app has reset it by now.
+        """
+        os.sched_yield()
+        self._decide(self.sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR))
 
     def _decide(self, code: int) -> None:
         if code in (0, errno.EISCONN):
-            # The app may have reset the connection since, and for Go, which looks later than
-            # connect() itself, it was never made (waitForConnect in net/fd_unix.go).
-            code = self.sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-            if not code and not self._is_own():
+            if not self._is_own():
                 return
-            code = code or errno.ECONNREFUSED
+            code = errno.ECONNREFUSED
         self.sock.close()
         raise RefusedError(self.address, self.port, code)
 
@@ -80,7 +92,10 @@ class Attempt:
         is listening there all the same.
         """
         own = self.sock.getsockname()
-        return bool(own[1] == self.port and own == self.sock.getpeername())
+        try:
+            return bool(own[1] == self.port and own == self.sock.getpeername())
+        except OSError:  # it has been reset meanwhile, and so it was to somebody
+            return False
 
 
 async def dial(addresses: Sequence[str], port: int) -> tuple[Stream, str]:
@@ -92,17 +107,33 @@ async def dial(addresses: Sequence[str], port: int) -> tuple[Stream, str]:
     Raises:
         RefusedError: where all refuse, with the first one's reason.
     """
+    attempt = await _connect(addresses, port, confirm=False)
+    # As Go does. HTTP/2 and TLS write twice in a row, and would wait 40 ms for the app's delayed
+    # acknowledgement in between.
+    attempt.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    stream = Stream(attempt.sock, asyncio.get_running_loop(), (attempt.address, port))
+    return stream, attempt.address
+
+
+async def check_dial(addresses: Sequence[str], port: int) -> None:
+    """Connect for the connection's own sake, as a ``tcpSocket`` probe does, and end it.
+
+    Raises:
+        RefusedError: where no address takes the connection and keeps it.
+    """
+    (await _connect(addresses, port, confirm=True)).sock.close()
+
+
+async def _connect(addresses: Sequence[str], port: int, *, confirm: bool) -> Attempt:
     refusal: RefusedError | None = None
     for address in addresses:
         try:
             attempt = Attempt(address, port)
             await attempt.finish()
+            if confirm:
+                attempt.confirm()
         except RefusedError as error:
             refusal = refusal or error
         else:
-            # As Go does. HTTP/2 and TLS write twice in a row, and would wait 40 ms for the app's
-            # delayed acknowledgement in between.
-            attempt.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            loop = asyncio.get_running_loop()
-            return Stream(attempt.sock, loop, (address, port)), address
+            return attempt
     raise refusal or RefusedError("", port, errno.EDESTADDRREQ)
