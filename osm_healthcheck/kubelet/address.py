@@ -3,12 +3,16 @@
 import asyncio
 import contextlib
 import ipaddress
+import re
 import socket
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from osm_healthcheck.core.errors import OSMHealthcheckError
+
+_LABEL = re.compile(r"(?!-)[A-Za-z0-9_-]{1,63}(?<!-)")
+_MAX_NAME_LENGTH = 254
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,8 +42,14 @@ async def resolve(host: str) -> Sequence[str]:
         LookupFailedError: where there is none.
     """
     with contextlib.suppress(ValueError):
-        ipaddress.ip_address(host.partition("%")[0])
-        return (host,)
+        text, percent, zone = host.partition("%")
+        address = ipaddress.ip_address(text)
+        mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
+        return (f"{mapped or address}{percent}{zone}",)
+    if not _is_domain_name(host):
+        raise LookupFailedError(f"lookup {host}: no such host")
+    if _is_old_spelling(host):
+        raise LookupFailedError(f"lookup {host}{_resolver()}: no such host")
     loop = asyncio.get_running_loop()
     try:
         found = await loop.getaddrinfo(host, None, type=socket.SOCK_STREAM)
@@ -48,6 +58,25 @@ async def resolve(host: str) -> Sequence[str]:
         reason = "server misbehaving" if again else "no such host"
         raise LookupFailedError(f"lookup {host}{_resolver()}: {reason}") from None
     return tuple(dict.fromkeys(str(address[0]) for *_, address in found))
+
+
+def _is_domain_name(host: str) -> bool:
+    """``isDomainName`` of Go's ``net``: ``127.1`` and ``a..b`` are none, and are not looked up."""
+    labels = host.removesuffix(".").split(".")
+    return (
+        len(host) <= _MAX_NAME_LENGTH
+        and all(_LABEL.fullmatch(label) for label in labels)
+        and any(re.search(r"[A-Za-z_-]", label) for label in labels)
+    )
+
+
+def _is_old_spelling(host: str) -> bool:
+    """``0x7f.1``: an address for the C library, a name for Go."""
+    try:
+        socket.inet_aton(host)
+    except OSError:
+        return False
+    return True
 
 
 def _resolver() -> str:

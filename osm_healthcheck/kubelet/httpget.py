@@ -5,6 +5,7 @@ A connection for each request, no proxy, redirects by the kubelet's rule, and of
 """
 
 import asyncio
+import contextlib
 
 from osm_healthcheck.core.probes import HTTPGetAction
 from osm_healthcheck.core.redirect import Hop, RedirectError, location_of, next_hop
@@ -95,7 +96,7 @@ class _Exchange:
         if not hop.url.host:
             raise _RefusedRequestError("http: no Host in request URL")
         try:
-            stream = await connect(hop.url.hostname, hop.url.port, self._pod)
+            stream = await connect(_host_name(hop.url), hop.url.port, self._pod)
             return await ask_on(stream, "GET", hop)
         except (RefusedError, LookupFailedError) as error:
             raise _RefusedRequestError(dial_error(error)) from None
@@ -105,6 +106,16 @@ class _Exchange:
             ) from None
         except BadAnswerError as error:
             raise _RefusedRequestError(str(error)) from None
+
+
+def _host_name(url: URL) -> str:
+    """The name to look up: in ASCII where it can be (``idnaASCIIFromURL`` of ``net/http``)."""
+    name = url.hostname.encode("latin-1").decode("utf-8", "replace")
+    if name.isascii():
+        return name
+    with contextlib.suppress(UnicodeError):
+        return name.encode("idna").decode("ascii")
+    return name
 
 
 async def _read_body(response: Response) -> bytes:

@@ -41,9 +41,12 @@ class Attempt:
         # Before the connection, because the window that is agreed on hangs on it.
         self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER_BYTES)
         target = (address, port)
-        code = self.sock.connect_ex(target)
-        if code == errno.EINPROGRESS:
+        try:
             code = self.sock.connect_ex(target)
+            if code == errno.EINPROGRESS:
+                code = self.sock.connect_ex(target)
+        except socket.gaierror:  # an address with a zone that is not here
+            code = errno.EINVAL
         self.pending = code in _PENDING
         if not self.pending:
             self._decide(code)

@@ -17,7 +17,50 @@ class Known:
     group: str = ""
 
 
-KNOWN: tuple[Known, ...] = ()
+KNOWN = (
+    Known(
+        "text",
+        r'net/http: invalid header field value for "',
+        r'net/http: invalid header field value for "',
+        "of two headers with an invalid value, Go names one at random",
+    ),
+    Known(
+        "text",
+        r'"(?:[^"\\]|\\.){200,}"',
+        r'"(?:[^"\\]|\\.){200,}"',
+        "what an app sent is quoted up to 200 bytes: an event is cut at 1,024",
+    ),
+    Known(
+        "verdict",
+        r"^failure: HTTP probe failed with statuscode: 101$",
+        r"^no verdict: context deadline exceeded",
+        "an app that switches protocols and is silent: Go waits for it past its timeout",
+    ),
+    Known(
+        "text",
+        r"invalid host: ParseAddr\(",
+        r"invalid host: ParseAddr\(.*: unable to parse IP$",
+        "why a bracketed host is no IPv6 address: Go's netip has a dozen reasons",
+    ),
+    Known(
+        "text",
+        r"dial tcp: lookup \S*[^\x00-\x7f]\S*: no such host$",
+        r"dial tcp: lookup xn--",
+        "a host name beyond ASCII: Python knows IDNA of 2003, Go that of 2008",
+    ),
+    Known(
+        "text",
+        r"^dial tcp: address \[\[",
+        r"^dial tcp: lookup \[",
+        "a host in brackets is no host in either",
+    ),
+    Known(
+        "text",
+        r"dial tcp \[::1%lo\]",
+        r"dial tcp \[::1%lo\]\S+ connect: invalid argument$",
+        "a zone with an address that has none: Go takes it, the C library does not",
+    ),
+)
 
 
 def reason_for(difference: Difference) -> str:
