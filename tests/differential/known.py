@@ -20,6 +20,32 @@ class Known:
 KNOWN = (
     Known(
         "text",
+        r"request canceled|context deadline exceeded$",
+        r"context deadline exceeded \(Client.Timeout [a-z ]+\)$",
+        "Go has several words for its timeout, by which of its goroutines saw it first",
+    ),
+    Known(
+        "text",
+        r"tls: received unexpected handshake message of type \*tls.helloRequestMsg",
+        r"unexpected EOF$|connection reset by peer$|context deadline exceeded",
+        "a HelloRequest in front of the hello: OpenSSL passes over it",
+    ),
+    Known(
+        "verdict",
+        r"^failure: .*remote error: tls: handshake failure$",
+        r"^success: body$",
+        "an app that has X448 alone: before Python 3.15 ssl cannot be told the groups",
+        group="tls",
+    ),
+    Known(
+        "request",
+        r"^0 requests$",
+        r"^1 requests$",
+        "an app that has X448 alone: before Python 3.15 ssl cannot be told the groups",
+        group="tls",
+    ),
+    Known(
+        "text",
         r'net/http: invalid header field value for "',
         r'net/http: invalid header field value for "',
         "of two headers with an invalid value, Go names one at random",
