@@ -15,6 +15,10 @@ from osm_healthcheck.wire.errors import BrokenOffError, authority
 
 # A piece waits in memory while its reader is slow: a thousand of them have to fit.
 CHUNK_BYTES = 8 * 1024
+# An app that sends faster than it is read never makes a reader wait: after so much of it the others
+# get their turn. However little comes at a time, it counts for a sixty-fourth of that.
+TURN_BYTES = 64 * 1024
+_MIN_COUNTED_BYTES = TURN_BYTES // 64
 # Closing a socket with unread data resets the connection, and apps log resets. What an app still
 # sends after we have lost interest is read and thrown away for so long, then it is reset after all.
 LINGER_SECONDS = 1.0
@@ -52,7 +56,7 @@ class Stream:
     ``peer`` (address, port) is for error messages: a connection that was reset has forgotten it.
     """
 
-    __slots__ = ("_fd", "_loop", "_peer", "sock")
+    __slots__ = ("_fd", "_loop", "_peer", "_turn", "sock")
 
     def __init__(
         self, sock: socket.socket, loop: asyncio.AbstractEventLoop, peer: tuple[str, int]
@@ -61,16 +65,24 @@ class Stream:
         self._loop = loop
         self._peer = peer
         self._fd = sock.fileno()
+        self._turn = 0
 
     async def receive(self) -> bytes:
         """See `ByteStream`."""
         while True:
             try:
-                return self.sock.recv(CHUNK_BYTES)
+                data = self.sock.recv(CHUNK_BYTES)
             except (BlockingIOError, InterruptedError):
+                self._turn = 0
                 await self._readable()
             except OSError as error:
                 raise self._broken("read", error) from None
+            else:
+                self._turn += max(len(data), _MIN_COUNTED_BYTES)
+                if self._turn > TURN_BYTES:
+                    self._turn = 0
+                    await asyncio.sleep(0)
+                return data
 
     async def send(self, data: bytes) -> None:
         """See `ByteStream`."""

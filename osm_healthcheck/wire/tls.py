@@ -21,9 +21,10 @@ _CIPHERS = (
     "ECDHE+AESGCM:ECDHE+CHACHA20:ECDHE-ECDSA-AES128-SHA:ECDHE-RSA-AES128-SHA:"
     "ECDHE-ECDSA-AES256-SHA:ECDHE-RSA-AES256-SHA"
 )
-# Go's curves and ML-KEM (crypto/tls defaultCurvePreferences); "?": where this OpenSSL has it
+# Go's curves and ML-KEM (crypto/tls defaultCurvePreferences); "?": where this OpenSSL has it, "*":
+# with a key share in the first message, so that no second one is called for
 _OLD_GROUPS = "X25519:P-256:P-384:P-521"
-_GROUPS = f"?X25519MLKEM768:?SecP256r1MLKEM768:?SecP384r1MLKEM1024:{_OLD_GROUPS}"
+_GROUPS = f"?*X25519MLKEM768:?SecP256r1MLKEM768:?SecP384r1MLKEM1024:*{_OLD_GROUPS}"
 _HANDSHAKE, _ALERT = 0x16, 0x15  # RFC 8446 section 5.1
 # crypto/tls alertText, where it is not the name that RFC 8446 section 6 gives the alert
 _ALERT_TEXTS = {
@@ -55,7 +56,7 @@ def client_context() -> ssl.SSLContext:
     if set_groups := getattr(context, "set_groups", None):  # Python 3.15
         try:
             set_groups(_GROUPS)
-        except ssl.SSLError:  # an OpenSSL before 3.3
+        except ssl.SSLError:  # an OpenSSL before 3.5
             set_groups(_OLD_GROUPS)
     return context
 
