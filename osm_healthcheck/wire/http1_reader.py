@@ -24,8 +24,9 @@ _MAX_CHUNK_LINE_BYTES = 4096
 _MAX_QUOTED_BYTES = 200
 _MAX_INITIAL_LINE_BYTES = 80
 # a blank in a name is wrong, and is taken all the same (golang.org/issue/34540)
-_HEADER_NAME = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z ]+")
-_NOT_IN_VALUE = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
+_NAME = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z ]+"
+_HEADER_NAME = re.compile(_NAME)
+_FIELD = re.compile(rb"(%b):[ \t]*([^\x00-\x08\x0a-\x1f\x7f]*)" % _NAME)
 BLANKS = b" \t"
 
 
@@ -58,31 +59,36 @@ class Reader:
                 raise error(str(broken)) from None
             if not self._buffer:
                 raise error("unexpected EOF" if began else "EOF")
-        return await self._line()
+        at = self._buffer.find(b"\n")
+        return await self._line() if at < 0 else self._take(at)
 
     async def fields(self) -> list[tuple[bytes, bytes]]:
         """The field lines, up to the empty line (``textproto.readMIMEHeader``).
 
         A line that begins with a blank continues the one before it.
         """
+        buffer = self._buffer
         found: list[tuple[bytes, bytes]] = []
-        if await self._is_continued():
+        if (not buffer or buffer[0] in BLANKS) and await self._is_continued():
             line = await self._line()
             if len(line) > _MAX_INITIAL_LINE_BYTES:
                 raise MalformedError("message too large")
             raise MalformedError(f"malformed MIME header initial line: {quoted(line)}")
-        while line := await self._line():
+        while True:  # mostly all has come: then there is nothing to wait for
+            at = buffer.find(b"\n")
+            line = await self._line() if at < 0 else self._take(at)
+            if not line:
+                return found
             if b":" not in line:
                 raise MalformedError(f"malformed MIME header: missing colon: {quoted(line)}")
             line = line.strip(BLANKS)
-            if await self._is_continued():
+            if not buffer or buffer[0] in BLANKS:
                 line = await self._unfold(line)
-            name, _, value = line.partition(b":")
-            if not _HEADER_NAME.fullmatch(name) or _NOT_IN_VALUE.search(value):
+            match = _FIELD.fullmatch(line)
+            if match is None:
                 raise MalformedError(f"malformed MIME header line: {quoted(_as_shown(line))}")
-            self._count(FIELD_BYTES)
-            found.append((name, value.lstrip(BLANKS)))
-        return found
+            self._head_left -= FIELD_BYTES
+            found.append((match[1], match[2]))
 
     async def _line(self) -> bytes:
         """A line without its end; a last one may have none."""
@@ -97,11 +103,16 @@ class Reader:
                 line = bytes(buffer)
                 buffer.clear()
                 return line
-        self._count(at + 1)
-        end = at - 1 if at and buffer[at - 1] == 0x0D else at
-        line = bytes(buffer[:end])
-        del buffer[: at + 1]
-        return line
+        return self._take(at)
+
+    def _take(self, at: int) -> bytes:
+        """The line that ends with the LF at ``at``, without its end."""
+        self._head_left -= at + 1
+        if self._head_left < 0:
+            self._count(0)
+        line = bytes(self._buffer[:at])
+        del self._buffer[: at + 1]
+        return line.removesuffix(b"\r")
 
     async def _is_continued(self) -> bool:
         """Whether the next line begins with a blank; it takes one byte of it to know."""
