@@ -6,11 +6,10 @@ Every failure is put in the words of the kubelet, whose client is Go's ``net`` o
 import asyncio
 from collections.abc import Mapping
 
-from osm_healthcheck.kubelet.address import (
+from osm_healthcheck.kubelet.address import (resolve)(
     USER_AGENT,
     LookupFailedError,
     PodAddress,
-    connect,
     dial_error,
 )
 from osm_healthcheck.kubelet.httpget import get
@@ -21,6 +20,7 @@ from osm_healthcheck.probes.probe import (
     Handler,
     TCPSocketAction,
 )
+from osm_healthcheck.wire.dial import check_dial
 from osm_healthcheck.wire.errors import (
     DialError,
     WireError,
@@ -81,13 +81,12 @@ def resolve_container_port(port: int | str, named: Mapping[str, int]) -> int:
 async def _connect_tcp(host: str, port: int, time_limit: float, pod: PodAddress) -> Verdict:
     try:
         async with asyncio.timeout(time_limit):
-            stream = await connect(host, port, pod)
+            await check_dial(await resolve(host), pod.port(host, port), pod.network)
     except (DialError, LookupFailedError) as error:
         return Verdict(Result.FAILURE, dial_error(error))
     except TimeoutError:
         where = authority(host, pod.port(host, port))
         return Verdict(Result.FAILURE, f"dial tcp {where}: i/o timeout")
-    stream.close()
     return Verdict(Result.SUCCESS)
 
 
