@@ -6,11 +6,12 @@ Every failure is put in the words of the kubelet, whose client is Go's ``net`` o
 import asyncio
 from collections.abc import Mapping
 
-from osm_healthcheck.kubelet.address import (resolve)(
+from osm_healthcheck.kubelet.address import (
     USER_AGENT,
     LookupFailedError,
     PodAddress,
     dial_error,
+    resolve,
 )
 from osm_healthcheck.kubelet.httpget import get
 from osm_healthcheck.kubelet.verdict import Result, Verdict, go_duration
