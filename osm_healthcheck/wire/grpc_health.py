@@ -31,7 +31,7 @@ from osm_healthcheck.wire.http2_frames import Frame, StreamFailedError, error_na
 from osm_healthcheck.wire.stream import Stream
 
 # An app that looks at its caller's name must see the kubelet's, whose client is grpc-go.
-_GRPC_CLIENT = b"grpc-go/1.64.0"
+_GRPC_CLIENT = b"grpc-go/1.79.3"
 _GRPC_GO = Client(settings={}, connection_window=0, max_list=16 * 1024 * 1024, is_strict=False)
 _STATUSES = {0: "UNKNOWN", 1: "SERVING", 2: "NOT_SERVING", 3: "SERVICE_UNKNOWN"}
 _SERVING = 1

@@ -264,9 +264,9 @@ async def nothing() -> None:
 @pytest.mark.parametrize(
     ("data", "bytes_a_turn"),
     [
-        (h2.frame(h2.UNKNOWN, bytes(16384)) * 100, 5 * 16384),
-        (h2.ping() * 10_000, 256 * 17 + 2 * 8192),
-        (h2.cut(b"\x90" * 100_000), 256 + 2 * 16384 + 8192),
+        (h2.frame(h2.UNKNOWN, bytes(16384)) * 100, 16393 + 8192),
+        (h2.ping() * 10_000, 64 * 17 + 8192),
+        (h2.cut(b"\x90" * 100_000), 16393 + 8192),
     ],
     ids=["bytes", "frames", "fields"],
 )
