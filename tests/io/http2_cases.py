@@ -432,6 +432,12 @@ GRPC: dict[str, Case] = {
     "an empty message": one(message(b"")),
     "no message": one(headers(GRPC_OK) + headers(TRAILERS, END)),
     "two messages": one(headers(GRPC_OK) + SERVING * 2 + headers(TRAILERS, END)),
+    "a message and a half": one(
+        headers(GRPC_OK) + SERVING + frame(DATA, b"\0\0\0\0\x02\x08") + headers(TRAILERS, END)
+    ),
+    "half a compressed message": one(
+        headers(GRPC_OK) + frame(DATA, b"\1\0\0\0\x02\x08") + headers(TRAILERS, END)
+    ),
     "half a message": one(headers(GRPC_OK) + SERVING[:-1] + b"\x01", end="fin"),
     "a half message that ends": one(
         headers(GRPC_OK) + frame(DATA, b"\0\0\0\0\x02\x08") + headers(TRAILERS, END)
