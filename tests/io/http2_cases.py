@@ -245,6 +245,7 @@ HTTPS: dict[str, Case] = {
     "settings of five bytes": one(FINE, first=frame(SETTINGS, b"12345", stream=0)),
     "settings again": one(settings((3, 1)) + FINE),
     "no settings": one(FINE, first=b""),
+    "a bad header before settings": one(FINE, first=headers([(b"X", b"y")], stream=3) + settings()),
     "PING before settings": one(FINE, first=ping() + settings()),
     "nothing": one(first=b"", end="fin"),
     "settings, then the end": one(end="fin"),
@@ -534,6 +535,7 @@ GRPC: dict[str, Case] = {
     "two acknowledgements": one(HEALTHY, first=settings() + settings(flags=ACK) * 2),
     "settings on a stream": one(HEALTHY, first=settings(stream=1)),
     "no settings": one(HEALTHY, first=b""),
+    "a bad header before settings": one(HEALTHY, first=headers([(b"X", b"y")]) + settings()),
     "PING before settings": one(HEALTHY, first=ping() + settings()),
     # GOAWAY and what is asked again
     "GOAWAY, then the reply": one(goaway(1) + HEALTHY),
