@@ -33,6 +33,7 @@ from osm_healthcheck.wire.http2_frames import (
     Frame,
     StreamFailedError,
     error_name,
+    quoted,
 )
 from osm_healthcheck.wire.stream import Stream
 
@@ -324,7 +325,7 @@ def _take_goaway(frame: Frame, stream: int) -> str:
     if last < stream:
         raise _UnprocessedError("the connection is draining", ends_connection=True)
     code, debug = int.from_bytes(frame.payload[4:8]), frame.payload[8:]
-    said = f", debug data: {quote(debug)}" if debug else ""
+    said = f", debug data: {quoted(debug)}" if debug else ""
     return f"code: {error_name(code)}{said}"
 
 

@@ -3,8 +3,8 @@
 The answer is two bytes long where an app is sane, and may be 4 MiB: nothing of it is kept.
 """
 
-from osm_healthcheck.core.quote import quote
 from osm_healthcheck.wire.errors import WireError
+from osm_healthcheck.wire.http2_frames import quoted
 
 MAX_MESSAGE_BYTES = 4 * 1024 * 1024
 _PREFIX_BYTES = 5
@@ -83,7 +83,7 @@ class MessageReader:
         if flag == 1:
             raise MessageError(
                 "Internal",
-                f"grpc: Decompressor is not installed for grpc-encoding {quote(self.encoding)}",
+                f"grpc: Decompressor is not installed for grpc-encoding {quoted(self.encoding)}",
             )
         if flag:
             raise MessageError("Internal", f"grpc: received unexpected payload format {flag}")

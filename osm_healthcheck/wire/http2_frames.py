@@ -47,6 +47,7 @@ _ERROR_CODES = (
     "FRAME_SIZE_ERROR REFUSED_STREAM CANCEL COMPRESSION_ERROR CONNECT_ERROR ENHANCE_YOUR_CALM "
     "INADEQUATE_SECURITY HTTP_1_1_REQUIRED"
 ).split()
+_MAX_QUOTED_BYTES = 200
 _NAME = re.compile(rb"[!#$%&'*+\-.^_`|~0-9a-z]+")
 _NOT_IN_VALUE = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 _REQUEST_FIELDS = frozenset({b":method", b":path", b":scheme", b":authority", b":protocol"})
@@ -110,6 +111,11 @@ class Frame:
 def error_name(code: int) -> str:
     """An error code as RFC 9113 section 7, and Go, call it."""
     return _ERROR_CODES[code] if code < len(_ERROR_CODES) else f"unknown error code 0x{code:x}"
+
+
+def quoted(text: bytes) -> str:
+    """What an app sent, for a message: an event is cut at 1,024 bytes, a log line is not."""
+    return quote(text[:_MAX_QUOTED_BYTES])
 
 
 def encode_frame(kind: int, flags: int, stream: int, payload: bytes = b"") -> bytes:
@@ -272,7 +278,7 @@ class _FieldList:
         if self.error or self.truncated:
             return
         if _NOT_IN_VALUE.search(value):
-            self.error = f"invalid header field value for {quote(name)}"
+            self.error = f"invalid header field value for {quoted(name)}"
         if name[:1] == b":":
             if self._is_past_pseudo:
                 self.error = "pseudo header field after regular"
@@ -281,7 +287,7 @@ class _FieldList:
         else:
             self._is_past_pseudo = True
             if not _NAME.fullmatch(name):
-                self.error = f"invalid header field name {quote(name)}"
+                self.error = f"invalid header field name {quoted(name)}"
         if self.error:
             return
         size = len(name) + len(value) + FIELD_OVERHEAD
@@ -302,9 +308,9 @@ class _FieldList:
         known = {b":status"} | _REQUEST_FIELDS
         for at, name in enumerate(self._pseudo):
             if name not in known:
-                return f"invalid pseudo-header {quote(name)}"
+                return f"invalid pseudo-header {quoted(name)}"
             if name in self._pseudo[:at]:
-                return f"duplicate pseudo-header {quote(name)}"
+                return f"duplicate pseudo-header {quoted(name)}"
         if b":status" in self._pseudo and not _REQUEST_FIELDS.isdisjoint(self._pseudo):
             return "mix of request and response pseudo headers"
         return ""
