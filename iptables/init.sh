@@ -28,7 +28,8 @@ stays as it was. Can run any number of times.
   check       exit 0 where they are in force for these ports (or more), 1 where not
   print       show them in the format of iptables-restore, and touch nothing
 
-  --ports LIST           ports and ranges instead of 15901-15904, such as 7,9000-9009
+  --ports LIST           the ports in use, instead of 15901-15904: ports and ranges,
+                         such as 15901,15904 or 9000-9009
   --backend nft|legacy   the iptables to use; by default the one that holds the rules of
                          the mesh, else nft
   -h, --help             this text
@@ -66,7 +67,7 @@ parse_ports() {
 }
 
 parse_arguments() {
-    action='' list=15901-15904 only=''
+    action='' list=15901-15904 default=yes only=''
     while [ $# -gt 0 ]; do
         case $1 in
         -h | --help) usage; exit 0 ;;
@@ -74,7 +75,7 @@ parse_arguments() {
         --ports | --backend) [ $# -gt 1 ] || misused "$1 needs a value" ;;
         esac
         case $1 in
-        --ports) list=$2; shift ;;
+        --ports) list=$2 default=; shift ;;
         --backend)
             case $2 in nft | legacy) ;; *) misused "$1: '$2' is neither nft nor legacy" ;; esac
             only=$2; shift ;;
@@ -395,4 +396,9 @@ case $action$removed$status in
 uninstall0) say 'nothing to remove' ;;
 install* | check*) warn_of_the_rest ;;
 esac
+if [ "$action$status$default" = install0yes ]; then
+    say "all of 15901-15904 go past the mesh, also those that the sidecar does not use: an app of" \
+        "this pod that listens on one of these is reached without mTLS. Name the ports in use:" \
+        "--ports 15901,15904"
+fi
 exit "$status"

@@ -1,8 +1,8 @@
 """No vector is forgotten: each has a test, or a reason why not."""
 
-from tests.core import test_kubelet_vectors as pure
 from tests.io import test_kubelet_vectors as served
 from tests.kubelet_vectors import LEFT_OUT, LEFT_OUT_GROUPS, VECTORS
+from tests.rules import test_kubelet_vectors as pure
 
 
 def test_every_group_is_tested_or_left_out_with_a_reason() -> None:

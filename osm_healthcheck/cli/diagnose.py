@@ -9,13 +9,13 @@ from osm_healthcheck.cli.app_arguments import add_output, app_parser
 from osm_healthcheck.cli.arguments import guarded
 
 if TYPE_CHECKING:
-    from osm_healthcheck.desk.reasons import Finding
-    from osm_healthcheck.desk.subjects import PodUnderTest
+    from osm_healthcheck.diagnosis.comparison import Comparison
+    from osm_healthcheck.diagnosis.probe_pairs import PodProbes
 
 _WHAT = """\
 Ask each probe of a manifest twice, directly and through the sidecar, and say whether the
 verdicts agree and, where not, why. The manifest may be original or injected. Without
---sidecar one is started for the occasion.
+--sidecar one is started here, and stopped afterwards.
 """
 _EPILOG = """\
 Exit code: 0 where all agree, 1 where not, 2 for bad input or where no sidecar can be started.
@@ -35,18 +35,19 @@ def run(argv: Sequence[str]) -> int:
 def _run(options: argparse.Namespace) -> int:
     import asyncio
 
-    from osm_healthcheck.core.errors import InvalidInputError
-    from osm_healthcheck.daemon.listen import ListenError
+    from osm_healthcheck.cli.files import print_error
+    from osm_healthcheck.errors import InvalidInputError
+    from osm_healthcheck.server.listen import ListenError
 
     try:
         pods = _read(options)
         for pod in pods:
-            for note in pod.notes:
-                print(note, file=sys.stderr)
-        findings = asyncio.run(_diagnose(pods, options))
+            for warning in pod.warnings:
+                print_error(warning)
+        comparisons = asyncio.run(_diagnose(pods, options))
     except InvalidInputError as error:
-        for mistake in error.mistakes:
-            print(mistake, file=sys.stderr)
+        for one in error.errors:
+            print_error(one)
         return 2
     except ListenError as error:
         print(
@@ -55,121 +56,127 @@ def _run(options: argparse.Namespace) -> int:
             file=sys.stderr,
         )
         return 2
-    differ = sum(not finding.agrees for finding in findings)
+    differ = sum(not comparison.agrees for comparison in comparisons)
     if options.output == "json":
-        _print_json(findings)
+        _print_json(comparisons)
     else:
-        _print_text(findings)
+        _print_text(comparisons)
     return 1 if differ else 0
 
 
-def _read(options: argparse.Namespace) -> "list[PodUnderTest]":
-    from osm_healthcheck.cli.files import STDIN, Reader
-    from osm_healthcheck.core.errors import InvalidInputError, Mistake
-    from osm_healthcheck.desk.subjects import find_subjects, names_of
+def _read(options: argparse.Namespace) -> "list[PodProbes]":
+    from osm_healthcheck.cli.files import STDIN, ManifestReader
+    from osm_healthcheck.diagnosis.probe_pairs import find_probe_pairs, names_of
+    from osm_healthcheck.errors import FieldError, InvalidInputError
+    from osm_healthcheck.probes.quote import quoted
 
     source = "stdin" if options.file == STDIN else options.file
-    reader = Reader("diagnose")
+    reader = ManifestReader("diagnose")
     documents = [one.value for one in reader.documents(options.file) if not one.is_empty]
-    if reader.mistakes:
-        raise InvalidInputError(reader.mistakes)
-    # a running sidecar asks the pod's own ports; one of ours is told of those that are here
+    reader.validation.raise_errors()
+    # a running sidecar asks the pod's own ports; one that is started here is given the mapped ones
     ports = options.port_map if options.sidecar is None else {}
-    pods = find_subjects(documents, source, options.container, ports)
-    if options.container is not None and not any(pod.subjects for pod in pods):
-        problem = f"no probes of {options.container!r}; there are {names_of(pods)}"
-        raise InvalidInputError([Mistake("--container", problem)])
+    pods = find_probe_pairs(documents, source, options.container, ports)
+    if options.container is not None and not any(pod.pairs for pod in pods):
+        problem = f"no probes of {quoted(options.container)}; there are {names_of(pods)}"
+        raise InvalidInputError([FieldError("--container", problem)])
     return pods
 
 
-async def _diagnose(pods: "Sequence[PodUnderTest]", options: argparse.Namespace) -> "list[Finding]":
+async def _diagnose(pods: "Sequence[PodProbes]", options: argparse.Namespace) -> "list[Comparison]":
     import asyncio
 
-    from osm_healthcheck.desk.occasion import sidecar_for
-    from osm_healthcheck.desk.reasons import examine
+    from osm_healthcheck.diagnosis.comparison import examine
+    from osm_healthcheck.diagnosis.local_sidecar import local_sidecar
     from osm_healthcheck.kubelet.address import PodAddress
-    from osm_healthcheck.wire.stream import settle
+    from osm_healthcheck.wire.dial import Network
 
     host = await _address("--host", options.host)
-    findings: list[Finding] = []
+    network = Network()
+    comparisons: list[Comparison] = []
     for pod in pods:
-        if not pod.subjects:
+        if not pod.pairs:
             continue
         if options.sidecar is not None:
-            app = PodAddress(host, options.port_map)
-            sidecar = PodAddress(await _address("--sidecar", options.sidecar))
-            findings += await asyncio.gather(*(examine(one, app, sidecar) for one in pod.subjects))
+            app = PodAddress(host, options.port_map, network)
+            where = await _address("--sidecar", options.sidecar)
+            sidecar = PodAddress(where, network=network)
+            comparisons += await asyncio.gather(*(examine(one, app, sidecar) for one in pod.pairs))
             continue
-        async with sidecar_for(pod.declaration, host) as address:
-            app, sidecar = PodAddress(host), PodAddress(address)
-            findings += await asyncio.gather(*(examine(one, app, sidecar) for one in pod.subjects))
-    await settle()
-    return findings
+        async with local_sidecar(pod.declaration, host) as address:
+            app, sidecar = (PodAddress(one, network=network) for one in (host, address))
+            comparisons += await asyncio.gather(*(examine(one, app, sidecar) for one in pod.pairs))
+    await network.lingering.settle()
+    return comparisons
 
 
 async def _address(option: str, host: str) -> str:
-    from osm_healthcheck.core.errors import InvalidInputError, Mistake
+    from osm_healthcheck.errors import FieldError, InvalidInputError
     from osm_healthcheck.kubelet.address import LookupFailedError, resolve
 
     try:
         return (await resolve(host))[0]
     except LookupFailedError as error:
-        raise InvalidInputError([Mistake(option, str(error))]) from None
+        raise InvalidInputError([FieldError(option, str(error))]) from None
 
 
-def _print_text(findings: "Sequence[Finding]") -> None:
-    from osm_healthcheck.desk.reasons import verdict
-    from osm_healthcheck.desk.reports import printable
+def _print_text(comparisons: "Sequence[Comparison]") -> None:
+    from osm_healthcheck.diagnosis.comparison import verdict
     from osm_healthcheck.kubelet.describe import describe
+    from osm_healthcheck.reports.reports import printable
 
-    pods = {finding.subject.pod for finding in findings}
-    for finding in findings:
-        subject = finding.subject
-        name = subject.name if len(pods) == 1 else f"{subject.pod}: {subject.name}"
-        agree = f"agree, {verdict(finding.direct)}" if finding.agrees else "DIFFER"
+    pods = {comparison.pair.pod for comparison in comparisons}
+    for comparison in comparisons:
+        pair = comparison.pair
+        name = pair.name if len(pods) == 1 else f"{pair.pod}: {pair.name}"
+        agree = f"agree, {verdict(comparison.direct)}" if comparison.agrees else "DIFFER"
         print(f"{name}: {agree}")
-        if finding.agrees and not finding.why:
+        if comparison.agrees and not comparison.why:
             continue
-        print(f"  probe:    {describe(subject.original)}")
-        for label, outcome in (("direct", finding.direct), ("sidecar", finding.through)):
+        print(f"  probe:    {describe(pair.original)}")
+        for label, outcome in (("direct", comparison.direct), ("sidecar", comparison.through)):
             text = printable(outcome.verdict.error or outcome.verdict.output)
             text = "" if verdict(outcome) == "success" else f": {text}"
             print(f"  {label + ':':<9} {verdict(outcome)}{text}")
-        if finding.why:
-            print(f"  why:      {printable(finding.why)}")
-    differ = sum(not finding.agrees for finding in findings)
-    if not findings:
+        if comparison.why:
+            print(f"  why:      {printable(comparison.why)}")
+    differ = sum(not comparison.agrees for comparison in comparisons)
+    if not comparisons:
         print("no probes to ask: none of kind httpGet, tcpSocket or grpc")
     elif differ:
-        print(f"{differ} of {len(findings)} verdicts differ")
+        print(f"{differ} of {len(comparisons)} verdicts differ")
     else:
-        print(f"all {len(findings)} verdicts agree" if len(findings) > 1 else "the verdicts agree")
+        print(
+            f"all {len(comparisons)} verdicts agree"
+            if len(comparisons) > 1
+            else "the verdicts agree"
+        )
 
 
-def _print_json(findings: "Sequence[Finding]") -> None:
+def _print_json(comparisons: "Sequence[Comparison]") -> None:
     import json
 
-    from osm_healthcheck.desk.reasons import verdict
+    from osm_healthcheck.diagnosis.comparison import verdict
 
-    for finding in findings:
-        subject = finding.subject
+    for comparison in comparisons:
+        pair = comparison.pair
         asked = {
             label: {
                 "verdict": verdict(outcome),
                 "output": outcome.verdict.error or outcome.verdict.output,
                 "seconds": round(outcome.seconds, 6),
             }
-            for label, outcome in (("direct", finding.direct), ("sidecar", finding.through))
+            for label, outcome in (("direct", comparison.direct), ("sidecar", comparison.through))
         }
         print(
             json.dumps(
                 {
-                    "pod": subject.pod,
-                    "container": subject.container,
-                    "probe": subject.kind.value,
-                    "agree": finding.agrees,
+                    "pod": pair.pod,
+                    "container": pair.container,
+                    "probe": pair.kind.value,
+                    "agree": comparison.agrees,
                     **asked,
-                    "why": finding.why,
+                    "why": comparison.why,
                 }
             )
         )

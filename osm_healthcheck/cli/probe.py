@@ -9,13 +9,13 @@ from osm_healthcheck.cli.app_arguments import add_output, app_parser, duration
 from osm_healthcheck.cli.arguments import guarded
 
 if TYPE_CHECKING:
-    from osm_healthcheck.kubelet.pods import PodSpec
+    from osm_healthcheck.kubelet.pod_spec import PodSpec
 
 _WHAT = """\
 Run every probe of a manifest against an app that runs here, as the kubelet would, and
 print what kubectl describe pod would: the probes, and the events as they happen.
-Nothing is restarted: a container that the kubelet would kill is back, on paper, when
-its grace period is over. exec probes are not run: they belong inside the container.
+Nothing is restarted: a container that the kubelet would kill counts as started again
+when its grace period is over. exec probes are not run: they belong inside the container.
 """
 _EPILOG = """\
 Exit code: 0 where every container has started, is ready and was never killed (--once:
@@ -33,18 +33,19 @@ def run(argv: Sequence[str]) -> int:
 
 
 def _run(options: argparse.Namespace) -> int:
-    from osm_healthcheck.core.errors import InvalidInputError
+    from osm_healthcheck.cli.files import print_error
+    from osm_healthcheck.errors import InvalidInputError
 
     try:
         pods = read(options.file, options.container)
     except InvalidInputError as error:
-        for mistake in error.mistakes:
-            print(mistake, file=sys.stderr)
+        for one in error.errors:
+            print_error(one)
         return 2
     import asyncio
 
-    from osm_healthcheck.desk.watching import once, watch
     from osm_healthcheck.kubelet.address import LookupFailedError
+    from osm_healthcheck.reports.watching import once, watch
 
     try:
         if options.once:
@@ -63,22 +64,24 @@ def read(path: str, container: str | None) -> "tuple[PodSpec, ...]":
     Raises:
         InvalidInputError: with everything that is wrong with it.
     """
-    from osm_healthcheck.cli.files import STDIN, Reader
-    from osm_healthcheck.core.errors import InvalidInputError, Mistake
-    from osm_healthcheck.kubelet.pods import only_container, read_pods
+    from osm_healthcheck.cli.files import STDIN, ManifestReader
+    from osm_healthcheck.errors import FieldError, InvalidInputError
+    from osm_healthcheck.kubelet.pod_spec import only_container, read_pods
+    from osm_healthcheck.probes.quote import quoted
 
     source = "stdin" if path == STDIN else path
-    reader = Reader("probe")
+    reader = ManifestReader("probe")
     documents = [one.value for one in reader.documents(path) if not one.is_empty]
-    if reader.mistakes:
-        raise InvalidInputError(reader.mistakes)
+    reader.validation.raise_errors()
     pods = read_pods(documents, source)
     if container is None:
         return pods
     chosen = only_container(pods, container)
     if not chosen:
         names = ", ".join(dict.fromkeys(one.name for pod in pods for one in pod.containers))
-        raise InvalidInputError([Mistake("--container", f"no {container!r}; there are {names}")])
+        raise InvalidInputError(
+            [FieldError("--container", f"no {quoted(container)}; there are {names}")]
+        )
     return chosen
 
 

@@ -8,16 +8,17 @@ from functools import partial
 
 from osm_healthcheck import __version__
 from osm_healthcheck.cli.arguments import guarded, parser_for
-from osm_healthcheck.cli.files import Reader
-from osm_healthcheck.core.errors import InvalidInputError, Mistake
-from osm_healthcheck.core.inject import originals_of
-from osm_healthcheck.core.optout import reason_to_skip
-from osm_healthcheck.core.pods import Manifest, Pod
-from osm_healthcheck.core.rewrite import HTTPSMode, OriginalProbe
-from osm_healthcheck.core.undo import originals
+from osm_healthcheck.cli.files import ManifestReader
+from osm_healthcheck.errors import Validation
+from osm_healthcheck.injection.opt_out import reason_to_skip
+from osm_healthcheck.injection.original import OriginalProbe, original_probes
+from osm_healthcheck.injection.pods import Manifest, Pod
+from osm_healthcheck.injection.rewrite import HTTPSMode
+from osm_healthcheck.injection.uninject import uninjected_pods
 from osm_healthcheck.manifests.block import Style
 from osm_healthcheck.mesh.envoy import envoy_bootstrap, envoy_resources
 from osm_healthcheck.mesh.pipy import pipy_config
+from osm_healthcheck.probes.quote import printable, quoted
 
 _WHAT = {
     "envoy": "Print the Envoy clusters and listeners that serve a pod's HTTP and HTTPS probes.",
@@ -41,7 +42,7 @@ def run(argv: Sequence[str]) -> int:
         print(_USAGE, end="")
         return 0
     if not argv or argv[0] not in _WHAT:
-        problem = f"no proxy {argv[0]!r} is known" if argv else "the proxy is missing"
+        problem = f"no proxy {quoted(argv[0])} is known" if argv else "the proxy is missing"
         print(_USAGE, file=sys.stderr)
         print(
             f"osm-healthcheck render: {problem}: {' or '.join(_WHAT)} comes first", file=sys.stderr
@@ -73,17 +74,15 @@ def run(argv: Sequence[str]) -> int:
 
 
 def _render(proxy: str, options: argparse.Namespace) -> int:
-    reader = Reader(f"render {proxy}")
+    reader = ManifestReader(f"render {proxy}")
     found = _read_pods(reader, options.files)
-    if not reader.mistakes and not found:
-        reader.mistakes.append(Mistake(", ".join(options.files), "there is no pod in it"))
+    if not reader.validation.errors and not found:
+        reader.validation.error(", ".join(options.files), "there is no pod in it")
     pods = [(pod, probes) for pod, probes in found if probes is not None]
     bootstrap = getattr(options, "bootstrap", False)
     if bootstrap and len(pods) > 1:
         names = ", ".join(pod.where for pod, _ in pods)
-        reader.mistakes.append(
-            Mistake("--bootstrap", f"is for one pod, here are {len(pods)}: {names}")
-        )
+        reader.validation.error("--bootstrap", f"is for one pod, here are {len(pods)}: {names}")
     if not reader.finish("nothing was rendered"):
         return 2
     for number, (pod, probes) in enumerate(pods):
@@ -93,12 +92,12 @@ def _render(proxy: str, options: argparse.Namespace) -> int:
             print(json.dumps(config, indent=2, ensure_ascii=False))
             continue
         separator = "---\n" if number else ""
-        print(f"{separator}# {pod.where}\n{Style().mapping(config, 0)}")
+        print(f"{separator}# {printable(pod.where)}\n{Style().mapping(config, 0)}")
     return 0
 
 
 def _config(
-    reader: Reader, proxy: str, pod: Pod, probes: list[OriginalProbe], https: HTTPSMode
+    reader: ManifestReader, proxy: str, pod: Pod, probes: list[OriginalProbe], https: HTTPSMode
 ) -> Manifest:
     if not any(probe.scheme for probe in probes):
         reader.say(f"{pod.where}: has no HTTP or HTTPS probe for the proxy to serve")
@@ -111,28 +110,27 @@ def _config(
 
 
 def _read_pods(
-    reader: Reader, paths: Sequence[str]
+    reader: ManifestReader, paths: Sequence[str]
 ) -> list[tuple[Pod, list[OriginalProbe] | None]]:
-    """The pods and their probes; none at all, not even an empty list, where inject stays away."""
+    """The pods and their probes; ``None`` for the probes of a pod that inject leaves alone."""
     pods = []
     for path in paths:
         for document in reader.documents(path):
             if document.is_empty:
                 continue
-            try:
-                found, notes = originals(document.value, __version__, _probes_of)
-            except InvalidInputError as error:
-                reader.blame(path, document, error)
+            validation = Validation()
+            undone = uninjected_pods(document.value, __version__, validation)
+            found = [(pod, _probes_of(pod, validation)) for pod in undone]
+            if validation.errors:
+                reader.refuse(path, document, validation)
                 continue
-            reader.note(path, document, notes)
+            reader.warn(path, document, validation.warnings)
             pods += found
     return pods
 
 
-def _probes_of(
-    pod: Pod, mistakes: list[Mistake], notes: list[Mistake]
-) -> list[OriginalProbe] | None:
-    if reason := reason_to_skip(pod, mistakes):
-        notes.append(Mistake(pod.where, f"left alone: {reason}"))
+def _probes_of(pod: Pod, validation: Validation) -> list[OriginalProbe] | None:
+    if reason := reason_to_skip(pod, validation):
+        validation.warn(pod.where, f"left alone: {reason}")
         return None
-    return originals_of(pod, mistakes, notes)
+    return original_probes(pod, validation)

@@ -6,7 +6,7 @@ from functools import partial
 from osm_healthcheck import __version__
 from osm_healthcheck.cli.arguments import guarded, parser_for
 from osm_healthcheck.cli.files import STDIN, rewrite
-from osm_healthcheck.core.undo import uninject
+from osm_healthcheck.injection.uninject import uninject
 
 _WHAT = """\
 Give back the original of manifests that were injected: their probes restored, what was

@@ -8,12 +8,13 @@ from functools import partial
 
 from osm_healthcheck import __version__
 from osm_healthcheck.cli.arguments import guarded, parser_for
-from osm_healthcheck.cli.files import Reader
-from osm_healthcheck.core.errors import InvalidInputError, Mistake
-from osm_healthcheck.core.findings import Finding, Mark
-from osm_healthcheck.core.pods import Manifest, Pod, pods_in
-from osm_healthcheck.core.verify import Circumstances, verify
+from osm_healthcheck.cli.files import ManifestReader
+from osm_healthcheck.errors import Validation
+from osm_healthcheck.injection.pods import Manifest, Pod, pods_in
 from osm_healthcheck.mesh.annotations import MESHES
+from osm_healthcheck.probes.quote import printable
+from osm_healthcheck.verification.findings import Finding, Mark
+from osm_healthcheck.verification.verify import Context, verify
 
 _WHAT = """\
 Go through what can be wrong with the probes of a pod in a mesh: one line a check, with what
@@ -49,42 +50,41 @@ def run(argv: Sequence[str]) -> int:
 
 
 def _verify(options: argparse.Namespace) -> int:
-    reader = Reader("verify")
+    reader = ManifestReader("verify")
     pods, events = _read(reader, options.files)
-    if not pods and not reader.mistakes:
-        reader.mistakes.append(Mistake(", ".join(options.files), "there is no pod in it"))
+    if not pods and not reader.validation.errors:
+        reader.validation.error(", ".join(options.files), "there is no pod in it")
     if not reader.finish("nothing was verified"):
         return 2
-    around = Circumstances(
+    context = Context(
         __version__,
-        [mesh.ports for mesh in MESHES.values() if mesh.ports],
+        tuple(MESHES.values()),
         bypassed_elsewhere=options.no_init,
         events=events,
         now=time.time(),
     )
-    found = [(pod.where, verify(pod, around)) for pod in pods]
+    found = [(pod.where, verify(pod, context)) for pod in pods]
     if options.output == "json":
         print(json.dumps([_as_json(*one) for one in found], indent=2, ensure_ascii=False))
     else:
         for where, findings in found:
-            print(where)
+            print(printable(where))
             for finding in findings:
-                print(f"  {finding}")
+                print(f"  {printable(str(finding))}")
     return int(any(one.mark is Mark.WRONG for _, findings in found for one in findings))
 
 
-def _read(reader: Reader, paths: Sequence[str]) -> tuple[list[Pod], list[Manifest]]:
+def _read(reader: ManifestReader, paths: Sequence[str]) -> tuple[list[Pod], list[Manifest]]:
     pods: list[Pod] = []
     events: list[Manifest] = []
     for path in paths:
         for document in reader.documents(path):
             if document.is_empty:
                 continue
-            mistakes: list[Mistake] = []
-            pods += pods_in(document.value, mistakes)
+            validation = Validation()
+            pods += pods_in(document.value, validation)
             events += _events_in(document.value)
-            if mistakes:
-                reader.blame(path, document, InvalidInputError(mistakes))
+            reader.refuse(path, document, validation)
     return pods, events
 
 

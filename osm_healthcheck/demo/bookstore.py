@@ -1,4 +1,4 @@
-"""The bookstore: an app with a port of each kind that is probed, and ways to be sick."""
+"""The bookstore: an app with a port of each kind that is probed, and ways to fail."""
 
 import asyncio
 import contextlib
@@ -66,7 +66,7 @@ MANIFEST: dict[str, object] = {
 }
 
 
-class Mood(Enum):
+class PageState(Enum):
     """How a page is answered."""
 
     WELL = "200"
@@ -76,11 +76,11 @@ class Mood(Enum):
 
 
 class Bookstore:
-    """The app at ``address``; ``liveness``, ``shop`` and ``till`` are the moods of its pages."""
+    """The app at ``address``; ``liveness``, ``shop`` and ``till`` are the states of its pages."""
 
     def __init__(self, address: str) -> None:
         self.address = address
-        self.liveness = self.shop = self.till = Mood.WELL
+        self.liveness = self.shop = self.till = PageState.WELL
         self.is_serving = True
         self._servers: list[asyncio.Server] = []
         self._stock: asyncio.Server | None = None
@@ -114,19 +114,21 @@ class Bookstore:
 
     async def open_stock(self) -> None:
         """Listen on the TCP port."""
-        self._stock = await asyncio.start_server(self._greet, self.address, TCP_PORT)
+        self._stock = await asyncio.start_server(self._accept_and_close, self.address, TCP_PORT)
 
     def close_stock(self) -> None:
         """Listen there no more."""
         if self._stock is not None:
             self._stock.close()
 
-    def heal(self) -> None:
+    def recover(self) -> None:
         """Be well again, but for the TCP port."""
-        self.liveness = self.shop = self.till = Mood.WELL
+        self.liveness = self.shop = self.till = PageState.WELL
         self.is_serving = True
 
-    async def _greet(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _accept_and_close(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
         writer.close()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -134,26 +136,28 @@ class Bookstore:
         try:
             with contextlib.suppress(OSError, asyncio.IncompleteReadError):
                 head = await reader.readuntil(b"\r\n\r\n")
-                mood = self._mood(head, is_tls=writer.get_extra_info("ssl_object") is not None)
-                if mood is Mood.HANG:
-                    await reader.read()  # until the caller has had enough
-                writer.write(_ANSWERS[mood])
+                state = self._page_state(
+                    head, is_tls=writer.get_extra_info("ssl_object") is not None
+                )
+                if state is PageState.HANG:
+                    await reader.read()  # until the caller gives up
+                writer.write(_ANSWERS[state])
                 await writer.drain()
         finally:
             self._open.discard(writer)
             writer.close()
 
-    def _mood(self, head: bytes, *, is_tls: bool) -> Mood:
+    def _page_state(self, head: bytes, *, is_tls: bool) -> PageState:
         if is_tls:
             return self.till
         return self.liveness if head.startswith(b"GET /liveness ") else self.shop
 
 
 _ANSWERS = {
-    Mood.WELL: b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nConnection: close\r\n\r\nbooks",
-    Mood.ERROR: b"HTTP/1.1 500 Oops\r\nContent-Length: 0\r\nConnection: close\r\n\r\n",
-    Mood.HANG: b"",
-    Mood.HALF: b"HTTP/1.1 200 OK\r\nContent-Length: 50\r\nConnection: close\r\n\r\nhalf a b",
+    PageState.WELL: b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nConnection: close\r\n\r\nbooks",
+    PageState.ERROR: b"HTTP/1.1 500 Oops\r\nContent-Length: 0\r\nConnection: close\r\n\r\n",
+    PageState.HANG: b"",
+    PageState.HALF: b"HTTP/1.1 200 OK\r\nContent-Length: 50\r\nConnection: close\r\n\r\nhalf a b",
 }
 
 

@@ -1,14 +1,21 @@
-"""Where the pod is: the address that stands in for its IP, and names that probes bring along."""
+"""Where the pod is, how the kubelet connects to it, and its words where that fails."""
 
 import asyncio
 import contextlib
 import ipaddress
+import os
 import socket
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from osm_healthcheck.core.errors import OSMHealthcheckError
+from osm_healthcheck.errors import OSMHealthcheckError
+from osm_healthcheck.wire.dial import Network, dial
+from osm_healthcheck.wire.errors import DialError, NoSocketError, authority
+from osm_healthcheck.wire.stream import Stream
+
+# The kubelet whose rules these are. An app may look at its caller's name.
+USER_AGENT = "kube-probe/1.36"
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,10 +24,12 @@ class PodAddress:
 
     ``ports`` maps a port of the pod to the one on which the app listens here. URL and ``Host``
     header keep the pod's port, as they would in a cluster; only the connection goes elsewhere.
+    ``network`` is where connections are made.
     """
 
     ip: str = "127.0.0.1"
     ports: Mapping[int, int] = field(default_factory=dict)
+    network: Network = field(default_factory=Network, compare=False)
 
     def port(self, host: str, port: int) -> int:
         """The port to dial for ``port`` of ``host``; another machine's ports are its own."""
@@ -38,7 +47,7 @@ async def resolve(host: str) -> Sequence[str]:
         LookupFailedError: where there is none.
     """
     with contextlib.suppress(ValueError):
-        ipaddress.ip_address(host.partition("%")[0])
+        ipaddress.ip_address(host)  # a zone goes with IPv6 only, as in Go's net/netip
         return (host,)
     loop = asyncio.get_running_loop()
     try:
@@ -59,3 +68,24 @@ def _resolver() -> str:
                 address = f"[{words[1]}]" if ":" in words[1] else words[1]
                 return f" on {address}:53"
     return ""
+
+
+async def connect(host: str, port: int, pod: PodAddress) -> Stream:
+    """Connect to ``port`` of ``host``.
+
+    Raises:
+        LookupFailedError: where the host has no address.
+        DialError: where none of its addresses takes the connection.
+    """
+    stream, _ = await dial(await resolve(host), pod.port(host, port), pod.network)
+    return stream
+
+
+def dial_error(error: DialError | LookupFailedError) -> str:
+    """``error`` in the words of Go's ``net.OpError``."""
+    if isinstance(error, LookupFailedError):
+        return f"dial tcp: {error}"
+    # Go's table of errno texts, which is the C library's in small letters
+    reason = os.strerror(error.code).lower()
+    call = "socket" if isinstance(error, NoSocketError) else "connect"
+    return f"dial tcp {authority(error.address, error.port)}: {call}: {reason}"

@@ -1,13 +1,13 @@
-"""A probe in one line, as ``kubectl describe pod`` prints it (``pkg/describe/describe.go``)."""
+"""What ``kubectl describe pod`` prints of a probe and of a time (``pkg/describe/describe.go``)."""
 
-from osm_healthcheck.core.probes import (
+from osm_healthcheck.probes.probe import (
     ExecAction,
     GRPCAction,
     HTTPGetAction,
     Probe,
     TCPSocketAction,
 )
-from osm_healthcheck.core.url import URL
+from osm_healthcheck.probes.url import URL
 
 
 def describe(probe: Probe) -> str:
@@ -31,3 +31,21 @@ def describe(probe: Probe) -> str:
         case ExecAction() as action:
             what = f"exec [{' '.join(action.command)}]"
     return f"{what} {times}"
+
+
+def age(seconds: float) -> str:
+    """A time span as ``kubectl`` prints it (``duration.HumanDuration`` of apimachinery)."""
+    whole = int(seconds)
+    if whole < 120:
+        return f"{whole}s"
+    minutes = whole // 60
+    if minutes < 10:
+        rest = whole % 60
+        return f"{minutes}m{rest}s" if rest else f"{minutes}m"
+    if minutes < 180:
+        return f"{minutes}m"
+    hours = minutes // 60
+    if hours < 8:
+        rest = minutes % 60
+        return f"{hours}h{rest}m" if rest else f"{hours}h"
+    return f"{hours}h" if hours < 48 else f"{hours // 24}d"

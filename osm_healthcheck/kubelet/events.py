@@ -7,6 +7,8 @@ sent to the API server at all.
 
 from dataclasses import dataclass, replace
 
+from osm_healthcheck.kubelet.describe import age
+
 _MAX_SIMILAR = 10
 _SIMILAR_SECONDS = 600.0
 _BURST = 25
@@ -88,21 +90,3 @@ class Recorder:
         sent = tokens >= 1
         self._tokens[kind] = (tokens - 1 if sent else tokens, now)
         return sent
-
-
-def age(seconds: float) -> str:
-    """A time span as ``kubectl`` prints it (``duration.HumanDuration`` of apimachinery)."""
-    whole = int(seconds)
-    if whole < 120:
-        return f"{whole}s"
-    minutes = whole // 60
-    if minutes < 10:
-        rest = whole % 60
-        return f"{minutes}m{rest}s" if rest else f"{minutes}m"
-    if minutes < 180:
-        return f"{minutes}m"
-    hours = minutes // 60
-    if hours < 8:
-        rest = minutes % 60
-        return f"{hours}h{rest}m" if rest else f"{hours}h"
-    return f"{hours}h" if hours < 48 else f"{hours // 24}d"

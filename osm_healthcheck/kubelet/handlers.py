@@ -6,18 +6,23 @@ Every failure is put in the words of the kubelet, whose client is Go's ``net`` o
 import asyncio
 from collections.abc import Mapping
 
-from osm_healthcheck.core.probes import (
+from osm_healthcheck.kubelet.address import (
+    USER_AGENT,
+    LookupFailedError,
+    PodAddress,
+    connect,
+    dial_error,
+)
+from osm_healthcheck.kubelet.httpget import get
+from osm_healthcheck.kubelet.verdict import Result, Verdict, go_duration
+from osm_healthcheck.probes.probe import (
     ExecAction,
     GRPCAction,
     Handler,
     TCPSocketAction,
 )
-from osm_healthcheck.kubelet.address import LookupFailedError, PodAddress
-from osm_healthcheck.kubelet.connect import USER_AGENT, connect, dial_error
-from osm_healthcheck.kubelet.httpget import get
-from osm_healthcheck.kubelet.verdict import Result, Verdict, go_duration
 from osm_healthcheck.wire.errors import (
-    RefusedError,
+    DialError,
     WireError,
     authority,
 )
@@ -44,7 +49,7 @@ async def run_handler(
         case GRPCAction():
             return await _check_grpc(handler, time_limit, pod)
     try:
-        port = resolve_port(handler.port, ports)
+        port = resolve_container_port(handler.port, ports)
     except ValueError as error:
         return Verdict(Result.UNKNOWN, error=str(error))
     if isinstance(handler, TCPSocketAction):
@@ -52,7 +57,7 @@ async def run_handler(
     return await get(handler, port, time_limit, pod)
 
 
-def resolve_port(port: int | str, named: Mapping[str, int]) -> int:
+def resolve_container_port(port: int | str, named: Mapping[str, int]) -> int:
     """The number of a probe's port, a name looked up among the container's ports.
 
     ``ResolveContainerPort`` of ``pkg/probe/util.go``; a name that is digits is taken for them.
@@ -77,7 +82,7 @@ async def _connect_tcp(host: str, port: int, time_limit: float, pod: PodAddress)
     try:
         async with asyncio.timeout(time_limit):
             stream = await connect(host, port, pod)
-    except (RefusedError, LookupFailedError) as error:
+    except (DialError, LookupFailedError) as error:
         return Verdict(Result.FAILURE, dial_error(error))
     except TimeoutError:
         where = authority(host, pod.port(host, port))
@@ -91,7 +96,8 @@ async def _check_grpc(action: GRPCAction, time_limit: float, pod: PodAddress) ->
 
     host = authority(pod.ip, action.port)
     deadline = asyncio.get_running_loop().time() + time_limit
-    channel = grpc_health.Channel((pod.ip,), pod.port(pod.ip, action.port))
+    port = pod.port(pod.ip, action.port)
+    channel = grpc_health.Channel((pod.ip,), port, pod.network)
     try:
         async with asyncio.timeout_at(deadline):
             await channel.connect()

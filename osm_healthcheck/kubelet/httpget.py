@@ -6,18 +6,23 @@ A connection for each request, no proxy, redirects by the kubelet's rule, and of
 
 import asyncio
 
-from osm_healthcheck.core.probes import HTTPGetAction
-from osm_healthcheck.core.redirect import Hop, RedirectError, location_of, next_hop
-from osm_healthcheck.core.request import probe_headers, request_headers
-from osm_healthcheck.core.url import URL, URLError, probe_url
-from osm_healthcheck.kubelet.address import LookupFailedError, PodAddress
-from osm_healthcheck.kubelet.connect import USER_AGENT, connect, dial_error
+from osm_healthcheck.kubelet.address import (
+    USER_AGENT,
+    LookupFailedError,
+    PodAddress,
+    connect,
+    dial_error,
+)
 from osm_healthcheck.kubelet.verdict import Result, Verdict
+from osm_healthcheck.probes.probe import HTTPGetAction
+from osm_healthcheck.probes.redirect import Hop, RedirectError, location_of, next_hop
+from osm_healthcheck.probes.request import probe_headers, request_headers
+from osm_healthcheck.probes.url import URL, URLError, probe_url
 from osm_healthcheck.wire.errors import (
     BadAnswerError,
     BrokenOffError,
+    DialError,
     MalformedError,
-    RefusedError,
 )
 from osm_healthcheck.wire.http import ask_on
 from osm_healthcheck.wire.response import Framing, Response
@@ -100,8 +105,8 @@ class _Exchange:
             raise _RefusedRequestError("http: no Host in request URL")
         try:
             stream = await connect(hop.url.hostname, hop.url.port, self._pod)
-            return await ask_on(stream, "GET", hop)
-        except (RefusedError, LookupFailedError) as error:
+            return await ask_on(stream, "GET", hop, self._pod.network)
+        except (DialError, LookupFailedError) as error:
             raise _RefusedRequestError(dial_error(error)) from None
         except MalformedError as error:
             raise _RefusedRequestError(

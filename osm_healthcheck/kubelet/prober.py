@@ -4,12 +4,12 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-from osm_healthcheck.core.constants import ProbeKind
 from osm_healthcheck.kubelet.address import PodAddress
 from osm_healthcheck.kubelet.events import Event
 from osm_healthcheck.kubelet.handlers import run_handler
-from osm_healthcheck.kubelet.pods import ContainerSpec
+from osm_healthcheck.kubelet.pod_spec import ContainerSpec
 from osm_healthcheck.kubelet.verdict import Result, Verdict
+from osm_healthcheck.probes.constants import ProbeKind
 
 MAX_ATTEMPTS = 3
 

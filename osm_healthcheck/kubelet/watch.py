@@ -1,6 +1,6 @@
-"""A pod watched in real time: each worker beats, probes and reports, as the kubelet's do.
+"""A pod watched in real time: each worker probes when it is due and reports, as the kubelet's do.
 
-What a result means is decided in `Pod` and `Worker`; here are the clock and the probes only.
+What a result means is decided in `PodLifecycle` and `Worker`; here are the clock and the probes.
 """
 
 import asyncio
@@ -8,13 +8,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-from osm_healthcheck.core.probes import ExecAction
 from osm_healthcheck.kubelet.address import PodAddress
 from osm_healthcheck.kubelet.events import Event, Recorded, Recorder
-from osm_healthcheck.kubelet.pod import Pod
-from osm_healthcheck.kubelet.pods import PodSpec
+from osm_healthcheck.kubelet.pod_lifecycle import PodLifecycle
+from osm_healthcheck.kubelet.pod_spec import PodSpec
 from osm_healthcheck.kubelet.prober import Outcome, probe
 from osm_healthcheck.kubelet.worker import Step, Ticker, Worker
+from osm_healthcheck.probes.probe import ExecAction
 
 # The kubelet's workers begin whenever their pods come along. So that many probes of one file do
 # not all tick together, each begins a little later than the one before.
@@ -24,7 +24,7 @@ _STAGGER_SECONDS = 0.005
 class Observer(Protocol):
     """Who wants to know. Times are seconds of the event loop's clock."""
 
-    def probed(self, watch: "Watch", beat: "Beat", outcome: Outcome) -> None:
+    def probed(self, watch: "Watch", scheduled_probe: "ScheduledProbe", outcome: Outcome) -> None:
         """A probe has come to an end."""
 
     def happened(self, watch: "Watch", recorded: Recorded) -> None:
@@ -35,8 +35,8 @@ class Observer(Protocol):
 
 
 @dataclass(slots=True, eq=False)
-class Beat:
-    """A worker and its rhythm: ``next`` is when it is due, ``outcome`` what it found last."""
+class ScheduledProbe:
+    """A worker and when it probes: ``next`` is when it is due, ``outcome`` what it found last."""
 
     worker: Worker
     next: float
@@ -54,8 +54,8 @@ class Watch:
         self._loop = asyncio.get_running_loop()
         self.started_at = self._loop.time()
         self.recorder = Recorder()
-        self.pod = Pod(without_exec(spec), self.started_at)
-        self.beats = [Beat(worker, self.started_at) for worker in self.pod.workers]
+        self.pod = PodLifecycle(without_exec(spec), self.started_at)
+        self.scheduled = [ScheduledProbe(worker, self.started_at) for worker in self.pod.workers]
         self._statuses: dict[str, tuple[bool | None, bool, int]] = {}
         self._timer: asyncio.TimerHandle | None = None
 
@@ -80,44 +80,46 @@ class Watch:
         self._report(self.pod.start(self._loop.time()))
         try:
             async with asyncio.TaskGroup() as group:
-                for number, beat in enumerate(self.beats):
-                    group.create_task(self._work(beat, (first + number) * _STAGGER_SECONDS))
+                for number, scheduled_probe in enumerate(self.scheduled):
+                    group.create_task(
+                        self._work(scheduled_probe, (first + number) * _STAGGER_SECONDS)
+                    )
         finally:
             if self._timer is not None:
                 self._timer.cancel()
 
-    async def _work(self, beat: Beat, delay: float) -> None:
+    async def _work(self, scheduled_probe: ScheduledProbe, delay: float) -> None:
         await asyncio.sleep(delay)
         now = self._loop.time()
-        ticker = Ticker(beat.worker.probe.period_seconds, now)
+        ticker = Ticker(scheduled_probe.worker.probe.period_seconds, now)
         while True:
-            step = self.pod.begin(beat.worker, self._loop.time())
+            step = self.pod.begin(scheduled_probe.worker, self._loop.time())
             outcome = None
             if step is Step.PROBE:
-                container = self.pod.container(beat.worker)
-                outcome = await probe(beat.worker.kind, container, self._address)
-                beat.outcome = outcome
-            events = self.pod.finish(beat.worker, outcome, self._loop.time())
-            beat.next = ticker.next
+                container = self.pod.container(scheduled_probe.worker)
+                outcome = await probe(scheduled_probe.worker.kind, container, self._address)
+                scheduled_probe.outcome = outcome
+            events = self.pod.finish(scheduled_probe.worker, outcome, self._loop.time())
+            scheduled_probe.next = ticker.next
             if outcome is not None:
-                self._observer.probed(self, beat, outcome)
+                self._observer.probed(self, scheduled_probe, outcome)
             self._report(events)
             if step is Step.STOP:
                 return
-            await self._wait(beat, ticker)
+            await self._wait(scheduled_probe, ticker)
 
-    async def _wait(self, beat: Beat, ticker: Ticker) -> None:
+    async def _wait(self, scheduled_probe: ScheduledProbe, ticker: Ticker) -> None:
         """Wait for the next tick, or until the worker is wanted before it."""
-        if not self.pod.is_triggered(beat.worker):
-            beat.waiter = self._loop.create_future()
-            timer = self._loop.call_at(ticker.next, _wake, beat.waiter)
+        if not self.pod.is_triggered(scheduled_probe.worker):
+            scheduled_probe.waiter = self._loop.create_future()
+            timer = self._loop.call_at(ticker.next, _wake, scheduled_probe.waiter)
             try:
-                await beat.waiter
+                await scheduled_probe.waiter
             finally:
                 timer.cancel()
-                beat.waiter = None
+                scheduled_probe.waiter = None
         now = self._loop.time()
-        if self.pod.is_triggered(beat.worker):
+        if self.pod.is_triggered(scheduled_probe.worker):
             ticker.reset(now)
         else:
             ticker.take(max(now, ticker.next))
@@ -131,9 +133,9 @@ class Watch:
             if self._statuses.get(name) != seen:
                 self._statuses[name] = seen
                 self._observer.changed(self, name)
-        for beat in self.beats:
-            if beat.waiter is not None and self.pod.is_triggered(beat.worker):
-                _wake(beat.waiter)
+        for scheduled_probe in self.scheduled:
+            if scheduled_probe.waiter is not None and self.pod.is_triggered(scheduled_probe.worker):
+                _wake(scheduled_probe.waiter)
         if self._timer is not None:
             self._timer.cancel()
         change = self.pod.next_change

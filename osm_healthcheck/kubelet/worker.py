@@ -7,9 +7,9 @@ It is ``worker.doProbe`` of ``pkg/kubelet/prober/worker.go``, cut in two where t
 from dataclasses import dataclass, field
 from enum import Enum
 
-from osm_healthcheck.core.constants import ProbeKind
-from osm_healthcheck.core.probes import Probe
 from osm_healthcheck.kubelet.verdict import Result
+from osm_healthcheck.probes.constants import ProbeKind
+from osm_healthcheck.probes.probe import Probe
 
 # What counts before the first result: alive, not ready, not known to have started.
 _INITIAL = {
@@ -139,7 +139,7 @@ class Worker:
 
 
 class Ticker:
-    """When a worker is due: Go's ``time.Ticker``, which keeps its beat and drops what is missed.
+    """When a worker is due: Go's ``time.Ticker``, which keeps its period and drops missed ticks.
 
     Times are seconds of the caller's clock.
     """
@@ -154,5 +154,5 @@ class Ticker:
         self.next += self._period * (missed + 1)
 
     def reset(self, now: float) -> None:
-        """Begin a new beat at ``now``."""
+        """Begin a new period at ``now``."""
         self.next = now + self._period

@@ -8,14 +8,17 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
-from osm_healthcheck.core.errors import InvalidInputError, Mistake
-from osm_healthcheck.core.probes import quoted
+from osm_healthcheck.errors import FieldError, InvalidInputError
 from osm_healthcheck.manifests.block import Style, inline, is_nested
+from osm_healthcheck.manifests.compare import same
 from osm_healthcheck.manifests.nodes import Node, YAMLTextError, compose, value_of
-from osm_healthcheck.manifests.patch import patch, same
+from osm_healthcheck.manifests.patch import patch
+from osm_healthcheck.probes.quote import quoted
 
 Format = Literal["yaml", "json"]
 _BLOCK = 1 << 16
+BYTE_ORDER_MARK = "\ufeff"
+_SPACE = " \t\r\n"
 
 
 class TextStream(Protocol):
@@ -75,18 +78,28 @@ class Document:
         return f"---\n{text}\n", True
 
 
-def read_documents(stream: TextStream) -> Iterator[Document | Mistake]:
+def read_documents(stream: TextStream) -> Iterator[Document | FieldError]:
     """Read the documents of ``stream``; in the place of a broken one comes what is wrong with it.
 
-    It is JSON where it begins with ``{``, as ``kubectl`` decides; else YAML.
+    It is JSON where it begins with ``{``, as ``kubectl`` decides; else YAML. A byte order mark is
+    part of the first one's ``head``.
     """
     start = ""
-    while not start.strip(" \t\r\n") and (more := stream.read(_BLOCK)):
+    while not start.strip(_SPACE + BYTE_ORDER_MARK) and (more := stream.read(_BLOCK)):
         start += more
-    if start.lstrip(" \t\r\n").startswith("{"):
-        yield from _JSONReader(stream, start).documents()
+    mark = BYTE_ORDER_MARK if start.startswith(BYTE_ORDER_MARK) else ""
+    start = start.removeprefix(mark)
+    if start.lstrip(_SPACE).startswith("{"):
+        documents = _JSONReader(stream, start).documents()
     else:
-        yield from _yaml_documents(_lines(start, stream))
+        documents = _yaml_documents(_lines(start, stream))
+    for document in documents:
+        if mark and isinstance(document, Document):
+            document.head = mark + document.head
+            mark = ""
+        yield document
+    if mark:
+        yield Document("yaml", 1, 1, mark, "")
 
 
 def _lines(start: str, stream: TextStream) -> Iterator[str]:
@@ -101,7 +114,7 @@ def _lines(start: str, stream: TextStream) -> Iterator[str]:
     yield from rest
 
 
-def _yaml_documents(lines: Iterable[str]) -> Iterator[Document | Mistake]:
+def _yaml_documents(lines: Iterable[str]) -> Iterator[Document | FieldError]:
     number = 0
     for line, head, text in _yaml_chunks(lines):
         document = Document("yaml", number + 1, line, head, text)
@@ -116,7 +129,7 @@ def _yaml_documents(lines: Iterable[str]) -> Iterator[Document | Mistake]:
             place = text[: error.index]
             at = line + head.count("\n") + place.count("\n")
             column = error.index - place.rfind("\n")
-            yield Mistake(document.where, f"line {at}, column {column}: {error.problem}")
+            yield FieldError(document.where, f"line {at}, column {column}: {error.problem}")
         else:
             yield document
 
@@ -162,7 +175,7 @@ class _JSONReader:
             object_pairs_hook=_no_repeats, parse_constant=_refuse_constant
         )
 
-    def documents(self) -> Iterator[Document | Mistake]:
+    def documents(self) -> Iterator[Document | FieldError]:
         while True:
             start = self._skip()
             if start == len(self._buffer):
@@ -182,10 +195,10 @@ class _JSONReader:
                 line = self._line + self._buffer[start : error.pos].count("\n")
                 # what came before on its line is gone, unless it is the first
                 column = f", column {error.colno}" if self._number == 1 else ""
-                yield Mistake(where, f"line {line}{column}: is not JSON: {error.msg}")
+                yield FieldError(where, f"line {line}{column}: is not JSON: {error.msg}")
                 return
             except (ValueError, RecursionError) as error:
-                yield Mistake(where, f"is not JSON: {error}")
+                yield FieldError(where, f"is not JSON: {error}")
                 return
             text = self._buffer[start:end]
             yield Document("json", self._number, self._line, head, text, value)
@@ -237,7 +250,7 @@ def _json(value: object) -> str:
         return json.dumps(value, indent=4)  # half of a surrogate pair, which JSON can escape
     except ValueError:
         raise InvalidInputError(
-            [Mistake("document", "has a number that JSON cannot write (.inf or .nan)")]
+            [FieldError("document", "has a number that JSON cannot write (.inf or .nan)")]
         ) from None
     return text
 

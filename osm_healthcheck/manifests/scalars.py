@@ -26,8 +26,8 @@ _INTEGER = re.compile(
 )
 _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
 _BASES = {"b": 2, "o": 8, "x": 16, "d": 10}
-# Unmistakable in every version of YAML, as a key and as a value; the first in flow style too,
-# where the libyaml of old, go-yaml's ancestor, takes ":" and "?" for indicators.
+# A string in every version of YAML, as a key and as a value; the first in flow style too, where
+# old versions of libyaml, and so go-yaml, take ":" and "?" for indicators.
 _BARE_IN_FLOW = re.compile(r"[A-Za-z/_][-A-Za-z0-9_./=%&+@~]*|[0-9]+[A-Za-z]+")
 _BARE = re.compile(r"[A-Za-z/_](?:[-A-Za-z0-9_./=%&+@~?]|:(?=\S))*|[0-9]+[A-Za-z]+")
 _LONGEST_NUMBER = 400
@@ -57,7 +57,7 @@ def resolve(text: str) -> Scalar:
 
 
 def write(value: Scalar, *, flow: bool = False) -> str:
-    """A scalar in YAML: bare where nobody can mistake it, else in quotes.
+    """A scalar in YAML: bare where every parser reads it back as the same, else in quotes.
 
     ``flow`` says that it stands between brackets or braces.
     """

@@ -8,11 +8,12 @@ is the path and query that the kubelet would have asked for.
 from collections.abc import Sequence
 from typing import cast
 
-from osm_healthcheck.core.constants import ProbeKind
-from osm_healthcheck.core.pods import Manifest
-from osm_healthcheck.core.rewrite import HTTPSMode, OriginalProbe, rewritten
-from osm_healthcheck.core.targets import ANSWER_MARGIN
-from osm_healthcheck.core.url import probe_url
+from osm_healthcheck.injection.original import OriginalProbe
+from osm_healthcheck.injection.pods import Manifest
+from osm_healthcheck.injection.rewrite import HTTPSMode, rewritten
+from osm_healthcheck.probes.constants import ProbeKind
+from osm_healthcheck.probes.targets import ANSWER_MARGIN
+from osm_healthcheck.probes.url import probe_url
 
 _LOOPBACK = "127.0.0.1"
 _FILTERS = "type.googleapis.com/envoy.extensions.filters"

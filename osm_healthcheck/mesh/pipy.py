@@ -8,10 +8,11 @@ ask ``127.0.0.1:80`` for ``/``.
 from collections.abc import Sequence
 from typing import cast
 
-from osm_healthcheck.core.constants import ProbeKind
-from osm_healthcheck.core.pods import Manifest
-from osm_healthcheck.core.rewrite import HTTPSMode, OriginalProbe, rewritten
-from osm_healthcheck.core.url import probe_url
+from osm_healthcheck.injection.original import OriginalProbe
+from osm_healthcheck.injection.pods import Manifest
+from osm_healthcheck.injection.rewrite import HTTPSMode, rewritten
+from osm_healthcheck.probes.constants import ProbeKind
+from osm_healthcheck.probes.url import probe_url
 
 _ASSUMED_PORTS = {"HTTP": 80, "HTTPS": 443}
 _LISTS = {

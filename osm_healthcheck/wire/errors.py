@@ -7,15 +7,15 @@ and stays ``TimeoutError``.
 import errno
 import os
 
-from osm_healthcheck.core.errors import OSMHealthcheckError
+from osm_healthcheck.errors import OSMHealthcheckError
 
 
 class WireError(OSMHealthcheckError):
     """An app could not be asked, or did not answer as it should."""
 
 
-class RefusedError(WireError):
-    """No connection: refused, unreachable or reset while dialling."""
+class DialError(WireError):
+    """No connection; ``code`` is the ``errno`` that says why."""
 
     def __init__(self, address: str, port: int, code: int) -> None:
         self.address = address
@@ -24,7 +24,23 @@ class RefusedError(WireError):
         self.reason = (
             "connection refused" if code == errno.ECONNREFUSED else os.strerror(code).lower()
         )
-        super().__init__(f"dial {authority(address, port)}: {self.reason}")
+        super().__init__(self._text(f"dial {authority(address, port)}", self.reason))
+
+    @staticmethod
+    def _text(what: str, reason: str) -> str:
+        return f"{what}: {reason}"
+
+
+class RefusedError(DialError):
+    """The app, or the network on the way to it: refused, unreachable or reset while dialling."""
+
+
+class NoSocketError(DialError):
+    """There is no socket left here to dial with: the app was not asked at all."""
+
+    @staticmethod
+    def _text(what: str, reason: str) -> str:
+        return f"{what}: the app was not asked, because there is no socket to ask with: {reason}"
 
 
 class BadAnswerError(WireError):

@@ -10,13 +10,13 @@ import math
 import socket
 from collections.abc import Sequence
 
-from osm_healthcheck.core.quote import quote
+from osm_healthcheck.probes.quote import quote
 from osm_healthcheck.wire import http2_frames as frames
-from osm_healthcheck.wire.dial import dial
+from osm_healthcheck.wire.dial import Network, dial
 from osm_healthcheck.wire.errors import (
     BadAnswerError,
     BrokenOffError,
-    RefusedError,
+    DialError,
     StreamResetError,
     WireError,
     authority,
@@ -74,7 +74,8 @@ class Channel:
     ``failure`` is why there is no connection for a call, for whoever cuts this short at a deadline.
     """
 
-    def __init__(self, addresses: Sequence[str], port: int) -> None:
+    def __init__(self, addresses: Sequence[str], port: int, network: Network) -> None:
+        self._network = network
         self._addresses = addresses
         self._port = port
         self._connection: HTTP2Connection | None = None
@@ -90,7 +91,7 @@ class Channel:
             started = loop.time()
             try:
                 await self._connect_once()
-            except (RefusedError, BadAnswerError) as error:
+            except (DialError, BadAnswerError) as error:
                 self.failure = error
             else:
                 self.failure = None
@@ -141,7 +142,7 @@ class Channel:
             self._connection = None
 
     async def _connect_once(self) -> None:
-        self._stream, self.address = await dial(self._addresses, self._port)
+        self._stream, self.address = await dial(self._addresses, self._port, self._network)
         self._connection = HTTP2Connection(self._stream, _GRPC_GO, keeps)
         try:
             await self._connection.greet()
@@ -156,7 +157,7 @@ class Channel:
         """Connect once more, in the middle of a call; that it fails is the call's end."""
         try:
             await self._connect_once()
-        except RefusedError as error:
+        except DialError as error:
             where = f"dial tcp {authority(error.address, error.port)}: connect"
             reason = f"transport: Error while dialing: {where}: {error.reason}"
         except BadAnswerError as error:
@@ -219,6 +220,7 @@ async def check(
     port: int,
     service: str,
     deadline: float,
+    network: Network,
     caller: bytes = b"kube-probe/",
 ) -> None:
     """Ask for the health of ``service`` (``""``: the server); returns where it is ``SERVING``.
@@ -227,11 +229,11 @@ async def check(
 
     Raises:
         UnhealthyError: where the answer is another one, or none that gRPC knows.
-        RefusedError: where nobody took a connection until the deadline.
+        DialError: where there was no connection until the deadline.
         BadAnswerError: where somebody did, and it was no gRPC server.
         TimeoutError: where the deadline came first.
     """
-    channel = Channel(addresses, port)
+    channel = Channel(addresses, port, network)
     try:
         async with asyncio.timeout_at(deadline):
             await channel.connect()

@@ -9,9 +9,9 @@ are those of ``ReadResponse``, ``readTransfer`` and ``internal/chunked``.
 import contextlib
 import re
 
-from osm_healthcheck.core.quote import quote
-from osm_healthcheck.core.redirect import Hop
-from osm_healthcheck.core.request import Headers, is_upgrade
+from osm_healthcheck.probes.quote import quote
+from osm_healthcheck.probes.redirect import Hop
+from osm_healthcheck.probes.request import Headers, is_upgrade
 from osm_healthcheck.wire.errors import BadAnswerError, BrokenOffError, MalformedError
 from osm_healthcheck.wire.response import Framing
 from osm_healthcheck.wire.stream import CHUNK_BYTES, ByteStream
@@ -41,18 +41,20 @@ def encode_request(method: str, hop: Hop) -> bytes:
     return b"\r\n".join(lines)
 
 
-async def exchange(stream: ByteStream, method: str, hop: Hop) -> "HTTP1Response":
-    """Send the request of ``hop`` and read the head of its answer.
+async def exchange(
+    stream: ByteStream, method: str, hop: Hop, encoded: bytes | None = None
+) -> "HTTP1Response":
+    """Send the request of ``hop``, or its ``encoded`` bytes, and read the head of its answer.
 
     The stream belongs to the response that is returned, and to the caller where this raises.
 
     Raises:
         BadAnswerError: where what comes back is not HTTP.
     """
-    reader = _Reader(stream)
+    reader = _ResponseReader(stream)
     # An app may answer and close before it has read the request: its answer counts.
     with contextlib.suppress(BrokenOffError):
-        await stream.send(encode_request(method, hop))
+        await stream.send(encoded or encode_request(method, hop))
     while True:
         response = HTTP1Response(reader, await reader.head(), method)
         if response.status == 101 or not 100 <= response.status < 200:
@@ -62,7 +64,7 @@ async def exchange(stream: ByteStream, method: str, hop: Hop) -> "HTTP1Response"
 class HTTP1Response:
     """An answer over HTTP/1; see `Response`."""
 
-    def __init__(self, reader: "_Reader", head: bytes, method: str) -> None:
+    def __init__(self, reader: "_ResponseReader", head: bytes, method: str) -> None:
         self._reader = reader
         self._left = 0
         first, *lines = head.replace(b"\r\n", b"\n").split(b"\n")
@@ -99,6 +101,15 @@ class HTTP1Response:
             return Framing.LENGTH
         return Framing.CLOSE
 
+    def received(self) -> bytes:
+        """See `Response`."""
+        if self.framing is not Framing.LENGTH or not self._left:
+            return b""
+        piece = self._reader.at_hand(self._left)
+        self._left -= len(piece)
+        self._reader.whole = not self._left
+        return piece
+
     async def read(self) -> bytes:
         """See `Response`."""
         piece = b""
@@ -124,7 +135,7 @@ class HTTP1Response:
         self._reader.close()
 
 
-class _Reader:
+class _ResponseReader:
     """Bytes of the stream that have been received and not been used."""
 
     def __init__(self, stream: ByteStream) -> None:
@@ -175,6 +186,11 @@ class _Reader:
             _status_line(first)
             _headers(lines)
         return MalformedError(reason)
+
+    def at_hand(self, limit: int) -> bytes:
+        """What has come already, at most ``limit`` bytes."""
+        piece, self._buffer = self._buffer[:limit], self._buffer[limit:]
+        return piece
 
     async def some(self, limit: int) -> bytes:
         """At least one and at most ``limit`` bytes."""

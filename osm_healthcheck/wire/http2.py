@@ -6,8 +6,8 @@ loaded where it is first needed, because most pods never do.
 
 import re
 
-from osm_healthcheck.core.redirect import Hop
-from osm_healthcheck.core.request import Headers
+from osm_healthcheck.probes.redirect import Hop
+from osm_healthcheck.probes.request import Headers
 from osm_healthcheck.wire import http2_frames as frames
 from osm_healthcheck.wire.errors import (
     BadAnswerError,
@@ -215,6 +215,10 @@ class HTTP2Response:
             for name, value in answer.headers
             if name[:1] != b":" and name not in dropped
         )
+
+    def received(self) -> bytes:
+        """See `Response`."""
+        return b""
 
     async def read(self) -> bytes:
         """See `Response`.

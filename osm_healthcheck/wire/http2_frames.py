@@ -11,7 +11,7 @@ import struct
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-from osm_healthcheck.core.quote import quote
+from osm_healthcheck.probes.quote import quote
 from osm_healthcheck.wire.errors import BrokenOffError
 from osm_healthcheck.wire.header_block import FIELD_OVERHEAD, DecodingError, Field, HPACKDecoder
 from osm_healthcheck.wire.stream import ByteStream

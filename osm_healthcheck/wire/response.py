@@ -3,7 +3,7 @@
 from enum import Enum
 from typing import Protocol
 
-from osm_healthcheck.core.request import Headers
+from osm_healthcheck.probes.request import Headers
 
 
 class Framing(Enum):
@@ -22,6 +22,9 @@ class Response(Protocol):
     reason: bytes
     headers: Headers
     framing: Framing
+
+    def received(self) -> bytes:
+        """What has come already of a body of known length; `read` goes on after it."""
 
     async def read(self) -> bytes:
         """The next piece of the body, without framing, or ``b""`` once it has ended.

@@ -12,9 +12,9 @@ import time
 from typing import Any
 
 from osm_healthcheck import __version__
-from osm_healthcheck.core.additions import Images
-from osm_healthcheck.core.inject import Injection, inject
-from osm_healthcheck.core.undo import uninject
+from osm_healthcheck.injection.containers import Images
+from osm_healthcheck.injection.inject import Injection, inject
+from osm_healthcheck.injection.uninject import uninject
 from osm_healthcheck.manifests.nodes import compose, value_of
 from osm_healthcheck.mesh.annotations import MESHES
 

@@ -2,15 +2,17 @@
 
 import json
 
-from tests.bench.lab import Lab
+from tests.bench.environment import Environment
 
 NAME = "osm-healthcheck"
+# The same server, asked by somebody who wants it to parse every head anew.
+NEW_HEADS = f"{NAME}, never the same head twice"
 
 
-def for_tcp_checks(lab: Lab, port: int, *, app_port: int) -> list[str]:
+def for_tcp_checks(environment: Environment, port: int, *, app_port: int) -> list[str]:
     """Return the sidecar of a pod whose one container has a tcpSocket liveness probe."""
     probes = {"app": {"livenessProbe": {"tcpSocket": {"port": app_port}}}}
-    return lab.python.command(
+    return environment.python.command(
         "osm_healthcheck",
         *("--bind", "127.0.0.1"),
         *("--healthcheck-port", str(port)),
@@ -18,9 +20,11 @@ def for_tcp_checks(lab: Lab, port: int, *, app_port: int) -> list[str]:
     )
 
 
-def for_http_probes(lab: Lab, port: int, *, healthcheck_port: int, app_port: int) -> list[str]:
+def for_http_probes(
+    environment: Environment, port: int, *, healthcheck_port: int, app_port: int
+) -> list[str]:
     """Return the sidecar of a pod whose one container has an httpGet liveness probe."""
-    return lab.python.command(
+    return environment.python.command(
         "osm_healthcheck",
         *("--bind", "127.0.0.1"),
         *("--healthcheck-port", str(healthcheck_port)),

@@ -6,9 +6,9 @@ import re
 from functools import cache
 from pathlib import Path
 
-from osm_healthcheck.core.probes import Handler
 from osm_healthcheck.kubelet.address import PodAddress
 from osm_healthcheck.kubelet.handlers import run_handler
+from osm_healthcheck.probes.probe import Handler
 from tests.io.kubelet import NO_VERDICT, PATIENCE
 
 _FILE = Path(__file__).parent.parent / "vectors" / "go-http2.json"

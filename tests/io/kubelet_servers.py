@@ -22,8 +22,8 @@ import h2.events
 import trustme
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from osm_healthcheck.core.constants import ProbeKind
-from osm_healthcheck.core.probes import Probe, Reader, read_probe
+from osm_healthcheck.probes.constants import ProbeKind
+from osm_healthcheck.probes.probe import FieldReader, Probe, read_probe
 from tests.io.apps import App, app, hold, read_head, reset, response
 from tests.io.wire import TIMEOUT
 
@@ -59,7 +59,7 @@ class Scenario:
     @property
     def probe(self) -> Probe:
         """The vector's probe, aimed at the server's port."""
-        reader = Reader(self.manifest, "probe")
+        reader = FieldReader(self.manifest, "probe")
         probe = read_probe(reader, self.kind)
         assert probe is not None
         return probe

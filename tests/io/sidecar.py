@@ -14,10 +14,10 @@ from typing import Any
 import structlog
 import uvloop
 
-from osm_healthcheck.core.constants import ProbeKind
-from osm_healthcheck.daemon.serve import serve
-from osm_healthcheck.daemon.settings import read_settings
-from osm_healthcheck.daemon.shutdown import Shutdown
+from osm_healthcheck.probes.constants import ProbeKind
+from osm_healthcheck.server.logs import Log
+from osm_healthcheck.server.options import read_settings
+from osm_healthcheck.server.serve import Shutdown, serve
 from tests.io.wire import TIMEOUT, Answer, get, own_address
 
 HEALTHCHECK, LIVENESS, READINESS, STARTUP = 15904, 15901, 15902, 15903
@@ -142,11 +142,12 @@ class Process:
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
 
-    def wait_for(self, message: str) -> dict[str, Any]:
-        """Wait for a log line with this message."""
+    def wait_for(self, message: str, times: int = 1) -> dict[str, Any]:
+        """Wait for a log line with this message, the last of so many."""
 
         def found() -> dict[str, Any] | None:
-            return next((line for line in self.lines if line.get("message") == message), None)
+            lines = [line for line in self.lines if line.get("message") == message]
+            return lines[times - 1] if len(lines) >= times else None
 
         with self._changed:
             self._changed.wait_for(lambda: found() or self._ended, TIMEOUT)
@@ -199,11 +200,12 @@ def process(
         running.end()
 
 
-def _capture(lines: list[dict[str, Any]]) -> Any:
-    """A logger that keeps its lines, down to debug."""
+def _capture(lines: list[dict[str, Any]]) -> Log:
+    """A log that keeps its lines, down to debug."""
 
     def keep(_logger: object, method: str, event: Any) -> Any:
         lines.append({"level": method, "message": event["event"], **event})
         raise structlog.DropEvent
 
-    return structlog.wrap_logger(None, processors=[keep], wrapper_class=structlog.BoundLogger)
+    everything: Any = structlog.make_filtering_bound_logger(0)
+    return Log(everything(None, [keep], {}))

@@ -5,7 +5,7 @@ import re
 import subprocess
 import sys
 
-from osm_healthcheck.demo.story import CHAPTERS
+from osm_healthcheck.demo.script import CHAPTERS
 from tests.io.unshare import run_beside_a_holder_of_15904
 
 

@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 import yaml
 
-from osm_healthcheck.desk.occasion import sidecar_for
-from osm_healthcheck.desk.reasons import Finding, compare, examine, verdict
-from osm_healthcheck.desk.subjects import find_subjects
+from osm_healthcheck.diagnosis.comparison import Comparison, compare, examine, verdict
+from osm_healthcheck.diagnosis.local_sidecar import local_sidecar
+from osm_healthcheck.diagnosis.probe_pairs import find_probe_pairs
 from osm_healthcheck.kubelet.address import PodAddress
-from osm_healthcheck.wire.stream import settle
+from osm_healthcheck.wire.dial import Network
 from tests.io.apps import app, hold, http_app, read_head, response
 from tests.io.kubelet_servers import closed_port, grpc_server, serve_vector
 from tests.io.sidecar import sidecar
@@ -37,20 +37,21 @@ def pod(**probes: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def findings(manifest: dict[str, Any], *, patience: int = 0) -> list[Finding]:
+def findings(manifest: dict[str, Any], *, patience: int = 0) -> list[Comparison]:
     """What comes out with a sidecar for the occasion; why only where there is ``patience``."""
 
-    async def run() -> list[Finding]:
-        (found,) = find_subjects([manifest], "test", None, {})
-        async with sidecar_for(found.declaration, "127.0.0.1") as address:
+    async def run() -> list[Comparison]:
+        network = Network()
+        (found,) = find_probe_pairs([manifest], "test", None, {})
+        async with local_sidecar(found.declaration, "127.0.0.1") as address:
             result = []
-            for subject in found.subjects:
-                both = PodAddress(), PodAddress(address)
+            for pair in found.pairs:
+                both = PodAddress(network=network), PodAddress(address, network=network)
                 if patience:
-                    result.append(await examine(subject, *both, patience))
+                    result.append(await examine(pair, *both, patience))
                 else:
-                    result.append(await compare(subject, *both))
-        await settle()
+                    result.append(await compare(pair, *both))
+        await network.lingering.settle()
         return result
 
     return asyncio.run(run())
@@ -292,7 +293,7 @@ def test_command_bad_input() -> None:
     assert "no probes to ask" in ran.stdout
     assert ran.returncode == 0
     ran = diagnose(pod(liveness=http_get(80)), "--container", "nobody")
-    assert ran.stderr == "--container: no probes of 'nobody'; there are app\n"
+    assert ran.stderr == '--container: no probes of "nobody"; there are app\n'
     assert ran.returncode == 2
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from osm_healthcheck.core.probes import GRPCAction, HTTPGetAction
+from osm_healthcheck.probes.probe import GRPCAction, HTTPGetAction
 from tests.io.go_http2 import at_the_desk
 from tests.io.goaway_servers import envoy_proxy, go_grpc, go_https, node_https
 from tests.io.grpc_apps import grpc_server

@@ -14,7 +14,7 @@ import h2.errors
 import pytest
 from grpc_health.v1 import health_pb2
 
-from osm_healthcheck.wire.dial import dial
+from osm_healthcheck.wire.dial import Network, dial
 from tests.io import vectors
 from tests.io.apps import app, hold, http_app, read_until_gone, reset, response
 from tests.io.grpc_apps import OK_HEADERS, OK_TRAILERS, Call, framed, grpc_server, raw_grpc
@@ -192,7 +192,7 @@ def test_two_writes_in_a_row_do_not_wait_for_an_acknowledgement() -> None:
     """The settings and the call are two: 40 ms of every check's deadline would go by between."""
 
     async def option(port: int) -> int:
-        stream, _ = await dial(("127.0.0.1",), port)
+        stream, _ = await dial(("127.0.0.1",), port, Network())
         try:
             return stream.sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
         finally:

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from osm_healthcheck.core.probes import GRPCAction
+from osm_healthcheck.probes.probe import GRPCAction
 from tests.io.go_http2 import at_the_desk, expected, patience
 from tests.io.http2_cases import GRPC, GRPC_RACES, Talker, talker
 from tests.io.kubelet import PATIENCE, verdict

@@ -15,7 +15,7 @@ from osm_healthcheck.wire.errors import BrokenOffError
 from osm_healthcheck.wire.http2_frames import FrameReader
 from tests.io import http2_cases as h2
 from tests.io.apps import App, app, http_app, response
-from tests.io.pod import peak_kb
+from tests.io.attacked_pod import peak_kb
 from tests.io.sidecar import HEALTHCHECK, LIVENESS, Sidecar, http_probe, process, sidecar
 from tests.io.tls import server_context
 from tests.io.wire import connect, get

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from osm_healthcheck.core.probes import HTTPGetAction
+from osm_healthcheck.probes.probe import HTTPGetAction
 from tests.io.go_http2 import at_the_desk, expected, patience
 from tests.io.http2_cases import HTTPS, Talker, talker
 from tests.io.kubelet import NO_VERDICT, PATIENCE, ask, verdict

@@ -1,5 +1,6 @@
 """The container that inject adds, started as the manifest says, answers the rewritten probes."""
 
+import bisect
 import contextlib
 import json
 from collections.abc import Iterator
@@ -10,8 +11,10 @@ import grpc
 import pytest
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
-from osm_healthcheck.core.additions import environment_of
-from osm_healthcheck.core.pods import SIDECAR, Pod, pods_in
+from osm_healthcheck.errors import InvalidInputError, Validation
+from osm_healthcheck.injection.containers import environment_of
+from osm_healthcheck.injection.inject import inject
+from osm_healthcheck.injection.pods import SIDECAR, Pod, pods_in
 from tests.io.apps import app as listening
 from tests.io.apps import hold
 from tests.io.named import answering, certificate
@@ -92,7 +95,7 @@ def test_the_injected_pods_probes_are_answered(https: str) -> None:
             "metadata": {"name": "all"},
             "spec": {"containers": containers},
         }
-        [pod] = pods_in(injected(manifest, injection(https=https)), [])
+        [pod] = pods_in(injected(manifest, injection(https=https)), Validation())
         answers = {}
         with started(pod) as address:
             for container in pod.containers:
@@ -124,9 +127,38 @@ def test_what_was_not_declared_cannot_be_asked() -> None:
     with answering("web") as web:
         spec = {"containers": [{"name": "a", "livenessProbe": {"tcpSocket": {"port": 9}}}]}
         pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p"}, "spec": spec}
-        [after] = pods_in(injected(json.loads(json.dumps(pod)), injection()), [])
+        [after] = pods_in(injected(json.loads(json.dumps(pod)), injection()), Validation())
         with started(after) as address:
             header = {"name": "Original-Tcp-Port", "value": str(web.port)}
             action = {"path": "/osm-healthcheck", "port": 15904, "httpHeaders": [header]}
             assert ask(address, action).status == 403
     assert web.connections == 0
+
+
+def test_the_longest_requests_that_inject_accepts_are_answered() -> None:
+    """The bounds of ``injection/limits.py`` are those of the sidecar."""
+
+    def manifest(length: int, web: int, health: int) -> dict[str, Any]:
+        long = [{"name": "X-Long", "value": "x" * length}]
+        service = {"grpc": {"port": health, "service": "é" * (length // 2)}}
+        probes = {"livenessProbe": _probe(web, httpHeaders=long), "readinessProbe": service}
+        spec = {"containers": [{"name": "a", **probes}]}
+        return {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p"}, "spec": spec}
+
+    def accepted(length: int) -> bool:
+        try:
+            inject(manifest(length, 65_535, 65_534), injection())
+        except InvalidInputError:
+            return False
+        return True
+
+    longest = bisect.bisect_left(range(10_000), True, key=lambda length: not accepted(length)) - 1
+    assert 7_800 < longest < 8_192
+    with answering("web") as web, grpc_app(**{"é" * (longest // 2): True}) as health_port:
+        [pod] = pods_in(
+            inject(manifest(longest, web.port, health_port), injection()).manifest, Validation()
+        )
+        with started(pod) as address:
+            for _, probe in pod.containers[-1].probes():
+                action: Any = probe
+                assert ask(address, action["httpGet"]).status == 200

@@ -6,13 +6,11 @@ from typing import Any
 
 import pytest
 
-from osm_healthcheck.core.url import probe_url
-from osm_healthcheck.kubelet.address import PodAddress
-from osm_healthcheck.kubelet.connect import USER_AGENT
-from osm_healthcheck.kubelet.pods import ContainerSpec
+from osm_healthcheck.kubelet.address import USER_AGENT, PodAddress
+from osm_healthcheck.kubelet.pod_spec import ContainerSpec
 from osm_healthcheck.kubelet.prober import MAX_ATTEMPTS, Outcome, probe
 from osm_healthcheck.kubelet.verdict import Result
-from osm_healthcheck.wire.stream import settle
+from osm_healthcheck.probes.url import probe_url
 from tests.io.apps import header_lines
 from tests.io.kubelet_servers import Scenario, app_of, serve_vector
 from tests.kubelet_vectors import group, vector_id
@@ -25,10 +23,11 @@ def judge(scenario: Scenario) -> Outcome:
     container = ContainerSpec("app", {scenario.kind: scenario.probe})
 
     async def run() -> Outcome:
+        pod = PodAddress(scenario.address)
         try:
-            return await probe(scenario.kind, container, PodAddress(scenario.address))
+            return await probe(scenario.kind, container, pod)
         finally:
-            await settle()
+            await pod.network.lingering.settle()
 
     return asyncio.run(run())
 

@@ -13,9 +13,10 @@ from typing import Any
 import pytest
 
 from osm_healthcheck.cli import render
-from osm_healthcheck.core.inject import originals_of
-from osm_healthcheck.core.pods import pods_in
-from osm_healthcheck.core.rewrite import rewritten
+from osm_healthcheck.errors import Validation
+from osm_healthcheck.injection.original import original_probes
+from osm_healthcheck.injection.pods import pods_in
+from osm_healthcheck.injection.rewrite import rewritten
 from tests.io.named import answering, certificate
 from tests.io.probing import ask
 from tests.io.wire import TIMEOUT, own_address
@@ -119,7 +120,7 @@ def test_each_probe_reaches_the_path_of_its_app(
         spec = {"containers": containers}
         pod = {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec}
         address = stack.enter_context(envoy(rendered(pod, tmp_path, capsys), tmp_path))
-        probes = originals_of(pods_in(pod, [])[0], [], [])
+        probes = original_probes(pods_in(pod, Validation())[0], Validation())
         assert len(probes) == len(paths)
         for original, after in zip(probes, rewritten(probes, "passthrough"), strict=True):
             action: Any = after["httpGet"]

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from osm_healthcheck.core.errors import InvalidInputError
+from osm_healthcheck.errors import InvalidInputError
 from tests.io import vectors
 from tests.io.apps import app, hold
 from tests.io.kubelet import verdict

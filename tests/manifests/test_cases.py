@@ -9,17 +9,16 @@ from typing import Any
 import pytest
 import yaml
 
-from osm_healthcheck.core.additions import environment_of
-from osm_healthcheck.core.declaration import read_declaration
-from osm_healthcheck.core.errors import InvalidInputError
-from osm_healthcheck.core.inject import inject
-from osm_healthcheck.core.pods import SIDECAR, pods_in
-from osm_healthcheck.core.ports import OwnPorts
-from osm_healthcheck.core.probes import HTTPGetAction
-from osm_healthcheck.core.rewrite import HANDLERS
-from osm_healthcheck.core.targets import targets_of
-from osm_healthcheck.core.undo import Outcome
-from osm_healthcheck.core.url import probe_url
+from osm_healthcheck.errors import InvalidInputError, Validation
+from osm_healthcheck.injection.containers import environment_of
+from osm_healthcheck.injection.inject import inject
+from osm_healthcheck.injection.manifest_probe import HANDLERS
+from osm_healthcheck.injection.pods import SIDECAR, ManifestChange, pods_in
+from osm_healthcheck.probes.declaration import read_declaration
+from osm_healthcheck.probes.ports import OwnPorts
+from osm_healthcheck.probes.probe import HTTPGetAction
+from osm_healthcheck.probes.targets import targets_of
+from osm_healthcheck.probes.url import probe_url
 from tests.manifests.strategies import injection
 
 _HERE = Path(__file__).parent
@@ -32,15 +31,15 @@ def _pod(spec: dict[str, Any]) -> dict[str, Any]:
     return {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "case"}, "spec": spec}
 
 
-def _declared(outcome: Outcome) -> str:
-    sidecar = pods_in(outcome.manifest, [])[0].container(SIDECAR)
+def _declared(outcome: ManifestChange) -> str:
+    sidecar = pods_in(outcome.manifest, Validation())[0].container(SIDECAR)
     assert sidecar is not None
     return str(environment_of(sidecar)["OSM_HEALTHCHECK_PROBES"])
 
 
 def _probe(manifest: object, name: str) -> Any:
     container, _, field = name.rpartition(".")
-    found = pods_in(manifest, [])[0].container(container)
+    found = pods_in(manifest, Validation())[0].container(container)
     assert found is not None
     return found.value[field]
 
@@ -64,8 +63,8 @@ def test_case(name: str) -> None:
         assert expected["error"] in str(caught.value)
         return
     outcome = inject(pod, how)
-    assert expected.get("note", "") in "\n".join(map(str, outcome.notes))
-    assert bool(outcome.notes) == ("note" in expected)
+    assert expected.get("warning", "") in "\n".join(map(str, outcome.warnings))
+    assert bool(outcome.warnings) == ("warning" in expected)
     if "unchanged" in expected:
         assert outcome.manifest == pod
         return
@@ -99,7 +98,7 @@ def test_rw_036_an_opt_out_leaves_the_pod_alone() -> None:
         pod["metadata"]["annotations"] = {annotation: value}
         outcome = inject(pod, injection("istio"))
         assert outcome.manifest == pod
-        assert f'left alone: its annotation {annotation} is "{value}"' in str(outcome.notes[0])
+        assert f'left alone: its annotation {annotation} is "{value}"' in str(outcome.warnings[0])
 
 
 @pytest.mark.parametrize(
@@ -140,7 +139,7 @@ def test_rw_053_the_answer_comes_before_the_kubelet_gives_up(
     ("value", "result"),
     [
         ("6060, 7070", "6060, 7070,15904"),
-        (None, "15904"),
+        (None, "4567,4568,15904"),
         ("", "15904"),
         ("15904", "15904"),
         ("15000-16000", "15000-16000"),
@@ -158,7 +157,7 @@ def test_adm_007_the_annotation_for_ports_is_extended(value: str | None, result:
             inject(pod, injection("linkerd"))
         assert f"Pod case: metadata.annotations: {name}: {result}" in str(caught.value)
     else:
-        [after] = pods_in(inject(pod, injection("linkerd")).manifest, [])
+        [after] = pods_in(inject(pod, injection("linkerd")).manifest, Validation())
         assert after.annotations[name] == result
 
 

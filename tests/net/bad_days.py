@@ -1,7 +1,7 @@
 """The figures of bad days.
 
-``python -m tests.net.bad_days``, as root, takes two minutes and prints what each mishap of
-`mishaps` came to; ``--quick`` takes seconds.
+``python -m tests.net.bad_days``, as root, takes two minutes and prints what each fault of
+`faults` came to; ``--quick`` takes seconds.
 """
 
 import argparse
@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import pytest
 
-from .mishaps import Figures, app_restarted, envoy_killed, flooded, sidecar_killed, wire_cut
+from .faults import Figures, app_restarted, envoy_killed, flooded, sidecar_killed, wire_cut
 
 DAYS: Mapping[str, tuple[Callable[[], Figures], Callable[[], Figures]]] = {
     "sidecar killed": (lambda: sidecar_killed(2), lambda: sidecar_killed(20)),

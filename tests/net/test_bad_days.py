@@ -3,7 +3,7 @@
 import pytest
 
 from .bad_days import DAYS, covering_threshold
-from .mishaps import Figures
+from .faults import Figures
 
 every_day = pytest.mark.parametrize("day", DAYS)
 

@@ -162,7 +162,7 @@ class TestSidecar:
         )
         python = ("/opt/osm-healthcheck/bin/python", "-IOO")
         done = pod.run(*sidecar.run("-c", code, entrypoint=python, user=SOME_USER))
-        assert "osm_healthcheck.daemon.serve" in done.stdout.split()
+        assert "osm_healthcheck.server.serve" in done.stdout.split()
 
     def test_nothing_is_too_much(self, sidecar: Image) -> None:
         assert writable_or_special(sidecar.root) == []

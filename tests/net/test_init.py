@@ -120,6 +120,15 @@ def test_install_and_uninstall_from_any_state(backend: str, leftover: str, pod: 
     assert without_empty_tables(saved(pod)) == others
 
 
+def test_without_ports_it_says_what_all_four_let_in(pod: Namespace) -> None:
+    told = "an app of this pod that listens on one of these is reached without mTLS"
+    bare = init(pod)
+    assert told in bare.stdout
+    assert "--ports 15901,15904" in bare.stdout
+    assert told not in init(pod, "--ports", "15901,15904").stdout
+    assert told not in init(pod, "check").stdout
+
+
 def test_other_ports_replace_the_old_ones_in_both_back_ends(pod: Namespace) -> None:
     init(pod, "--backend", "legacy")
     done = init(pod, "--backend=nft", "--ports=7-9,65535")

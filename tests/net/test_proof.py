@@ -14,10 +14,10 @@ import pytest
 from .app import ANY
 from .envoy import authority
 from .kubelet import Verdicts
+from .meshed_pod import MeshedPod, meshed_pod
 from .meshes import ISTIO, OSM, Mesh
 from .namespaces import PATIENCE
-from .shop import Manifest, injected, manifest, spec
-from .world import World, world
+from .pod_manifest import Manifest, injected, manifest, spec
 
 IPV4, IPV6 = "10.15.9.2", "fd00:15:9::2"
 _SIDE_BY_SIDE = 3
@@ -56,7 +56,7 @@ Measured = dict[tuple[str, str], Verdicts]
 
 
 def measure(
-    here: World,
+    here: MeshedPod,
     document: Callable[[int], Manifest],
     prepare: Callable[[Manifest], object] = lambda _: None,
 ) -> Measured:
@@ -104,7 +104,7 @@ class Setting:
 
     def measure(self) -> Measured:
         """The verdicts for all apps; where there is a mesh, after injection."""
-        with world() as here:
+        with meshed_pod() as here:
             assert here.addresses == (IPV4, IPV6)
             if self.mesh is None:
                 return measure(here, manifest)
@@ -145,9 +145,9 @@ def direct(measured: dict[Setting, Measured]) -> Measured:
 
 
 @pytest.fixture
-def here() -> Iterator[World]:
+def here() -> Iterator[MeshedPod]:
     """A pod that is in no mesh yet."""
-    with world() as made:
+    with meshed_pod() as made:
         yield made
 
 
@@ -167,7 +167,7 @@ def test_without_a_mesh(direct: Measured) -> None:
 @pytest.mark.parametrize("backend", ["nft", "legacy"])
 @pytest.mark.parametrize("mesh", [OSM, ISTIO], ids=str)
 def test_the_original_manifest_in_a_mesh(
-    mesh: Mesh, backend: str, here: World, direct: Measured
+    mesh: Mesh, backend: str, here: MeshedPod, direct: Measured
 ) -> None:
     """The problem: what asks for an answer fails, and what only connects passes on a dead port."""
     here.intercept(mesh, backend)

@@ -1,14 +1,14 @@
 """The proof in Consul, whose annotations stand in for our init container."""
 
+from .meshed_pod import MeshedPod, meshed_pod
 from .meshes import CONSUL
 from .namespaces import PATIENCE
-from .shop import injected, manifest
-from .world import World, world
+from .pod_manifest import injected, manifest
 
 _PREFIX = "consul.hashicorp.com/transparent-proxy-exclude-"
 
 
-def exclude(here: World, annotations: dict[str, str]) -> None:
+def exclude(here: MeshedPod, annotations: dict[str, str]) -> None:
     """Do as Consul's annotations say: the rules of ``sdk/iptables/iptables.go`` for exclusions."""
     rules = [
         f"-I CONSUL_PROXY_INBOUND -p tcp --dport {port} -j RETURN"
@@ -23,7 +23,7 @@ def exclude(here: World, annotations: dict[str, str]) -> None:
 
 def test_the_injected_manifest_in_consul() -> None:
     """It redirects also what a pod says to its own address: our questions to the app, too."""
-    with world() as here:
+    with meshed_pod() as here:
         direct = here.in_turn(manifest)
         pod = injected(PATIENCE, "consul")
         here.intercept(CONSUL, "nft")

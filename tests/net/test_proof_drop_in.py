@@ -2,11 +2,11 @@
 
 import pytest
 
+from .meshed_pod import meshed_pod
 from .meshes import OSM
 from .namespaces import PATIENCE
-from .shop import in_osm, manifest, osm_bootstrap
+from .pod_manifest import in_osm, manifest, osm_bootstrap
 from .sockets import listeners
-from .world import world
 
 SIDECAR_USER = 15904
 
@@ -14,7 +14,7 @@ SIDECAR_USER = 15904
 @pytest.mark.parametrize("backend", ["nft", "legacy"])
 def test_beside_osms_envoy(backend: str) -> None:
     """OSM's own rules spare our ports, and its injector declares no probes."""
-    with world() as here:
+    with meshed_pod() as here:
         direct = here.in_turn(manifest)
         here.intercept(OSM, backend, osm_bootstrap(PATIENCE))
         here.start_sidecar(None)

@@ -8,28 +8,28 @@ from typing import Any
 
 import pytest
 
-from osm_healthcheck.core.constants import ProbeKind
-from osm_healthcheck.core.pods import SIDECAR
+from osm_healthcheck.injection.pods import SIDECAR
 from osm_healthcheck.kubelet.address import PodAddress
 from osm_healthcheck.kubelet.prober import probe
 from osm_healthcheck.kubelet.verdict import Result
+from osm_healthcheck.probes.constants import ProbeKind
 from tests.io.kubelet import client_context
 from tests.io.wire import connect, exchange, get, read_to_end
 
 from .app import ANY, GREETING, TCP, UNDECLARED
 from .envoy import POD_NAME, peer_context
+from .meshed_pod import MeshedPod, meshed_pod
 from .meshes import APP_USER, ISTIO, OSM
 from .namespaces import PATIENCE, Namespace
-from .shop import injected, spec
-from .world import World, world
+from .pod_manifest import injected, spec
 
 REMOTE_PORT = 9000
 
 
 @pytest.fixture
-def here(request: pytest.FixtureRequest) -> Iterator[World]:
+def here(request: pytest.FixtureRequest) -> Iterator[MeshedPod]:
     """A pod in a mesh (OSM unless a test says otherwise), injected, with a healthy app."""
-    with world() as made:
+    with meshed_pod() as made:
         made.intercept(getattr(request, "param", OSM), "nft")
         made.bypass(injected(PATIENCE))
         made.start_sidecar(injected(PATIENCE))
@@ -38,7 +38,7 @@ def here(request: pytest.FixtureRequest) -> Iterator[World]:
 
 
 @pytest.fixture
-def remote(here: World) -> Iterator[Namespace]:
+def remote(here: MeshedPod) -> Iterator[Namespace]:
     """Another pod of the mesh, on the node: it demands mTLS, and answers with who its caller is."""
     context = peer_context(ssl.Purpose.CLIENT_AUTH)
     listeners = []
@@ -73,19 +73,19 @@ def remote(here: World) -> Iterator[Namespace]:
 
 @pytest.mark.parametrize("here", [ISTIO], indirect=True, ids=str)
 def test_what_the_app_says_to_others_still_goes_through_the_mesh(
-    here: World, remote: Namespace
+    here: MeshedPod, remote: Namespace
 ) -> None:
     """The app speaks plainly, and the other side sees a certificate: that of the pod's Envoy."""
     for host in (remote.ipv4, remote.ipv6):
         assert here.pod.ask_as(APP_USER, host, REMOTE_PORT) == POD_NAME
 
 
-def test_osm_does_the_same_for_ipv4(here: World, remote: Namespace) -> None:
+def test_osm_does_the_same_for_ipv4(here: MeshedPod, remote: Namespace) -> None:
     assert here.pod.ask_as(APP_USER, remote.ipv4, REMOTE_PORT) == POD_NAME
 
 
 @pytest.mark.parametrize("certified", [True, False])
-def test_others_still_need_a_certificate_of_the_mesh(certified: bool, here: World) -> None:
+def test_others_still_need_a_certificate_of_the_mesh(certified: bool, here: MeshedPod) -> None:
     """With one they reach the app through its Envoy; without one they hear nothing of it."""
     context = peer_context(ssl.Purpose.SERVER_AUTH) if certified else client_context()
 
@@ -104,7 +104,7 @@ def test_others_still_need_a_certificate_of_the_mesh(certified: bool, here: Worl
 
 
 @pytest.mark.parametrize("here", [ISTIO], indirect=True, ids=str)
-def test_a_stranger_reaches_no_undeclared_port(here: World) -> None:
+def test_a_stranger_reaches_no_undeclared_port(here: MeshedPod) -> None:
     """Through none of our ports, in none of the ways to ask; and directly the mesh is there."""
     node, app = here.kubelet, here.app
     for host in here.addresses:
@@ -132,7 +132,7 @@ def test_a_stranger_reaches_no_undeclared_port(here: World) -> None:
     assert app.program.lines.count(f"reached {UNDECLARED}") == 1
 
 
-def _directly(here: World, host: str) -> bytes:
+def _directly(here: MeshedPod, host: str) -> bytes:
     def hear() -> bytes:
         with connect(host, UNDECLARED) as plain:
             plain.sendall(b"who are you?\r\n\r\n")
@@ -142,7 +142,7 @@ def _directly(here: World, host: str) -> bytes:
     return here.kubelet.call(hear)
 
 
-def test_the_sidecars_own_probes_are_well(here: World) -> None:
+def test_the_sidecars_own_probes_are_well(here: MeshedPod) -> None:
     """What the injected manifest has the kubelet ask of our own container."""
     (ours,) = (one for one in spec(injected(PATIENCE)).containers if one.name == SIDECAR)
     kinds = (ProbeKind.STARTUP, ProbeKind.LIVENESS)

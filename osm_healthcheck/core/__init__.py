@@ -1,1 +1,0 @@
-"""Pure data and rules: no sockets, no files, no clock, no environment."""

@@ -1,1 +1,0 @@
-"""What the tools at a desk share: a probe and its rewritten form, why a verdict is so, reports."""

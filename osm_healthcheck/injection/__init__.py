@@ -1,0 +1,1 @@
+"""Injection into a manifest and its undoing: probes rewritten, containers added. No I/O."""

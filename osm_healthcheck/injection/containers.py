@@ -1,0 +1,99 @@
+"""The containers that injection adds to a pod."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from osm_healthcheck.injection.pods import INIT_CONTAINER, SIDECAR, Container, Manifest
+from osm_healthcheck.probes.constants import HEALTHCHECK_PORT, HEALTHZ_PATH
+
+PROBES_VARIABLE = "OSM_HEALTHCHECK_PROBES"
+DEFAULT_USER = 15904
+
+
+@dataclass(frozen=True, slots=True)
+class Images:
+    """What our containers run; ``pull_policy`` empty leaves it to the cluster."""
+
+    sidecar: str
+    init: str
+    pull_policy: str = ""
+
+
+def sidecar_container(
+    declared: str,
+    images: Images,
+    mode: Literal["native", "container"],
+    user: int | None,
+    resources: Manifest,
+) -> Manifest:
+    """The container that answers the probes in ``declared`` (JSON), as user ``user``."""
+    healthz = {"path": HEALTHZ_PATH, "port": HEALTHCHECK_PORT, "scheme": "HTTP"}
+    container: Manifest = {
+        "name": SIDECAR,
+        "image": images.sidecar,
+        **_pull_policy(images),
+        "command": ["/osm-healthcheck"],
+        "args": ["--verbosity", "info"],
+        **({"restartPolicy": "Always"} if mode == "native" else {}),
+        "env": [
+            {"name": PROBES_VARIABLE, "value": declared},
+            {"name": "POD_IP", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}},
+        ],
+        "startupProbe": {"httpGet": dict(healthz), "periodSeconds": 1, "failureThreshold": 60},
+        "livenessProbe": {"httpGet": dict(healthz), "failureThreshold": 3},
+        **({"resources": resources} if resources else {}),
+        "securityContext": {
+            **({"runAsUser": user} if user is not None else {}),
+            "runAsNonRoot": True,
+            "readOnlyRootFilesystem": True,
+            "allowPrivilegeEscalation": False,
+            "capabilities": {"drop": ["ALL"]},
+            "seccompProfile": {"type": "RuntimeDefault"},
+        },
+    }
+    return container
+
+
+def init_container(ports: Sequence[int], images: Images, resources: Manifest) -> Manifest:
+    """The container that installs the bypass for ``ports`` and ends."""
+    return {
+        "name": INIT_CONTAINER,
+        "image": images.init,
+        **_pull_policy(images),
+        "command": ["/init.sh"],
+        "args": ["install", "--ports", ",".join(map(str, ports))],
+        **({"resources": resources} if resources else {}),
+        "securityContext": {
+            "runAsUser": 0,
+            "runAsNonRoot": False,
+            "readOnlyRootFilesystem": True,
+            "allowPrivilegeEscalation": False,
+            "capabilities": {"add": ["NET_ADMIN"], "drop": ["ALL"]},
+            "seccompProfile": {"type": "RuntimeDefault"},
+        },
+    }
+
+
+def environment_value(declaration: object) -> str:
+    """JSON for the value of an environment variable of a container.
+
+    A dollar sign is written as an escape: the kubelet would take ``$(NAME)`` for a reference.
+    """
+    text = json.dumps(declaration, ensure_ascii=False, separators=(",", ":"))
+    return text.replace("$", "\\u0024")
+
+
+def environment_of(container: Container) -> dict[str, object]:
+    """The variables of a container that have a plain value."""
+    entries = container.value.get("env")
+    return {
+        str(entry.get("name")): entry.get("value")
+        for entry in (entries if isinstance(entries, list) else [])
+        if isinstance(entry, dict)
+    }
+
+
+def _pull_policy(images: Images) -> Manifest:
+    return {"imagePullPolicy": images.pull_policy} if images.pull_policy else {}

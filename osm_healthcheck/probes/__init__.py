@@ -1,0 +1,1 @@
+"""What a probe is and what it asks: Kubernetes' types, the request, the targets. Pure."""

@@ -1,0 +1,53 @@
+"""The wire contract: the ports, paths and headers that Open Service Mesh gave its probes.
+
+They come from OSM's ``pkg/models`` and ``pkg/constants`` and are what a rewritten manifest
+holds, so they never change.
+"""
+
+from enum import StrEnum
+
+HEALTHCHECK_PORT = 15904
+LIVENESS_PORT = 15901
+READINESS_PORT = 15902
+STARTUP_PORT = 15903
+
+HEALTHCHECK_PATH = "/osm-healthcheck"
+HEALTHZ_PATH = "/healthz"
+METRICS_PATH = "/metrics"
+
+# the annotation by which a pod declares its probes to node mode, as JSON
+DECLARED_PROBES = "healthcheck.openservicemesh.io/declared-probes"
+
+ORIGINAL_TCP_PORT = "Original-Tcp-Port"
+ORIGINAL_GRPC_PORT = "Original-Grpc-Port"
+ORIGINAL_GRPC_SERVICE = "Original-Grpc-Service"
+
+
+class ProbeKind(StrEnum):
+    """Which of a container's three probes."""
+
+    LIVENESS = "liveness"
+    READINESS = "readiness"
+    STARTUP = "startup"
+
+    @property
+    def field(self) -> str:
+        """The field of a container that holds this probe, such as ``livenessProbe``."""
+        return f"{self.value}Probe"
+
+    @property
+    def path(self) -> str:
+        """The path of a rewritten ``httpGet`` probe, such as ``/osm-liveness-probe``."""
+        return f"/osm-{self.value}-probe"
+
+    @property
+    def port(self) -> int:
+        """The port that a rewritten ``httpGet`` probe of this kind asks by default."""
+        return _PORTS[self]
+
+
+_PORTS = {
+    ProbeKind.LIVENESS: LIVENESS_PORT,
+    ProbeKind.READINESS: READINESS_PORT,
+    ProbeKind.STARTUP: STARTUP_PORT,
+}

@@ -1,0 +1,148 @@
+"""The request that the kubelet sends for an ``httpGet`` probe, down to its header lines.
+
+From ``pkg/probe/http/request.go`` and Go's ``net/http`` (``Request.write``, ``Transport``):
+names are put into canonical form, ``Host`` names the host, an empty ``User-Agent`` or ``Accept``
+is not sent, ``Content-Length``, ``Transfer-Encoding`` and ``Trailer`` never are.
+
+Header lines are pairs of bytes, as they stand on the wire.
+"""
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from osm_healthcheck.probes.probe import HTTPHeader
+
+Headers = tuple[tuple[bytes, bytes], ...]
+
+# Browsers stay below this; the kubelet's own have 16 and 3 bytes.
+MAX_CALLER_VALUE_BYTES = 512
+
+_TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
+# RFC 9110 section 7.6.1, and the two that clients use without asking anyone
+_HOP_BY_HOP = frozenset(
+    {
+        b"connection",
+        b"keep-alive",
+        b"proxy-authenticate",
+        b"proxy-authorization",
+        b"proxy-connection",
+        b"te",
+        b"trailer",
+        b"transfer-encoding",
+        b"upgrade",
+    }
+)
+_NEVER_SENT = frozenset({"Content-Length", "Transfer-Encoding", "Trailer"})
+_CLOSE = (b"Connection", b"close")
+
+
+@dataclass(frozen=True, slots=True)
+class ProbeHeaders:
+    """What a probe's ``httpHeaders`` come to on the wire.
+
+    ``host`` is what they make of the ``Host`` header (``""``: nothing); ``lines`` are all others;
+    ``refusal`` says, in Go's words, why the kubelet would send nothing at all.
+    """
+
+    host: str = ""
+    lines: Headers = ()
+    refusal: str = ""
+
+
+def probe_headers(declared: Iterable[HTTPHeader]) -> ProbeHeaders:
+    """Turn a probe's ``httpHeaders`` into what the kubelet sends for them."""
+    host: str | None = None
+    lines: list[tuple[bytes, bytes]] = []
+    refusal = ""
+    for header in declared:
+        name = _canonical(header.name)
+        value = header.value.strip(" \t\r\n")
+        if re.search(r"[\x00-\x08\x0a-\x1f\x7f]", header.value):
+            refusal = f'net/http: invalid header field value for "{name}"'
+        elif name == "Host":
+            host = _punycode(header.value) if host is None else host
+        elif name not in _NEVER_SENT and (value or name not in ("User-Agent", "Accept")):
+            lines.append((name.encode("latin-1"), value.encode("utf-8", "surrogateescape")))
+    return ProbeHeaders(host or "", tuple(lines), refusal)
+
+
+def request_headers(
+    declared: Iterable[HTTPHeader], user_agent: str, accept: str = "*/*"
+) -> Headers:
+    """The header lines, ``Host`` aside, that the kubelet itself sends, in Go's order.
+
+    ``user_agent`` and ``accept`` go out where the probe does not declare those names, and are not
+    empty.
+    """
+    headers = list(declared)
+    given = {_canonical(header.name) for header in headers}
+    for name, value in (("User-Agent", user_agent), ("Accept", accept)):
+        if name not in given:
+            headers.append(HTTPHeader(name, value))
+    sent = probe_headers(headers).lines
+    agents = [line for line in sent if line[0] == b"User-Agent"]
+    others = sorted((line for line in sent if line[0] != b"User-Agent"), key=lambda line: line[0])
+    lines = agents[:1] + others
+    if not (is_upgrade(lines) or _closes(lines)):
+        lines.append(_CLOSE)
+    return tuple(lines)
+
+
+def proxied_headers(declared: Iterable[HTTPHeader], user_agent: str, accept: str) -> Headers:
+    """The header lines, ``Host`` aside, for an app that is asked on behalf of a caller.
+
+    They are the kubelet's for the declared probe, and nothing else of the caller's ever reaches
+    the app, which might build redirects from it: only its ``User-Agent`` and ``Accept``, where the
+    probe declares none of that name (a declared empty one means none), up to
+    `MAX_CALLER_VALUE_BYTES`. A longer one is left out.
+    """
+    own = (value if len(value) <= MAX_CALLER_VALUE_BYTES else "" for value in (user_agent, accept))
+    return request_headers(declared, *own)
+
+
+def end_to_end(received: Headers) -> list[tuple[bytes, bytes]]:
+    """An app's response headers without those that concern its connection to us only."""
+    nominated = _nominated(received)
+    return [
+        line
+        for line in received
+        if (name := line[0].lower()) not in _HOP_BY_HOP and name not in nominated
+    ]
+
+
+def is_upgrade(lines: Iterable[tuple[bytes, bytes]]) -> bool:
+    """Whether these headers ask for, or grant, another protocol on the connection.
+
+    It takes both, as in Go's ``isProtocolSwitchHeader``: ``Connection: upgrade`` and ``Upgrade``.
+    """
+    lines = tuple(lines)
+    named = any(value and name.lower() == b"upgrade" for name, value in lines)
+    return named and b"upgrade" in _nominated(lines)
+
+
+def _closes(lines: Iterable[tuple[bytes, bytes]]) -> bool:
+    return b"close" in _nominated(lines)
+
+
+def _nominated(lines: Iterable[tuple[bytes, bytes]]) -> frozenset[bytes]:
+    found: list[bytes] = []
+    for name, value in lines:
+        if len(name) == 10 and name.lower() == b"connection":
+            found += [token.strip().lower() for token in value.split(b",")]
+    return frozenset(found)
+
+
+def _punycode(host: str) -> str:
+    """``httpguts.PunycodeHostPort``: a name in letters that ASCII does not have."""
+    return ".".join(
+        label if label.isascii() else "xn--" + label.encode("punycode").decode("ascii")
+        for label in host.split(".")
+    )
+
+
+def _canonical(name: str) -> str:
+    """``textproto.CanonicalMIMEHeaderKey``: ``foo-bAR`` becomes ``Foo-Bar``."""
+    if not _TOKEN.fullmatch(name):
+        return name
+    return "-".join(part[:1].upper() + part[1:].lower() for part in name.split("-"))

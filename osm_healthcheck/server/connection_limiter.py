@@ -1,0 +1,128 @@
+"""The connections that are open, and which one is closed when there are too many.
+
+A connection that has not sent a whole request is worth less than a new one: at the limit the oldest
+of those is closed. Where they are few, nearly all callers have sent a request and do not read the
+answer, and the few may be the kubelet's, opened just now: then the oldest of all is closed. The
+kubelet's own are answered long before a whole limit of others has come.
+"""
+
+import asyncio
+import resource
+from typing import Protocol
+
+from osm_healthcheck.errors import OSMHealthcheckError
+
+MAX_CONNECTIONS = 1024
+# Descriptors for all that is not a probe: logs, listeners, the event loop.
+_RESERVED_FILES = 64
+# A connection may hold one to the app, and one more that is being given back.
+_FILES_PER_CONNECTION = 3
+_CLOSE_EXPIRED_SECONDS = 0.5
+# Up to this share of the limit, connections without a request are few.
+_FEW = 1 / 8
+
+
+class LimitedConnection(Protocol):
+    """What `ConnectionLimiter` asks of a connection. ``expires`` is a time of the loop."""
+
+    expires: float
+
+    def expire(self) -> None:
+        """End at once: the time is up, or the room is needed."""
+
+
+class TooFewFilesError(OSMHealthcheckError):
+    """``RLIMIT_NOFILE`` leaves nothing for connections."""
+
+    def __init__(self, files: int) -> None:
+        least = _RESERVED_FILES + _FILES_PER_CONNECTION
+        super().__init__(f"{files} open files are too few: let it have {least} (ulimit -n) or more")
+
+
+def connection_limit() -> int:
+    """How many connections are held at once: `MAX_CONNECTIONS`, less where files are scarce.
+
+    Raises:
+        TooFewFilesError: where they are too scarce for one.
+    """
+    files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if files == resource.RLIM_INFINITY:
+        return MAX_CONNECTIONS
+    if files < _RESERVED_FILES + _FILES_PER_CONNECTION:
+        raise TooFewFilesError(files)
+    return min(MAX_CONNECTIONS, (files - _RESERVED_FILES) // _FILES_PER_CONNECTION)
+
+
+class ConnectionLimiter:
+    """All open connections, in the order in which they came.
+
+    ``refused`` is how many were ended to make room for others.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, limit: int) -> None:
+        self._loop = loop
+        self._limit = limit
+        self.refused = 0
+        self._all: dict[LimitedConnection, None] = {}
+        self._waiting: dict[LimitedConnection, None] = {}
+        self._timer: asyncio.TimerHandle | None = None
+        self._gone: asyncio.Future[None] | None = None
+
+    def __len__(self) -> int:
+        return len(self._all)
+
+    def add(self, connection: LimitedConnection) -> None:
+        """Take in a new connection, which has not sent its request.
+
+        Where the limit is reached, the oldest without a whole request ends, or, where there are few
+        of these, the oldest of all.
+        """
+        self._all[connection] = None
+        self._waiting[connection] = None
+        if len(self._all) > self._limit:
+            few = len(self._waiting) <= self._limit * _FEW
+            oldest = next(iter(self._all if few else self._waiting))
+            self.remove(oldest)
+            oldest.expire()
+            self.refused += 1
+        if self._timer is None:
+            self._timer = self._loop.call_later(_CLOSE_EXPIRED_SECONDS, self._close_expired)
+
+    def request_received(self, connection: LimitedConnection) -> None:
+        """Note that ``connection`` has sent its request: it no longer makes room for others."""
+        self._waiting.pop(connection, None)
+
+    def remove(self, connection: LimitedConnection) -> None:
+        """Forget a connection that has ended."""
+        self._waiting.pop(connection, None)
+        self._all.pop(connection, None)
+        if self._gone is not None and not self._all and not self._gone.done():
+            self._gone.set_result(None)
+
+    async def close_idle(self) -> None:
+        """End every connection that waits for nothing, and wait until the others are done."""
+        for connection in list(self._waiting):
+            self.remove(connection)
+            connection.expire()
+        if self._all:
+            self._gone = self._loop.create_future()
+            await self._gone
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def close_all(self) -> None:
+        """End every connection at once."""
+        for connection in list(self._all):
+            self.remove(connection)
+            connection.expire()
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def _close_expired(self) -> None:
+        now = self._loop.time()
+        for connection in [connection for connection in self._all if connection.expires <= now]:
+            self.remove(connection)
+            connection.expire()
+        self._timer = None
+        if self._all:
+            self._timer = self._loop.call_later(_CLOSE_EXPIRED_SECONDS, self._close_expired)

@@ -1,0 +1,72 @@
+"""TLS bytes from the kubelet to the app and back, without a look inside."""
+
+import asyncio
+from collections.abc import Sequence
+from time import perf_counter
+
+from osm_healthcheck.probes.targets import HTTPTarget
+from osm_healthcheck.server.connection import Connection
+from osm_healthcheck.server.results import Results, TargetResult
+from osm_healthcheck.wire.dial import Network, dial
+from osm_healthcheck.wire.errors import BrokenOffError, NoSocketError, RefusedError
+from osm_healthcheck.wire.stream import Stream
+
+
+async def pass_through(
+    connection: Connection,
+    target: HTTPTarget,
+    addresses: Sequence[str],
+    first: bytes,
+    network: Network,
+    results: Results,
+    loop: asyncio.AbstractEventLoop,
+) -> None:
+    """Connect ``connection``, whose caller began with ``first``, to the app of ``target``.
+
+    Where the app refuses there is nobody who could say so in TLS: the connection is closed, which
+    fails the probe as a refusal does.
+    """
+    started = perf_counter()
+    stream: Stream | None = None
+    heard = False
+    reason = ""
+    try:
+        async with asyncio.timeout(target.deadline):
+            stream, _ = await dial(addresses, target.port, network)
+            upstream = loop.create_task(_to_app(connection, stream, first))
+            try:
+                while data := await stream.receive():
+                    heard = True
+                    await connection.write(data)
+            finally:
+                upstream.cancel()
+        result = TargetResult.PASSED if heard else TargetResult.BROKEN
+        reason = "passed through" if heard else "the app closed the connection without a byte"
+    except RefusedError as error:
+        result, reason = TargetResult.REFUSED, str(error)
+    except NoSocketError as error:
+        result, reason = TargetResult.FAILURE, str(error)
+    except BrokenOffError as error:
+        result, reason = TargetResult.BROKEN, str(error)
+    except TimeoutError:
+        result, reason = TargetResult.TIMEOUT, f"not over after {target.deadline:.3f} s"
+    except asyncio.CancelledError:
+        # The caller left first, as the kubelet does once it has its answer.
+        if heard:
+            results.record(target, TargetResult.PASSED, perf_counter() - started, "passed through")
+        raise
+    finally:
+        if stream is not None:
+            stream.abandon()
+        connection.close()
+    results.record(target, result, perf_counter() - started, reason)
+
+
+async def _to_app(connection: Connection, stream: Stream, data: bytes) -> None:
+    try:
+        while data:
+            await stream.send(data)
+            data = await connection.receive()
+        stream.end()
+    except BrokenOffError:
+        pass  # the other direction sees it too, and says so

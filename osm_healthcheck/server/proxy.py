@@ -1,0 +1,232 @@
+"""15901-15903: the probe proxies, which stand in for an app's own ``httpGet`` endpoints."""
+
+import asyncio
+import functools
+from collections.abc import Sequence
+from time import perf_counter
+
+from osm_healthcheck.probes.addresses import AppAddresses
+from osm_healthcheck.probes.ports import OwnPorts
+from osm_healthcheck.probes.redirect import Hop, RedirectError, location_of, next_hop
+from osm_healthcheck.probes.request import end_to_end, proxied_headers
+from osm_healthcheck.probes.targets import HTTPTarget, Routes
+from osm_healthcheck.probes.url import URL, URLError, probe_url
+from osm_healthcheck.server.connection import Connection
+from osm_healthcheck.server.passthrough import pass_through
+from osm_healthcheck.server.reply import ALLOW, RememberedHeads, Reply, TextReply
+from osm_healthcheck.server.request import Request
+from osm_healthcheck.server.results import Results, TargetResult
+from osm_healthcheck.wire.dial import Network, dial
+from osm_healthcheck.wire.errors import BadAnswerError, BrokenOffError, DialError, NoSocketError
+from osm_healthcheck.wire.http import ask, ask_on
+from osm_healthcheck.wire.http1 import encode_request
+from osm_healthcheck.wire.response import Framing, Response
+
+# A pod has an address or two, and loopback; a caller of a machine with many could go through all.
+_MAX_ADDRESSES = 8
+
+
+class ProbeProxy:
+    """The proxy of one kind of probe: HTTP by path, TLS passed through."""
+
+    def __init__(
+        self,
+        routes: Routes,
+        ports: OwnPorts,
+        app_addresses: AppAddresses,
+        network: Network,
+        results: Results,
+        loop: asyncio.AbstractEventLoop,
+    ) -> None:
+        self._routes = routes
+        self._ports = ports
+        self._app_addresses = app_addresses
+        self._network = network
+        self._results = results
+        self._loop = loop
+        self.remembered = RememberedHeads()
+
+    def take_over(self, connection: Connection, first: bytes) -> bool:
+        """See `Endpoint`: TLS goes to the one HTTPS probe of this kind, if it is one."""
+        target = self._routes.tls
+        if target is None:
+            connection.transport.abort()
+        else:
+            addresses = self._app_addresses.addresses(connection.local_address)
+            connection.start(
+                pass_through(
+                    connection, target, addresses, first, self._network, self._results, self._loop
+                )
+            )
+        return True
+
+    def resolve(self, request: Request) -> Reply:
+        """See `Endpoint`."""
+        target = self._routes.http.get(request.path)
+        if target is None:
+            paths = ", ".join(self._routes.http)
+            text = f"no declared probe has this path; there are {paths}"
+            return TextReply(404, text, head_only=request.head_only)
+        if request.method not in ("GET", "HEAD"):
+            return TextReply(405, "a probe is a GET or a HEAD", ALLOW)
+        return _ProxyReply(self, target, request)
+
+    def proxy(self, connection: Connection, reply: "_ProxyReply") -> None:
+        """Ask the app for the probe of ``reply``, and pass its answer on."""
+        addresses = self._app_addresses.addresses(connection.local_address)
+        connection.start(self._proxy(connection, reply, addresses))
+
+    async def _proxy(
+        self, connection: Connection, reply: "_ProxyReply", addresses: Sequence[str]
+    ) -> None:
+        target = reply.target
+        started = perf_counter()
+        response: Response | None = None
+        try:
+            async with asyncio.timeout(target.deadline):
+                response = await self._ask(reply, addresses)
+                seconds = perf_counter() - started
+                result = (
+                    TargetResult.SUCCESS if 200 <= response.status < 400 else TargetResult.FAILURE
+                )
+                await _stream(connection, response, reply.http11)
+        except (TimeoutError, BrokenOffError, DialError, BadAnswerError, RedirectError) as error:
+            if response is not None:
+                result = TargetResult.BROKEN
+                reason = f"status {response.status}, then broken off: {error or 'too slow'}"
+            elif isinstance(error, TimeoutError):
+                result, reason = TargetResult.TIMEOUT, f"no answer after {target.deadline:.3f} s"
+                connection.respond(504, f"{target}: {reason}")
+            elif isinstance(error, NoSocketError):
+                result, reason = TargetResult.FAILURE, str(error)
+                connection.respond(500, f"{target}: {reason}")
+            elif isinstance(error, DialError):
+                result, reason = TargetResult.REFUSED, str(error)
+                connection.respond(503, f"{target}: {reason}")
+            else:
+                result, reason = TargetResult.BAD_ANSWER, str(error)
+                connection.respond(502, f"{target}: {reason}")
+            seconds = perf_counter() - started
+        except asyncio.CancelledError:
+            # The kubelet reads 10 KiB and leaves: what it has seen by then is its answer.
+            if response is not None:
+                self._results.record(target, result, seconds, f"status {response.status}")
+            raise
+        else:
+            reason = f"status {response.status}"
+        finally:
+            if response is not None:
+                response.close()
+        self._results.record(target, result, seconds, reason)
+
+    async def _ask(self, reply: "_ProxyReply", addresses: Sequence[str]) -> Response:
+        """The answer that the kubelet would take for the app's, redirects followed."""
+        target = reply.target
+        if target.headers.refusal:
+            raise BadAnswerError(f"the kubelet sends no such request: {target.headers.refusal}")
+        _url(target, addresses[0])
+        stream, address = await dial(
+            addresses, target.port, self._network, one_write=target.action.scheme == "HTTP"
+        )
+        first, encoded = reply.first_request(address)
+        hops = [first]
+        response = await ask_on(stream, reply.method, first, self._network, encoded)
+        while location := location_of(response.status, response.headers):
+            try:
+                hop = next_hop(response.status, location, hops)
+            except RedirectError:
+                response.close()
+                raise
+            if hop is None:
+                break
+            response.close()
+            if hop.url.port in self._ports:
+                # Without us nothing listens there; asking ourselves would be an answer of our own.
+                raise RedirectError(f"redirect to {hop.url}, which is the sidecar's own port")
+            hops.append(hop)
+            response = await ask([hop.url.hostname], reply.method, hop, self._network)
+        return response
+
+
+class _ProxyReply:
+    """A proxied probe; see `Reply`. It holds the request for each address of the app."""
+
+    __slots__ = ("_headers", "_proxy", "_requests", "head_only", "http11", "method", "target")
+    lasting = True
+
+    def __init__(self, proxy: ProbeProxy, target: HTTPTarget, request: Request) -> None:
+        self._proxy = proxy
+        self._headers = proxied_headers(
+            target.action.http_headers, request.first("User-Agent"), request.first("Accept")
+        )
+        self._requests: dict[str, tuple[Hop, bytes]] = {}
+        self.target = target
+        self.method = request.method
+        self.http11 = request.http11
+        self.head_only = request.head_only
+
+    def answer(self, connection: Connection) -> None:
+        """See `Reply`."""
+        self._proxy.proxy(connection, self)
+
+    def first_request(self, address: str) -> tuple[Hop, bytes]:
+        """The request for the app at ``address``, and its bytes in HTTP/1.1."""
+        found = self._requests.get(address)
+        if found is None:
+            hop = Hop(_url(self.target, address), self.target.headers.host, self._headers)
+            found = hop, encode_request(self.method, hop)
+            if len(self._requests) < _MAX_ADDRESSES:
+                self._requests[address] = found
+        return found
+
+
+@functools.lru_cache(maxsize=256)
+def _url(target: HTTPTarget, address: str) -> URL:
+    try:
+        url = probe_url(target.action.scheme, address, target.port, target.action.path)
+    except URLError as error:
+        raise BadAnswerError(f"the kubelet sends no such request: {error}") from None
+    if not url.host:
+        raise BadAnswerError(f'the kubelet sends no such request: Get "{url}": no Host in it')
+    return url
+
+
+async def _stream(connection: Connection, response: Response, http11: bool) -> None:
+    """Pass an answer on as it comes, and break off where it does."""
+    chunked = response.framing is Framing.CHUNKED and http11
+    write = connection.write
+    head = _head(response, chunked)
+    # What came with the head goes on with it: most answers are one write.
+    await write(head if connection.head_only or chunked else head + response.received())
+    try:
+        if not connection.head_only:
+            while piece := await response.read():
+                await write(b"%x\r\n%b\r\n" % (len(piece), piece) if chunked else piece)
+            if chunked:
+                await write(b"0\r\n\r\n")
+    except (BrokenOffError, TimeoutError, asyncio.CancelledError):
+        if response.framing is Framing.LENGTH or chunked:
+            connection.close()
+        else:
+            connection.reset()
+        raise
+    connection.close()
+
+
+def _head(response: Response, chunked: bool) -> bytes:
+    """The app's own status and headers; of ours there is nothing but the framing."""
+    upgraded = response.status == 101
+    headers = response.headers if upgraded else end_to_end(response.headers)
+    lines = [b"HTTP/1.1 %03d %b" % (response.status, response.reason)]
+    framed_by_length = response.framing in (Framing.LENGTH, Framing.NONE)
+    lines += [
+        name + b": " + value
+        for name, value in headers
+        if framed_by_length or len(name) != 14 or name.lower() != b"content-length"
+    ]
+    if chunked:
+        lines.append(b"Transfer-Encoding: chunked")
+    if not upgraded:
+        lines.append(b"Connection: close")
+    lines.append(b"\r\n")
+    return b"\r\n".join(lines)

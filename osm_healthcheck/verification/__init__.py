@@ -1,0 +1,1 @@
+"""What is found out about a pod from its manifest, its status and its events. Pure."""

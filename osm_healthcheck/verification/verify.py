@@ -1,0 +1,386 @@
+"""The checks of ``verify`` on the manifest of a meshed pod.
+
+It knows the work of three injectors: this program's by its annotations, OSM's and osm-edge's by
+their containers and by the form of the rewritten probes.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import cast
+
+from osm_healthcheck.errors import InvalidInputError, Validation
+from osm_healthcheck.injection.containers import PROBES_VARIABLE, environment_of
+from osm_healthcheck.injection.hooks import OriginalHook, hooks_of, original_hooks
+from osm_healthcheck.injection.manifest_probe import (
+    asks_the_pod,
+    described,
+    handler_name,
+    headers_of,
+    own_port_of,
+    request_of,
+)
+from osm_healthcheck.injection.mesh import Mesh
+from osm_healthcheck.injection.mesh_rewrites import rewriting_mesh
+from osm_healthcheck.injection.opt_out import containers_to_skip, reason_to_skip
+from osm_healthcheck.injection.original import OriginalProbe, original_probes
+from osm_healthcheck.injection.pods import PROXIES, SIDECAR, Container, Manifest, Pod
+from osm_healthcheck.injection.record import WARNINGS, Record, read_record
+from osm_healthcheck.injection.rewrite import is_check, rewritten, why_no_probe_is_ours
+from osm_healthcheck.injection.uninject import is_rewritten, uninjected_pods
+from osm_healthcheck.probes.constants import (
+    HEALTHCHECK_PATH,
+    HEALTHCHECK_PORT,
+    ORIGINAL_GRPC_PORT,
+    ORIGINAL_TCP_PORT,
+    ProbeKind,
+)
+from osm_healthcheck.probes.declaration import read_declaration, read_hooks
+from osm_healthcheck.probes.ports import OwnPorts, parse_port
+from osm_healthcheck.probes.quote import quoted
+from osm_healthcheck.probes.targets import targets_of
+from osm_healthcheck.verification.findings import Finding, good, unsure, wrong
+from osm_healthcheck.verification.hooks import hook_findings
+from osm_healthcheck.verification.pod_state import bypass_findings, event_findings, sidecar_state
+
+_OWN = OwnPorts()
+_AGAIN = "inject the manifest again"
+_HTTP_PORT = "Original-Http-Port"  # osm-edge's
+_SERVING_PROXIES = ("envoy", "sidecar")  # of OSM and osm-edge: they serve 15901-15903
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What the checks have to know and the manifest does not say.
+
+    ``version`` is our own, ``meshes`` are those that may be around the pod, ``bypassed_elsewhere``
+    says that something outside the pod keeps their redirect off our ports; ``now`` is Unix time.
+    """
+
+    version: str
+    meshes: Sequence[Mesh]
+    bypassed_elsewhere: bool = False
+    events: Sequence[Manifest] = ()
+    now: float = 0.0
+
+
+def verify(pod: Pod, context: Context) -> list[Finding]:
+    """Check one pod; the findings in the order in which they are printed."""
+    return _kept_warnings(pod) + _checks(pod, context)
+
+
+def _kept_warnings(pod: Pod) -> list[Finding]:
+    """What the injector warned of when a controller created the pod, which reads no warnings."""
+    kept = pod.annotations.get(WARNINGS)
+    lines = kept.splitlines() if isinstance(kept, str) else []
+    return [unsure("warning", line.removeprefix(f"{SIDECAR}: ")) for line in lines]
+
+
+def _checks(pod: Pod, context: Context) -> list[Finding]:
+    validation = Validation()
+    if reason := reason_to_skip(pod, validation):
+        return [unsure("pod", f"left alone: {reason}")]
+    record = read_record(pod, context.version, validation)
+    if validation.errors:
+        return [
+            wrong(one.where.removeprefix(f"{pod.where}: "), one.problem, _AGAIN)
+            for one in validation.errors
+        ]
+    probes = list(_probes_to_verify(pod))
+    if not any(asks_the_pod(probe) for _, _, probe in probes) and pod.container(SIDECAR) is None:
+        return [unsure("pod", f"nothing to verify: {why_no_probe_is_ours(pod)}")]
+    verification = _PodVerification(pod, record, context)
+    findings = [verification.injector()]
+    findings += [verification.probe(container, kind, probe) for container, kind, probe in probes]
+    findings += verification.hooks()
+    findings += verification.ports(probes)
+    findings += verification.sidecar()
+    findings += verification.meshes(context.meshes)
+    asking = [probe for _, _, probe in probes]
+    asking += [hook for one in pod.containers for _, hook in hooks_of(one)]
+    used = sorted({port for one in asking if (port := own_port_of(one, _OWN))})
+    if used:
+        findings += bypass_findings(
+            pod,
+            used,
+            [mesh.ports for mesh in context.meshes if mesh.ports],
+            elsewhere=context.bypassed_elsewhere,
+        )
+    return findings + event_findings(pod, context.events, context.now)
+
+
+def _probes_to_verify(pod: Pod) -> Iterable[tuple[Container, ProbeKind, object]]:
+    skipped = containers_to_skip(pod, Validation())
+    for container in pod.containers:
+        if container.name == SIDECAR or container.name in skipped:
+            continue
+        if not pod.is_mesh_container(container):
+            for kind, probe in container.probes():
+                yield container, kind, probe
+
+
+class _PodVerification:
+    """The checks of one pod."""
+
+    def __init__(self, pod: Pod, record: Record | None, context: Context) -> None:
+        self._pod = pod
+        self._record = record
+        self._sidecar = pod.container(SIDECAR)
+        names = [one.name for one in pod.containers if pod.is_mesh_container(one)]
+        self._proxy = next((name for name in names if name in PROXIES), "")
+        self._validation = Validation()
+        self._originals: list[OriginalProbe] = []
+        self._hooks: list[OriginalHook] = []
+        if record:
+            self._read_originals(record, context)
+        self._expected = self._read_expected()
+
+    def injector(self) -> Finding:
+        """Which program rewrote the probes."""
+        if self._record:
+            return good("pod", f"injected by osm-healthcheck {self._record.version}")
+        name = self._other_injector()
+        if name:
+            return good("pod", f"injected by {name}")
+        if self._sidecar is None and (mesh := self._rewriting_mesh()):
+            return good("pod", f"its probes are rewritten by {mesh}")
+        if self._sidecar is not None:
+            return unsure(
+                "pod",
+                "the annotation that holds the original probes is gone (kubectl debug drops it)",
+                "to have it back, start from the original manifest",
+            )
+        return wrong("pod", "is not injected", "run osm-healthcheck inject on its manifest")
+
+    def probe(self, container: Container, kind: ProbeKind, probe: object) -> Finding:
+        """One probe: whether it asks what it should."""
+        subject = f"{container.name}.{kind.field}"
+        if handler_name(probe) == "exec":
+            return good(subject, "exec: runs inside the container, no mesh is in its way")
+        if not asks_the_pod(probe):
+            if handler_name(probe):
+                return unsure(subject, "has a host: it asks another machine, not the pod")
+            return wrong(subject, "has no handler, or more than one", "correct it")
+        if mesh := rewriting_mesh(probe, self._pod, container, kind):
+            if self._record is None and container is not self._sidecar:
+                return good(subject, f"asks {described(probe)}: rewritten by {mesh}")
+            return wrong(
+                subject,
+                f"{mesh} has rewritten it once more: it asks {described(probe)}",
+                f"turn {mesh}'s probe rewriting off, as inject --mesh {mesh.lower()} does",
+            )
+        if own_port_of(probe, _OWN) is None:
+            sidecar = self._sidecar
+            ordinary = sidecar is not None and not sidecar.starts_before_containers
+            if ordinary and container.starts_before_containers:
+                return unsure(subject, f"left alone: its container starts before {SIDECAR}")
+            return wrong(
+                subject,
+                f"is not rewritten: it asks {described(probe)} itself, which "
+                "the mesh answers or refuses",
+                "run osm-healthcheck inject",
+            )
+        if self._starts_too_early(container):
+            return wrong(
+                subject,
+                f"its container starts before {SIDECAR}, which answers it",
+                f"put {container.name} behind {SIDECAR} in initContainers",
+            )
+        for error in self._validation.errors:
+            if f": {subject}" in error.where:
+                return wrong(subject, error.problem, "correct it, then inject again")
+        if self._record is None:
+            return self._other_injectors_probe(container, kind, probe)
+        expected = self._expected.get((container.name, kind))
+        if expected is None:
+            return wrong(
+                subject,
+                f"asks {described(probe)}, and no annotation says for what",
+                "start from the original manifest",
+            )
+        original, forms = expected
+        if request_of(probe) in [request_of(one) for one in forms]:
+            return good(subject, f"asks {described(probe)} for {described(original.value)}")
+        return wrong(
+            subject, f"asks {described(probe)}, but should ask {described(forms[0])}", _AGAIN
+        )
+
+    def hooks(self) -> list[Finding]:
+        """The lifecycle hooks: whether they ask what they should."""
+        originals = {(one.declared.container, one.declared.hook): one for one in self._hooks}
+        skipped = containers_to_skip(self._pod, Validation())
+        return [
+            finding
+            for container in self._pod.containers
+            if container is not self._sidecar and container.name not in skipped
+            if not self._pod.is_mesh_container(container)
+            for finding in hook_findings(self._pod, container, self._record, originals)
+        ]
+
+    def ports(self, probes: Iterable[tuple[Container, ProbeKind, object]]) -> list[Finding]:
+        """Each of 15901-15904 that a probe asks: whether something in the pod serves it."""
+        asked: dict[int, list[str]] = {}
+        for container, kind, probe in probes:
+            if port := own_port_of(probe, _OWN):
+                asked.setdefault(port, []).append(f"{container.name}.{kind.field}")
+        # with --proxy mesh, a pod without tcpSocket and grpc does not have our container
+        mesh_may_serve = self._sidecar is not None or (
+            self._record is not None and HEALTHCHECK_PORT not in asked
+        )
+        return [self._port(port, asked[port], mesh_may_serve) for port in sorted(asked)]
+
+    def sidecar(self) -> list[Finding]:
+        """Our container: whether it is there, declares the right probes, and runs."""
+        sidecar = self._sidecar
+        if sidecar is None:
+            return []
+        findings = [sidecar_state(self._pod, SIDECAR)]
+        findings += [
+            self.probe(sidecar, kind, probe)
+            for kind, probe in sidecar.probes()
+            if rewriting_mesh(probe, self._pod, sidecar, kind)
+        ]
+        text = environment_of(sidecar).get(PROBES_VARIABLE)
+        if text is None:
+            if self._record:
+                findings.append(wrong(SIDECAR, f"{PROBES_VARIABLE} is missing", _AGAIN))
+            return findings
+        if self._record is None:
+            return findings
+        # compared as they are read: the API server fills in what a manifest left out
+        expected = {one.declared for one in self._originals}
+        checks = {one for one in expected if is_check(one.probe)}
+        hooks = {one.declared for one in self._hooks}
+        try:
+            declared = set(read_declaration(str(text), PROBES_VARIABLE, _OWN))
+            declared_hooks = set(read_hooks(str(text), PROBES_VARIABLE, _OWN))
+        except InvalidInputError as error:
+            return [*findings, wrong(SIDECAR, str(error.errors[0]), _AGAIN)]
+        if declared in (expected, checks):
+            findings.append(good(SIDECAR, "its declared probes are the originals"))
+        else:
+            findings.append(wrong(SIDECAR, "its declared probes are not the originals", _AGAIN))
+        if declared_hooks != hooks:
+            findings.append(wrong(SIDECAR, "its declared hooks are not the originals", _AGAIN))
+        return findings
+
+    def meshes(self, meshes: Iterable[Mesh]) -> list[Finding]:
+        """The meshes around the pod: whether their own probe rewriting is off."""
+        if self._record is None:
+            return []
+        findings = []
+        for mesh in meshes:
+            if mesh.ports not in self._record.annotations:
+                continue
+            for name in mesh.switches:
+                value = self._pod.annotations.get(name)
+                if mesh.is_off(name, value):
+                    continue
+                says = f"{name} is {quoted(value)}" if value is not None else f"{name} is missing"
+                text = f"{says}: {mesh.title} rewrites the injected probes once more"
+                advice = f"set it to {quoted(mesh.switches[name])}"
+                if mesh.rewrites_native_sidecars:
+                    text += f", and {SIDECAR}'s own: the pod never starts"
+                    findings.append(wrong("mesh", text, advice))
+                else:
+                    findings.append(unsure("mesh", text, advice))
+        return findings
+
+    def _rewriting_mesh(self) -> str:
+        """The mesh that has rewritten all the probes that go to the pod; empty where none has."""
+        meshes = {
+            rewriting_mesh(probe, self._pod, container, kind)
+            for container, kind, probe in _probes_to_verify(self._pod)
+            if asks_the_pod(probe)
+        }
+        return meshes.pop() if len(meshes) == 1 else ""
+
+    def _read_originals(self, record: Record, context: Context) -> None:
+        manifest = {**self._pod.value, "apiVersion": "v1", "kind": "Pod"}
+        for pod in uninjected_pods(manifest, context.version, self._validation):
+            self._originals += [
+                one
+                for one in original_probes(pod, self._validation)
+                if one.kind.field in record.probes.get(one.container, {})
+            ]
+            self._hooks += [
+                one
+                for one in original_hooks(pod, self._validation)
+                if one.declared.hook.value in record.hooks.get(one.declared.container, {})
+            ]
+
+    def _read_expected(
+        self,
+    ) -> dict[tuple[str, ProbeKind], tuple[OriginalProbe, list[Manifest]]]:
+        passed = rewritten(self._originals, "passthrough")
+        requested = rewritten(self._originals, "request")
+        return {
+            (one.container, one.kind): (one, [first, second])
+            for one, first, second in zip(self._originals, passed, requested, strict=True)
+        }
+
+    def _other_injector(self) -> str:
+        if self._pod.container("osm-init") is None and self._proxy not in _SERVING_PROXIES:
+            return ""
+        return "osm-edge" if self._proxy == "sidecar" else "Open Service Mesh"
+
+    def _other_injectors_probe(
+        self, container: Container, kind: ProbeKind, probe: object
+    ) -> Finding:
+        """A probe that OSM or osm-edge rewrote, judged by its form alone."""
+        subject = f"{container.name}.{kind.field}"
+        port = own_port_of(probe, _OWN)
+        asks = f"asks {described(probe)}"
+        if not is_rewritten(probe, self._pod, container, kind):
+            return wrong(subject, f"{asks}, where nothing of that path is served", _AGAIN)
+        action = cast("dict[str, Manifest]", probe)["httpGet"]
+        headers = headers_of(action)
+        names = (ORIGINAL_TCP_PORT, ORIGINAL_GRPC_PORT, _HTTP_PORT)
+        named = [headers[name.lower()] for name in names if name.lower() in headers]
+        if action.get("path") == HEALTHCHECK_PATH and [p for p in named if not parse_port(p)]:
+            return wrong(subject, f"{asks} with a header that is not a port", _AGAIN)
+        if action.get("path") == HEALTHCHECK_PATH and not named:
+            return wrong(subject, f"{asks} without {ORIGINAL_TCP_PORT}", _AGAIN)
+        is_check_endpoint = action.get("path") == HEALTHCHECK_PATH and port == HEALTHCHECK_PORT
+        if port != kind.port and not is_check_endpoint:
+            return wrong(subject, f"{asks}, but {kind.value} probes are for {kind.port}", _AGAIN)
+        return good(subject, f"{asks}{f' for port {named[0]}' if named else ''}")
+
+    def _starts_too_early(self, container: Container) -> bool:
+        sidecar = self._sidecar
+        if not container.starts_before_containers or sidecar is None:
+            return False
+        order = [one.name for one in self._pod.containers]
+        return order.index(container.name) < order.index(SIDECAR)
+
+    def _port(self, port: int, askers: Sequence[str], mesh_may_serve: bool) -> Finding:
+        subject = f"port {port}"
+        sidecar = self._sidecar
+        if sidecar is not None and port in _served_by(sidecar):
+            return good(subject, f"served by {SIDECAR}")
+        if port != HEALTHCHECK_PORT and self._proxy in _SERVING_PROXIES:
+            return good(subject, f"served by {self._proxy}, the mesh's proxy")
+        meshed = self._proxy or "status" not in self._pod.value
+        if port != HEALTHCHECK_PORT and mesh_may_serve and meshed:
+            return unsure(
+                subject,
+                f"is not {SIDECAR}'s: the mesh's proxy has to serve it",
+                "see osm-healthcheck render",
+            )
+        return wrong(
+            subject,
+            f"{', '.join(askers)} ask{'s' * (len(askers) == 1)} it, and nothing "
+            "in the pod serves it",
+            _AGAIN,
+        )
+
+
+def _served_by(sidecar: Container) -> set[int]:
+    """The ports that our container listens on: 15904, and those that its probes need."""
+    text = environment_of(sidecar).get(PROBES_VARIABLE)
+    if text is None:
+        return {HEALTHCHECK_PORT}
+    try:
+        targets = targets_of(read_declaration(str(text), PROBES_VARIABLE, _OWN))
+    except InvalidInputError:
+        return set()  # it ends at once
+    return {HEALTHCHECK_PORT, *(kind.port for kind in targets.routes)}
