@@ -4,6 +4,7 @@ import argparse
 import re
 
 from osm_healthcheck.probes.ports import parse_port
+from osm_healthcheck.probes.quote import quoted
 
 _DURATION = re.compile(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+(?:\.\d+)?)s?)?")
 
@@ -45,7 +46,7 @@ def duration(text: str) -> float:
     """A time span such as ``30s``, ``1m30s``, ``90`` in seconds."""
     match = _DURATION.fullmatch(text)
     if match is None or not any(match.groups()):
-        raise argparse.ArgumentTypeError(f"not a time: {text!r}; write 30s or 2m")
+        raise argparse.ArgumentTypeError(f"not a time: {quoted(text)}; write 30s or 2m")
     hours, minutes, seconds = match.groups()
     total = int(hours or 0) * 3600 + int(minutes or 0) * 60 + float(seconds or 0)
     if total <= 0:
@@ -61,7 +62,7 @@ def port_map(text: str) -> dict[int, int]:
         pod, here = (parse_port(part.strip()) for part in (*pair.split("=", 1), "")[:2])
         if pod is None or here is None:
             raise argparse.ArgumentTypeError(
-                f"not two ports from 1 to 65535 with = between them: {pair!r}; write 80=8080"
+                f"not two ports from 1 to 65535 with = between them: {quoted(pair)}; write 80=8080"
             )
         if found.setdefault(pod, here) != here:
             raise argparse.ArgumentTypeError(f"port {pod} stands there twice")

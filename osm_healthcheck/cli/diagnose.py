@@ -35,6 +35,7 @@ def run(argv: Sequence[str]) -> int:
 def _run(options: argparse.Namespace) -> int:
     import asyncio
 
+    from osm_healthcheck.cli.files import print_error
     from osm_healthcheck.errors import InvalidInputError
     from osm_healthcheck.server.listen import ListenError
 
@@ -42,11 +43,11 @@ def _run(options: argparse.Namespace) -> int:
         pods = _read(options)
         for pod in pods:
             for warning in pod.warnings:
-                print(warning, file=sys.stderr)
+                print_error(warning)
         comparisons = asyncio.run(_diagnose(pods, options))
     except InvalidInputError as error:
         for one in error.errors:
-            print(one, file=sys.stderr)
+            print_error(one)
         return 2
     except ListenError as error:
         print(
@@ -67,6 +68,7 @@ def _read(options: argparse.Namespace) -> "list[PodProbes]":
     from osm_healthcheck.cli.files import STDIN, ManifestReader
     from osm_healthcheck.diagnosis.probe_pairs import find_probe_pairs, names_of
     from osm_healthcheck.errors import FieldError, InvalidInputError
+    from osm_healthcheck.probes.quote import quoted
 
     source = "stdin" if options.file == STDIN else options.file
     reader = ManifestReader("diagnose")
@@ -76,7 +78,7 @@ def _read(options: argparse.Namespace) -> "list[PodProbes]":
     ports = options.port_map if options.sidecar is None else {}
     pods = find_probe_pairs(documents, source, options.container, ports)
     if options.container is not None and not any(pod.pairs for pod in pods):
-        problem = f"no probes of {options.container!r}; there are {names_of(pods)}"
+        problem = f"no probes of {quoted(options.container)}; there are {names_of(pods)}"
         raise InvalidInputError([FieldError("--container", problem)])
     return pods
 

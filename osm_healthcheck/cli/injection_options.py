@@ -7,6 +7,7 @@ from osm_healthcheck import __version__
 from osm_healthcheck.injection.containers import DEFAULT_USER, Images
 from osm_healthcheck.injection.inject import Injection
 from osm_healthcheck.injection.mesh import Mesh
+from osm_healthcheck.probes.quote import quoted
 
 _IMAGE = "openservicemesh/osm-healthcheck"
 _INIT_IMAGE = "openservicemesh/osm-healthcheck-init"
@@ -28,6 +29,13 @@ def add_injection_options(parser: argparse.ArgumentParser) -> None:
         default="passthrough",
         help="passthrough: the kubelet's TLS goes through to the app, where one container has "
         "an HTTPS probe of a kind (the default); request: the sidecar makes the request",
+    )
+    add(
+        "--lifecycle-hooks",
+        choices=("rewrite", "leave"),
+        default="leave",
+        help="httpGet hooks (postStart, preStop): rewrite has the sidecar make the request; leave "
+        "(the default) leaves them to meet the mesh",
     )
     add("--image", type=_image, default=_image(_IMAGE), help=f"default: {_image(_IMAGE)}")
     add(
@@ -72,13 +80,14 @@ def read_injection(
         https=options.https,
         user=options.run_as_user,
         init=options.init,
+        hooks=options.lifecycle_hooks,
     )
 
 
 def _image(text: str) -> str:
     """An image with a tag or digest: ours is the tag where there is none."""
     if not re.fullmatch(r"[^\s:@/][^\s]*", text):
-        raise argparse.ArgumentTypeError(f"not the name of an image: {text!r}")
+        raise argparse.ArgumentTypeError(f"not the name of an image: {quoted(text)}")
     if "@" in text or ":" in text.rpartition("/")[2]:
         return text
     return f"{text}:{__version__}"
@@ -90,5 +99,5 @@ def _user(text: str) -> int | None:
     if text.isascii() and text.isdigit() and 0 < int(text) < 2**31:
         return int(text)
     raise argparse.ArgumentTypeError(
-        f"must be a user's number, not root's 0, or none: not {text!r}"
+        f"must be a user's number, not root's 0, or none: not {quoted(text)}"
     )

@@ -51,7 +51,7 @@ def run(argv: Sequence[str]) -> int:
     from osm_healthcheck.server.connection_limiter import TooFewFilesError, connection_limit
     from osm_healthcheck.server.listen import ListenError
 
-    log, writer = logs.make_log(options.verbosity, options.log_format)
+    log, writer = logs.make_log(options.verbosity, options.log_format, "osm-healthcheck-injector")
     # From here on nothing waits for standard error, a traceback at the very end included.
     sys.stderr = writer
     atexit.register(writer.end)

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 
 from osm_healthcheck import __version__
+from osm_healthcheck.probes.quote import quoted
 
 # Each is a module of this package with ``run(argv) -> exit code``, loaded when it is asked for.
 COMMANDS = {
@@ -19,6 +20,7 @@ COMMANDS = {
     "diagnose": "ask each probe directly and through the sidecar, and compare",
     "check": "probe one address once, as the kubelet would",
     "injector": "inject pods as the API server creates them (in a cluster)",
+    "node": "answer the probes of every pod of this node (in a cluster)",
     "demo": "watch an app fail and recover, with no cluster",
 }
 _USAGE = """\
@@ -58,7 +60,7 @@ def _run(arguments: list[str]) -> int:
     elif name in COMMANDS:
         del arguments[0]
     else:
-        print(f"osm-healthcheck: no command {name!r}; {_suggestion(name)}", file=sys.stderr)
+        print(f"osm-healthcheck: no command {quoted(name)}; {_suggestion(name)}", file=sys.stderr)
         return 2
     try:
         command = importlib.import_module(f"osm_healthcheck.cli.{name}")

@@ -33,13 +33,14 @@ def run(argv: Sequence[str]) -> int:
 
 
 def _run(options: argparse.Namespace) -> int:
+    from osm_healthcheck.cli.files import print_error
     from osm_healthcheck.errors import InvalidInputError
 
     try:
         pods = read(options.file, options.container)
     except InvalidInputError as error:
         for one in error.errors:
-            print(one, file=sys.stderr)
+            print_error(one)
         return 2
     import asyncio
 
@@ -66,6 +67,7 @@ def read(path: str, container: str | None) -> "tuple[PodSpec, ...]":
     from osm_healthcheck.cli.files import STDIN, ManifestReader
     from osm_healthcheck.errors import FieldError, InvalidInputError
     from osm_healthcheck.kubelet.pod_spec import only_container, read_pods
+    from osm_healthcheck.probes.quote import quoted
 
     source = "stdin" if path == STDIN else path
     reader = ManifestReader("probe")
@@ -77,7 +79,9 @@ def read(path: str, container: str | None) -> "tuple[PodSpec, ...]":
     chosen = only_container(pods, container)
     if not chosen:
         names = ", ".join(dict.fromkeys(one.name for pod in pods for one in pod.containers))
-        raise InvalidInputError([FieldError("--container", f"no {container!r}; there are {names}")])
+        raise InvalidInputError(
+            [FieldError("--container", f"no {quoted(container)}; there are {names}")]
+        )
     return chosen
 
 

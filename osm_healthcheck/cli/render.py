@@ -18,6 +18,7 @@ from osm_healthcheck.injection.uninject import uninjected_pods
 from osm_healthcheck.manifests.block import Style
 from osm_healthcheck.mesh.envoy import envoy_bootstrap, envoy_resources
 from osm_healthcheck.mesh.pipy import pipy_config
+from osm_healthcheck.probes.quote import printable, quoted
 
 _WHAT = {
     "envoy": "Print the Envoy clusters and listeners that serve a pod's HTTP and HTTPS probes.",
@@ -41,7 +42,7 @@ def run(argv: Sequence[str]) -> int:
         print(_USAGE, end="")
         return 0
     if not argv or argv[0] not in _WHAT:
-        problem = f"no proxy {argv[0]!r} is known" if argv else "the proxy is missing"
+        problem = f"no proxy {quoted(argv[0])} is known" if argv else "the proxy is missing"
         print(_USAGE, file=sys.stderr)
         print(
             f"osm-healthcheck render: {problem}: {' or '.join(_WHAT)} comes first", file=sys.stderr
@@ -91,7 +92,7 @@ def _render(proxy: str, options: argparse.Namespace) -> int:
             print(json.dumps(config, indent=2, ensure_ascii=False))
             continue
         separator = "---\n" if number else ""
-        print(f"{separator}# {pod.where}\n{Style().mapping(config, 0)}")
+        print(f"{separator}# {printable(pod.where)}\n{Style().mapping(config, 0)}")
     return 0
 
 

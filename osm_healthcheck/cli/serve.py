@@ -1,6 +1,7 @@
 """``osm-healthcheck serve``: the sidecar."""
 
 import atexit
+import gc
 import os
 import signal
 import sys
@@ -9,6 +10,7 @@ from collections.abc import Sequence
 
 def run(argv: Sequence[str]) -> int:
     """Serve until told to end; 0, 1 where a port could not be had, 2 for wrong settings."""
+    gc.disable()  # nothing that the start makes is garbage; see serve_until_signalled
     # Until the event loop takes them over, signals end the start, also for PID 1 of a container,
     # whose default is to ignore them.
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -12,6 +12,7 @@ from osm_healthcheck.cli.files import ManifestReader
 from osm_healthcheck.errors import Validation
 from osm_healthcheck.injection.pods import Manifest, Pod, pods_in
 from osm_healthcheck.mesh.annotations import MESHES
+from osm_healthcheck.probes.quote import printable
 from osm_healthcheck.verification.findings import Finding, Mark
 from osm_healthcheck.verification.verify import Context, verify
 
@@ -67,9 +68,9 @@ def _verify(options: argparse.Namespace) -> int:
         print(json.dumps([_as_json(*one) for one in found], indent=2, ensure_ascii=False))
     else:
         for where, findings in found:
-            print(where)
+            print(printable(where))
             for finding in findings:
-                print(f"  {finding}")
+                print(f"  {printable(str(finding))}")
     return int(any(one.mark is Mark.WRONG for _, findings in found for one in findings))
 
 

@@ -5,7 +5,7 @@ replaces what an older one did.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, cast
 
 from osm_healthcheck.errors import Validation
@@ -16,13 +16,31 @@ from osm_healthcheck.injection.containers import (
     init_container,
     sidecar_container,
 )
-from osm_healthcheck.injection.limits import check_annotations, check_requests, check_variable
+from osm_healthcheck.injection.hooks import (
+    OriginalHook,
+    check_hooks,
+    original_hooks,
+    set_hook,
+    warn_of_left_hooks,
+)
+from osm_healthcheck.injection.limits import (
+    check_annotations,
+    check_request,
+    check_requests,
+    check_variable,
+)
 from osm_healthcheck.injection.manifest_probe import asks_the_pod
 from osm_healthcheck.injection.mesh import Mesh
 from osm_healthcheck.injection.mesh_annotations import mesh_annotations
 from osm_healthcheck.injection.opt_out import reason_to_skip
 from osm_healthcheck.injection.original import OriginalProbe, original_probes
-from osm_healthcheck.injection.pod_checks import check_completion, check_containers, check_pod
+from osm_healthcheck.injection.pod_checks import (
+    check_completion,
+    check_containers,
+    check_pod,
+    warn_of_passthrough,
+    warn_of_update,
+)
 from osm_healthcheck.injection.pods import (
     INIT_CONTAINER,
     SIDECAR,
@@ -51,6 +69,7 @@ from osm_healthcheck.injection.uninject import (
     is_rewritten,
     undo,
 )
+from osm_healthcheck.injection.unknown_kinds import warn_of_unknown_kinds
 from osm_healthcheck.probes.constants import HEALTHCHECK_PORT
 
 
@@ -60,7 +79,8 @@ class Injection:
 
     ``proxy`` says what answers on 15901-15903: our ``sidecar`` or the proxy of the ``mesh``.
     ``user`` is the sidecar's user ID, ``None`` leaves it to the cluster; ``init`` allows the init
-    container where the mesh has no annotation that excludes ports.
+    container where the mesh has no annotation that excludes ports. ``hooks`` says what becomes of
+    ``httpGet`` lifecycle hooks.
     """
 
     mesh: Mesh
@@ -71,6 +91,7 @@ class Injection:
     proxy: Literal["sidecar", "mesh"] = "sidecar"
     user: int | None = DEFAULT_USER
     init: bool = True
+    hooks: Literal["rewrite", "leave"] = "leave"
 
 
 def inject(manifest: object, injection: Injection) -> ManifestChange:
@@ -85,7 +106,10 @@ def inject(manifest: object, injection: Injection) -> ManifestChange:
         if not validation.errors and not injection.mesh.injector:
             _inject(undone, injection, validation)
 
-    return each_pod(manifest, change)
+    outcome = each_pod(manifest, change)
+    validation = Validation()
+    warn_of_unknown_kinds(manifest, validation)
+    return replace(outcome, warnings=(*outcome.warnings, *validation.warnings))
 
 
 def ports_for(originals: Sequence[OriginalProbe], *, sidecar: bool) -> list[int]:
@@ -101,25 +125,34 @@ def _inject(pod: Pod, injection: Injection, validation: Validation) -> None:
     if has_lost_record(pod):
         _leave_alone(pod, validation)
         return
-    originals = original_probes(pod, validation, native=injection.sidecar == "native")
+    native = injection.sidecar == "native"
+    originals = original_probes(pod, validation, native=native)
+    hooks: list[OriginalHook] = []
+    if injection.hooks == "rewrite":
+        hooks = original_hooks(pod, validation, native=native)
+        check_hooks(pod, hooks, injection.sidecar, validation)
+    else:
+        warn_of_left_hooks(pod, validation)
     if validation.errors:
         return
-    if not originals:
+    if not originals and not hooks:
         validation.warn(pod.where, f"nothing to rewrite: {why_no_probe_is_ours(pod)}")
         return
     answered = [
         one for one in originals if injection.proxy == "sidecar" or is_check(one.declared.probe)
     ]
-    ports = ports_for(originals, sidecar=bool(answered))
+    with_sidecar = bool(answered or hooks)
+    ports = ports_for(originals, sidecar=with_sidecar)
     with_init = injection.init and not injection.mesh.ports
-    added = [SIDECAR] * bool(answered) + [INIT_CONTAINER] * with_init
+    added = [SIDECAR] * with_sidecar + [INIT_CONTAINER] * with_init
     check_containers(pod, ports, added, validation)
     check_pod(pod, injection.mesh, validation)
-    if answered and injection.sidecar == "container":
+    warn_of_update(pod, validation)
+    if with_sidecar and not native:
         check_completion(pod, validation)
-    user = injection.user if answered else None
+    user = injection.user if with_sidecar else None
     annotations = mesh_annotations(pod, injection.mesh, ports, user, validation)
-    if injection.mesh.users and answered and injection.user is None:
+    if injection.mesh.users and with_sidecar and injection.user is None:
         validation.warn(
             pod.where,
             f"warning: {injection.mesh.name} takes the sidecar's questions to the app: name "
@@ -128,30 +161,34 @@ def _inject(pod: Pod, injection: Injection, validation: Validation) -> None:
     if validation.errors:
         return
     changed = list(zip(originals, rewritten(originals, injection.https), strict=True))
-    declared = environment_value(declaration_of(answered))
+    declared = environment_value(declaration_of(answered, hooks))
+    warn_of_passthrough(pod, changed, validation)
     check_requests(pod, [one for one in changed if one[0] in answered], validation)
+    for hook in hooks:
+        where = f"{pod.where}: {hook.declared.container}.{hook.declared.hook.field}"
+        check_request(hook.rewritten, f"{where}.httpGet.httpHeaders", validation)
     check_variable(pod, declared, validation)
     record = Record(injection.version, annotations=annotations)
     of_sidecar, of_init = sidecar_resources(pod), init_resources(pod)
-    if answered:
+    if with_sidecar:
         raise_pod_resources(pod, record, validation)
     if validation.errors:
         return
     for one, value in changed:
         record.probes.setdefault(one.container, {})[one.kind.field] = one.value
         cast("Container", pod.container(one.container)).value[one.kind.field] = value
+    for hook in hooks:
+        name, kind = hook.declared.container, hook.declared.hook
+        record.hooks.setdefault(name, {})[kind.value] = hook.value
+        set_hook(cast("Container", pod.container(name)), kind, hook.rewritten)
     first = []
     if with_init:
         first.append(init_container(ports, injection.images, of_init))
-    if answered:
+    if with_sidecar:
         sidecar = sidecar_container(
-            declared,
-            injection.images,
-            injection.sidecar,
-            injection.user,
-            of_sidecar,
+            declared, injection.images, injection.sidecar, injection.user, of_sidecar
         )
-        if injection.sidecar == "native":
+        if native:
             first.append(sidecar)
         else:
             pod.spec["containers"] = [*cast("list[Manifest]", pod.spec["containers"]), sidecar]

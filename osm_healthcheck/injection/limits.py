@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterable
+from typing import cast
 
 from osm_healthcheck.errors import Validation
 from osm_healthcheck.injection.containers import PROBES_VARIABLE
@@ -9,7 +10,7 @@ from osm_healthcheck.injection.manifest_probe import handler_name, own_port_of
 from osm_healthcheck.injection.original import OriginalProbe
 from osm_healthcheck.injection.pods import Manifest, Pod
 from osm_healthcheck.probes.ports import OwnPorts
-from osm_healthcheck.probes.probe import FieldReader, HTTPGetAction, read_probe
+from osm_healthcheck.probes.probe import FieldReader, read_http_get
 from osm_healthcheck.probes.quote import quoted
 from osm_healthcheck.probes.request import probe_headers, request_headers
 
@@ -41,16 +42,9 @@ def check_requests(
 ) -> None:
     """What the kubelet sends for each rewritten probe must be a request that the sidecar takes."""
     for one, value in rewritten:
-        probe = read_probe(FieldReader(value, ""), one.kind)
-        if probe is None or not isinstance(probe.handler, HTTPGetAction):
-            continue
-        if own_port_of(value, OwnPorts()) is None or probe.handler.scheme != "HTTP":
-            continue  # TLS is passed through
         name = handler_name(one.value)
         field = {"httpGet": "httpGet.httpHeaders", "grpc": "grpc.service"}.get(name, name)
-        _check_request(
-            probe.handler, f"{pod.where}: {one.container}.{one.kind.field}.{field}", validation
-        )
+        check_request(value, f"{pod.where}: {one.container}.{one.kind.field}.{field}", validation)
 
 
 def check_variable(pod: Pod, value: str, validation: Validation) -> None:
@@ -78,7 +72,11 @@ def check_annotations(pod: Pod, validation: Validation) -> None:
         )
 
 
-def _check_request(action: HTTPGetAction, where: str, validation: Validation) -> None:
+def check_request(value: Manifest, where: str, validation: Validation) -> None:
+    """What the kubelet sends for a rewritten probe or hook; ``where`` is what makes it so long."""
+    action = read_http_get(FieldReader(cast("Manifest", value["httpGet"]), ""))
+    if own_port_of(value, OwnPorts()) is None or action.scheme != "HTTP":
+        return  # TLS is passed through
     lines = request_headers(action.http_headers, _LONGEST_USER_AGENT)
     host = probe_headers(action.http_headers).host or _LONGEST_HOST
     start = f"GET {action.path} HTTP/1.1\r\nHost: {host}\r\n"

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any, cast
 
 from osm_healthcheck.probes.ports import OwnPorts
+from osm_healthcheck.probes.quote import quoted
 
 Manifest = dict[str, object]
 HANDLERS = ("exec", "httpGet", "tcpSocket", "grpc")
@@ -68,6 +69,7 @@ def described(probe: object) -> str:
     name = handler_name(probe)
     action = cast("dict[str, Manifest]", probe)[name]
     port = action.get("port")
+    port = port if isinstance(port, str | int) else quoted(port)
     if name == "tcpSocket":
         return f"tcp://:{port}"
     if name == "grpc":

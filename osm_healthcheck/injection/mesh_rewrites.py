@@ -10,6 +10,7 @@ from typing import cast
 from osm_healthcheck.injection.manifest_probe import handler_name
 from osm_healthcheck.injection.pods import Container, Manifest, Pod
 from osm_healthcheck.probes.constants import ProbeKind
+from osm_healthcheck.probes.hooks import LifecycleHook
 
 # istio: pilot/cmd/pilot-agent/status/server.go, FormatProberURL
 _ISTIO_PATHS = {
@@ -17,6 +18,7 @@ _ISTIO_PATHS = {
     ProbeKind.READINESS: "readyz",
     ProbeKind.STARTUP: "startupz",
 }
+_ISTIO_HOOKS = {LifecycleHook.POST_START: "poststartz", LifecycleHook.PRE_STOP: "prestopz"}
 _ISTIO_PORT = ("status.sidecar.istio.io/port", 15020)
 # kuma: pkg/plugins/runtime/k8s/probes/probe_converter.go; older ones have virtual probes
 _KUMA_PATH = re.compile(r"/((tcp|grpc)/)?[0-9]+(/.*)?", re.DOTALL)
@@ -52,6 +54,19 @@ def rewriting_mesh(probe: object, pod: Pod, container: Container, kind: ProbeKin
     if first <= port < first + len(pod.containers) and any(map(pod.container, _CONSUL_PROXIES)):
         return "Consul"
     return ""
+
+
+def mesh_of_hook(value: Manifest, pod: Pod, container: Container, hook: LifecycleHook) -> str:
+    """The mesh that has rewritten a lifecycle hook, ``Istio``, or empty: others leave them."""
+    action = value.get("httpGet")
+    if not isinstance(action, dict) or action.get("host"):
+        return ""
+    path = f"/app-lifecycle/{container.name}/{_ISTIO_HOOKS[hook]}"
+    return (
+        "Istio"
+        if (action.get("path"), action.get("port")) == (path, _port(pod, *_ISTIO_PORT))
+        else ""
+    )
 
 
 def _port(pod: Pod, annotation: str, default: int) -> int:

@@ -85,7 +85,7 @@ def original_probes(
     """
     return [
         probe
-        for container in _containers(pod, validation, native=native)
+        for container in eligible_containers(pod, validation, native=native)
         for kind, _ in container.probes()
         if (probe := read_original(pod, container, kind, validation)) is not None
     ]
@@ -111,7 +111,14 @@ def read_original(
             "from before that",
         )
         return None
-    known, unknown = _known_part(value)
+    if all(value.get(name) is None for name in HANDLERS):
+        validation.warn(
+            where,
+            f"left alone: it has no handler ({', '.join(HANDLERS)}), which the API server does not "
+            "accept",
+        )
+        return None
+    known, unknown = known_part(value)
     probe = _read_known(known, where, kind, validation)
     if probe is None or isinstance(probe.handler, ExecAction):
         return None
@@ -124,7 +131,7 @@ def read_original(
         return None
     name = handler_name(value)
     found = Validation()
-    port = _resolved_port(probe.handler.port, container, f"{where}.{name}.port", found)
+    port = resolved_port(probe.handler.port, container, f"{where}.{name}.port", found)
     if isinstance(probe.handler, GRPCAction) and not _fits_a_header(probe.handler.service):
         found.error(
             f"{where}.grpc.service",
@@ -143,33 +150,34 @@ def read_original(
     )
 
 
-def _containers(pod: Pod, validation: Validation, *, native: bool) -> list[Container]:
-    """The containers whose probes are ours to rewrite; why others are not, is a warning."""
+def eligible_containers(pod: Pod, validation: Validation, *, native: bool) -> list[Container]:
+    """The containers whose probes and hooks are ours to rewrite.
+
+    Why one with probes is left alone is a warning; ``native`` as in ``original_probes``.
+    """
     skipped = containers_to_skip(pod, validation)
     found = []
     for container in pod.containers:
         where = f"{pod.where}: {container.name}"
         fields = [kind.field for kind, _ in container.probes()]
-        if not fields:
-            continue
+        reason = ""
         if pod.is_mesh_container(container):
-            validation.warn(where, "left alone: it is the mesh's own container")
+            reason = "it is the mesh's own container"
         elif container.name in skipped:
-            validation.warn(where, "left alone: the annotation skip-containers names it")
+            reason = "the annotation skip-containers names it"
         elif container.starts_before_containers and not container.is_native_sidecar:
             for field in fields:
                 validation.error(
                     f"{where}.{field}",
                     "Forbidden: may not be set for init containers without restartPolicy=Always",
                 )
+            continue
         elif container.is_native_sidecar and not native:
-            validation.warn(
-                where,
-                "left alone: it starts before osm-healthcheck does; with --sidecar native it "
-                "would not",
-            )
+            reason = "it starts before osm-healthcheck does; with --sidecar native it would not"
         else:
             found.append(container)
+        if reason and fields:
+            validation.warn(where, f"left alone: {reason}")
     return found
 
 
@@ -195,9 +203,8 @@ def _read_known(
     return None if errors else probe
 
 
-def _resolved_port(
-    port: int | str, container: Container, where: str, validation: Validation
-) -> int:
+def resolved_port(port: int | str, container: Container, where: str, validation: Validation) -> int:
+    """The number of ``port``; what is wrong with it is an error at ``where``."""
     try:
         number = container.resolve_port(port)
     except ValueError as error:
@@ -209,10 +216,16 @@ def _resolved_port(
             f"Invalid value: {quoted(port)}: port {number} belongs to osm-healthcheck; let the "
             "app listen on another one",
         )
+    protocol = container.protocol_of(port)
+    if protocol not in ("TCP", ""):
+        validation.warn(
+            where,
+            f"warning: {quoted(port)} is a port of {protocol}, and the kubelet asks it over TCP",
+        )
     return number
 
 
-def _known_part(probe: Manifest) -> tuple[Manifest, list[str]]:
+def known_part(probe: Manifest) -> tuple[Manifest, list[str]]:
     """The fields of a probe that Kubernetes knows and that say something, and all others' names."""
     unknown: list[str] = []
 

@@ -1,11 +1,19 @@
 """What in a pod does not go together with our containers."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
+from typing import cast
 
 from osm_healthcheck.errors import Validation
 from osm_healthcheck.injection.mesh import Mesh
 from osm_healthcheck.injection.opt_out import OSM_INJECTION, is_injected_by_osm
-from osm_healthcheck.injection.pods import Container, Pod
+from osm_healthcheck.injection.original import OriginalProbe
+from osm_healthcheck.injection.pods import Container, Manifest, Pod
+
+# pkg/apis/core/validation: ValidatePodUpdate; pkg/apis/batch/validation: ValidateJobSpecUpdate
+_UPDATES = {
+    "Pod": "pod updates may not change fields other than spec.containers[*].image and a few others",
+    "Job": "spec.template: field is immutable",
+}
 
 
 def check_containers(
@@ -57,6 +65,34 @@ def check_completion(pod: Pod, validation: Validation) -> None:
         validation.error(pod.where, "would never complete with --sidecar container: use native")
     elif pod.spec.get("restartPolicy") in ("Never", "OnFailure"):
         validation.warn(pod.where, "warning: never completes with --sidecar container: use native")
+
+
+def warn_of_passthrough(
+    pod: Pod, rewritten: Iterable[tuple[OriginalProbe, Manifest]], validation: Validation
+) -> None:
+    """Warn where the TLS of the kubelet, and of whoever else asks, goes through to the app."""
+    named = [
+        f"{one.container}.{one.kind.field} ({one.kind.port})"
+        for one, value in rewritten
+        if one.scheme == "HTTPS" and cast("Manifest", value["httpGet"]).get("scheme") == "HTTPS"
+    ]
+    if named:
+        validation.warn(
+            pod.where,
+            f"warning: TLS is passed through to the app for {', '.join(named)}: whoever reaches "
+            "these ports can send it any request, past the mesh; with --https request the sidecar "
+            "sends the declared one only",
+        )
+
+
+def warn_of_update(pod: Pod, validation: Validation) -> None:
+    """Warn where the object is in a cluster already, and cannot be changed there."""
+    if pod.is_live and (answer := _UPDATES.get(pod.kind)):
+        validation.warn(
+            pod.where,
+            f"warning: it is from a cluster, where kubectl apply will answer: {answer}; use "
+            "kubectl replace --force, or inject what made it",
+        )
 
 
 def _user_of(container: Container, pod: Pod) -> object:

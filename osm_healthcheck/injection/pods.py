@@ -79,15 +79,17 @@ class Container:
         ports = self.value.get("ports")
         return [port for port in ports if isinstance(port, dict)] if isinstance(ports, list) else []
 
-    def port_named(self, name: str) -> object:
-        """The ``containerPort`` of the first port called ``name``; ``None`` where there is none.
+    def port_named(self, name: int | str) -> Manifest | None:
+        """The first entry of ``ports`` called ``name``; ``None`` where there is none.
 
         As the kubelet's ``probe.ResolveContainerPort`` does it: in this container only.
         """
-        for port in self.ports():
-            if port.get("name") == name:
-                return port.get("containerPort")
-        return None
+        return next((port for port in self.ports() if port.get("name") == name), None)
+
+    def protocol_of(self, port: int | str) -> str:
+        """The protocol of the port called ``port``; empty where it is a number."""
+        named = self.port_named(port) if isinstance(port, str) else None
+        return str(named.get("protocol") or "TCP") if named else ""
 
     def resolve_port(self, port: int | str) -> int:
         """The number of ``port``: itself, or that of the container's port of that name.
@@ -97,8 +99,8 @@ class Container:
         """
         if isinstance(port, int):
             return port
-        number = self.port_named(port)
-        if number is None:
+        named = self.port_named(port)
+        if named is None or (number := named.get("containerPort")) is None:
             names = [str(one["name"]) for one in self.ports() if one.get("name")]
             known = f"its named ports are {', '.join(names)}" if names else "it has no named ports"
             raise ValueError(
@@ -116,13 +118,15 @@ class Container:
 class Pod:
     """A pod, or the template of one: a mapping with ``metadata`` and ``spec``.
 
-    ``where`` names it for a reader (``Deployment shop/web``), ``kind`` is what holds it.
+    ``where`` names it for a reader (``Deployment shop/web``), ``kind`` is what holds it;
+    ``is_live`` says that it was read from a cluster.
     """
 
     value: Manifest
     where: str
     kind: str
     containers: tuple[Container, ...]
+    is_live: bool = False
 
     @property
     def spec(self) -> Manifest:
@@ -171,7 +175,7 @@ def pods_in(
         return _pods_in_list(key, version, items, validation)
     if key not in _PATHS:
         return []
-    where = f"{kind} {_name(manifest)}"
+    where = f"{kind} {name_of(manifest)}"
     template: object = manifest
     path = ""
     for name in _PATHS[key]:
@@ -180,8 +184,20 @@ def pods_in(
         if not isinstance(template, dict):
             validation.error(f"{where}: {path}", "Required value: must be a mapping")
             return []
-    pod = _read_pod(cast("Manifest", template), where, kind, validation)
-    return [pod] if pod else []
+    found = Validation()
+    containers = _read_containers(cast("Manifest", template), where, found)
+    validation.include(found)
+    if found.errors:
+        return []
+    metadata = manifest.get("metadata")
+    is_live = isinstance(metadata, dict) and bool(metadata.get("uid"))
+    return [Pod(cast("Manifest", template), where, kind, tuple(containers), is_live)]
+
+
+def is_known_kind(version: str, kind: str) -> bool:
+    """Whether objects of this apiVersion and kind hold a pod."""
+    group = version.rpartition("/")[0]
+    return (_GROUPS.get(group, group), kind) in _PATHS
 
 
 def _pods_in_list(
@@ -198,7 +214,8 @@ def _pods_in_list(
     return pods
 
 
-def _name(manifest: Manifest) -> str:
+def name_of(manifest: Manifest) -> str:
+    """The name of an object, with its namespace, for a reader."""
     metadata = manifest.get("metadata")
     if not isinstance(metadata, dict):
         return "(no name)"
@@ -206,13 +223,6 @@ def _name(manifest: Manifest) -> str:
     namespace = metadata.get("namespace")
     # a message is one line, whatever stands there
     return " ".join((f"{namespace}/{name}" if namespace else str(name)).split())
-
-
-def _read_pod(value: Manifest, where: str, kind: str, validation: Validation) -> Pod | None:
-    found = Validation()
-    containers = _read_containers(value, where, found)
-    validation.include(found)
-    return None if found.errors else Pod(value, where, kind, tuple(containers))
 
 
 def _read_containers(value: Manifest, where: str, validation: Validation) -> list[Container]:

@@ -15,6 +15,7 @@ INJECT = f"{PREFIX}inject"
 SKIP_CONTAINERS = f"{PREFIX}skip-containers"
 WARNINGS = f"{PREFIX}warnings"  # the injector's, for pods whose creator sees none: one a line
 MESH = f"{PREFIX}mesh"  # a label, of a pod or a namespace
+_LIFECYCLE = "lifecycle"
 _OURS = (PROBES, FIELDS, VERSION)
 
 
@@ -30,7 +31,8 @@ class RaisedQuantity:
 class Record:
     """What was there before.
 
-    ``probes`` are the original probes by container and field. ``annotations`` are the mesh's, by
+    ``probes`` are the original probes by container and field, ``hooks`` the original lifecycle
+    hooks by container and name (``preStop``). ``annotations`` are the mesh's, by
     name: what stood there (``None``: nothing) and what we wrote. ``empty`` are fields that were
     there and held nothing: ``metadata``, ``metadata.annotations``, ``spec.initContainers``.
     ``resources`` are the pod's own quantities that were raised, by path (``requests.cpu``).
@@ -41,10 +43,14 @@ class Record:
     annotations: dict[str, tuple[str | None, str]] = field(default_factory=dict)
     empty: dict[str, object] = field(default_factory=dict)
     resources: dict[str, RaisedQuantity] = field(default_factory=dict)
+    hooks: dict[str, dict[str, Manifest]] = field(default_factory=dict)
 
     def as_annotations(self) -> dict[str, str]:
         """The annotations that hold it; the second only where it has something to say."""
-        found = {PROBES: _json(self.probes)}
+        originals: dict[str, Manifest] = {name: dict(saved) for name, saved in self.probes.items()}
+        for name, hooks in self.hooks.items():
+            originals.setdefault(name, {})[_LIFECYCLE] = hooks
+        found = {PROBES: _json(originals)}
         rest: Manifest = dict(self.empty)
         if self.annotations:
             rest["annotations"] = {
@@ -103,6 +109,10 @@ def remove_record(annotations: Manifest) -> None:
 
 def _read_probes(text: object, record: Record) -> None:
     for container, probes in json.loads(cast("str", text)).items():
+        if hooks := probes.pop(_LIFECYCLE, None):
+            if not all(isinstance(hook, dict) for hook in hooks.values()):
+                raise TypeError
+            record.hooks[container] = hooks
         for name, probe in probes.items():
             if not isinstance(probe, dict):
                 raise TypeError

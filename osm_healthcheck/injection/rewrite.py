@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal, cast
 
+from osm_healthcheck.injection.hooks import OriginalHook
 from osm_healthcheck.injection.manifest_probe import HANDLERS, uses_the_network
 from osm_healthcheck.injection.original import OriginalProbe
 from osm_healthcheck.injection.pods import Manifest, Pod
@@ -50,11 +51,17 @@ def rewritten(originals: Sequence[OriginalProbe], https: HTTPSMode) -> list[Mani
     return [rewrite(one) for one in originals]
 
 
-def declaration_of(originals: Iterable[OriginalProbe]) -> dict[str, Manifest]:
+def declaration_of(
+    originals: Iterable[OriginalProbe], hooks: Iterable[OriginalHook] = ()
+) -> dict[str, Manifest]:
     """What the sidecar is told: its ``OSM_HEALTHCHECK_PROBES``, not yet JSON."""
     declared: dict[str, Manifest] = {}
     for one in originals:
         declared.setdefault(one.container, {})[one.kind.field] = one.declaration
+    for hook in hooks:
+        container = declared.setdefault(hook.declared.container, {})
+        lifecycle = cast("Manifest", container.setdefault("lifecycle", {}))
+        lifecycle[hook.declared.hook.value] = hook.declaration
     return declared
 
 

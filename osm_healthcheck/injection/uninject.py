@@ -10,6 +10,7 @@ from typing import cast
 
 from osm_healthcheck.errors import Validation
 from osm_healthcheck.injection.containers import PROBES_VARIABLE, environment_of
+from osm_healthcheck.injection.hooks import hooks_of, is_rewritten_hook, read_hook, set_hook
 from osm_healthcheck.injection.manifest_probe import described, own_port_of, request_of
 from osm_healthcheck.injection.mesh import without
 from osm_healthcheck.injection.original import read_original
@@ -46,9 +47,9 @@ def uninject(manifest: object, version: str) -> ManifestChange:
 
     def change(pod: Pod, validation: Validation) -> None:
         before = {
-            (container.name, kind): probe
+            (container.name, str(field)): value
             for container in pod.containers
-            for kind, probe in container.probes()
+            for field, value in (*container.probes(), *hooks_of(container))
         }
         undone = undo(pod, version, validation)
         if undone is pod and has_lost_record(pod):
@@ -73,6 +74,10 @@ def undo(pod: Pod, version: str, validation: Validation) -> Pod:
             current = container.value.get(name)
             if isinstance(current, dict) and own_port_of(current, _OWN):
                 container.value[name] = restored(current, saved)
+        for hook, value in hooks_of(container):
+            original = record.hooks.get(container.name, {}).get(hook.value)
+            if original is not None and own_port_of(value, _OWN):
+                set_hook(container, hook, restored(value, original))
     lower_pod_resources(pod, record)
     _restore_annotations(pod, record)
     ours = [one for one in pod.containers if _is_added(one)]
@@ -90,10 +95,10 @@ def has_lost_record(pod: Pod) -> bool:
     if sidecar is not None and PROBES_VARIABLE in environment_of(sidecar):
         return True
     return any(
-        is_rewritten(probe, pod, container, kind)
+        any(is_rewritten(probe, pod, container, kind) for kind, probe in container.probes())
+        or any(is_rewritten_hook(value, container, hook) for hook, value in hooks_of(container))
         for container in pod.containers
         if container.name != SIDECAR
-        for kind, probe in container.probes()
     )
 
 
@@ -114,15 +119,22 @@ def is_rewritten(probe: object, pod: Pod, container: Container, kind: ProbeKind)
 
 
 def _warn_of_lost_edits(
-    pod: Pod, before: Mapping[tuple[str, ProbeKind], object], validation: Validation
+    pod: Pod, before: Mapping[tuple[str, str], object], validation: Validation
 ) -> None:
-    """Warn of restored probes whose handler was edited after injection.
+    """Warn of restored probes and hooks whose handler was edited after injection.
 
-    ``before`` holds the probes as they stood until ``pod`` was restored.
+    ``before`` holds them as they stood until ``pod`` was restored, by container and kind.
     """
     for container in pod.containers:
+        for hook, value in hooks_of(container):
+            was = before[container.name, str(hook)]
+            if was is value:
+                continue
+            original = read_hook(pod, container, hook, Validation())
+            if original and request_of(was) != request_of(original.rewritten):
+                _warn_of_lost_edit(f"{pod.where}: {container.name}.{hook.field}", was, validation)
         for kind, probe in container.probes():
-            was = before[container.name, kind]
+            was = before[container.name, str(kind)]
             if was is probe:
                 continue
             one = read_original(pod, container, kind, Validation())
@@ -135,11 +147,15 @@ def _warn_of_lost_edits(
                 for form in rewritten([one], https) + rewritten([one, one], https)
             ]
             if request_of(was) not in forms:
-                validation.warn(
-                    f"{pod.where}: {container.name}.{kind.field}",
-                    "restored as it was before injection; the edit made to it since is lost: it "
-                    f"asked {described(was)}",
-                )
+                _warn_of_lost_edit(f"{pod.where}: {container.name}.{kind.field}", was, validation)
+
+
+def _warn_of_lost_edit(where: str, was: object, validation: Validation) -> None:
+    validation.warn(
+        where,
+        "restored as it was before injection; the edit made to it since is lost: it asked "
+        f"{described(was)}",
+    )
 
 
 def _is_added(container: Container) -> bool:

@@ -14,7 +14,6 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, cast
 
 from aiohttp import web
-from aiohttp.http_parser import RawRequestMessage
 
 from osm_healthcheck.server.connection_limiter import ConnectionLimiter, connection_limit
 
@@ -76,7 +75,7 @@ class Listener:
 
     def _make_request(
         self,
-        message: RawRequestMessage,
+        message: Any,
         payload: Any,
         protocol: web.RequestHandler,
         writer: Any,

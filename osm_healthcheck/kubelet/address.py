@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import errno
 import ipaddress
 import os
 import socket
@@ -12,7 +11,7 @@ from pathlib import Path
 
 from osm_healthcheck.errors import OSMHealthcheckError
 from osm_healthcheck.wire.dial import Network, dial
-from osm_healthcheck.wire.errors import RefusedError, authority
+from osm_healthcheck.wire.errors import DialError, NoSocketError, authority
 from osm_healthcheck.wire.stream import Stream
 
 # The kubelet whose rules these are. An app may look at its caller's name.
@@ -48,7 +47,7 @@ async def resolve(host: str) -> Sequence[str]:
         LookupFailedError: where there is none.
     """
     with contextlib.suppress(ValueError):
-        ipaddress.ip_address(host.partition("%")[0])
+        ipaddress.ip_address(host)  # a zone goes with IPv6 only, as in Go's net/netip
         return (host,)
     loop = asyncio.get_running_loop()
     try:
@@ -76,17 +75,17 @@ async def connect(host: str, port: int, pod: PodAddress) -> Stream:
 
     Raises:
         LookupFailedError: where the host has no address.
-        RefusedError: where none of its addresses takes the connection.
+        DialError: where none of its addresses takes the connection.
     """
     stream, _ = await dial(await resolve(host), pod.port(host, port), pod.network)
     return stream
 
 
-def dial_error(error: RefusedError | LookupFailedError) -> str:
+def dial_error(error: DialError | LookupFailedError) -> str:
     """``error`` in the words of Go's ``net.OpError``."""
     if isinstance(error, LookupFailedError):
         return f"dial tcp: {error}"
     # Go's table of errno texts, which is the C library's in small letters
     reason = os.strerror(error.code).lower()
-    call = "socket" if error.code in (errno.EMFILE, errno.ENFILE) else "connect"
+    call = "socket" if isinstance(error, NoSocketError) else "connect"
     return f"dial tcp {authority(error.address, error.port)}: {call}: {reason}"

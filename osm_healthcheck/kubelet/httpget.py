@@ -21,8 +21,8 @@ from osm_healthcheck.probes.url import URL, URLError, probe_url
 from osm_healthcheck.wire.errors import (
     BadAnswerError,
     BrokenOffError,
+    DialError,
     MalformedError,
-    RefusedError,
 )
 from osm_healthcheck.wire.http import ask_on
 from osm_healthcheck.wire.response import Framing, Response
@@ -105,8 +105,8 @@ class _Exchange:
             raise _RefusedRequestError("http: no Host in request URL")
         try:
             stream = await connect(hop.url.hostname, hop.url.port, self._pod)
-            return await ask_on(stream, "GET", hop)
-        except (RefusedError, LookupFailedError) as error:
+            return await ask_on(stream, "GET", hop, self._pod.network)
+        except (DialError, LookupFailedError) as error:
             raise _RefusedRequestError(dial_error(error)) from None
         except MalformedError as error:
             raise _RefusedRequestError(

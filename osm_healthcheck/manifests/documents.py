@@ -10,12 +10,15 @@ from typing import Literal, Protocol
 
 from osm_healthcheck.errors import FieldError, InvalidInputError
 from osm_healthcheck.manifests.block import Style, inline, is_nested
+from osm_healthcheck.manifests.compare import same
 from osm_healthcheck.manifests.nodes import Node, YAMLTextError, compose, value_of
-from osm_healthcheck.manifests.patch import patch, same
+from osm_healthcheck.manifests.patch import patch
 from osm_healthcheck.probes.quote import quoted
 
 Format = Literal["yaml", "json"]
 _BLOCK = 1 << 16
+BYTE_ORDER_MARK = "\ufeff"
+_SPACE = " \t\r\n"
 
 
 class TextStream(Protocol):
@@ -78,15 +81,25 @@ class Document:
 def read_documents(stream: TextStream) -> Iterator[Document | FieldError]:
     """Read the documents of ``stream``; in the place of a broken one comes what is wrong with it.
 
-    It is JSON where it begins with ``{``, as ``kubectl`` decides; else YAML.
+    It is JSON where it begins with ``{``, as ``kubectl`` decides; else YAML. A byte order mark is
+    part of the first one's ``head``.
     """
     start = ""
-    while not start.strip(" \t\r\n") and (more := stream.read(_BLOCK)):
+    while not start.strip(_SPACE + BYTE_ORDER_MARK) and (more := stream.read(_BLOCK)):
         start += more
-    if start.lstrip(" \t\r\n").startswith("{"):
-        yield from _JSONReader(stream, start).documents()
+    mark = BYTE_ORDER_MARK if start.startswith(BYTE_ORDER_MARK) else ""
+    start = start.removeprefix(mark)
+    if start.lstrip(_SPACE).startswith("{"):
+        documents = _JSONReader(stream, start).documents()
     else:
-        yield from _yaml_documents(_lines(start, stream))
+        documents = _yaml_documents(_lines(start, stream))
+    for document in documents:
+        if mark and isinstance(document, Document):
+            document.head = mark + document.head
+            mark = ""
+        yield document
+    if mark:
+        yield Document("yaml", 1, 1, mark, "")
 
 
 def _lines(start: str, stream: TextStream) -> Iterator[str]:

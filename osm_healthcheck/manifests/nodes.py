@@ -6,6 +6,7 @@ parser in Go. What a scalar means is decided by ``scalars.resolve``, not by PyYA
 
 import base64
 import binascii
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, cast
@@ -15,16 +16,18 @@ import yaml
 from osm_healthcheck.manifests.scalars import resolve
 from osm_healthcheck.probes.quote import quoted
 
+Loader: Any
 try:
-    from yaml import CSafeLoader as _Loader
-except ImportError:  # PyYAML built without libyaml: ten times slower, and the same
-    from yaml import SafeLoader as _Loader  # type: ignore[assignment]
+    Loader = yaml.CSafeLoader
+except AttributeError:  # PyYAML built without libyaml: ten times slower, and the same
+    Loader = yaml.SafeLoader
 
 _TAG = "tag:yaml.org,2002:"
 _MERGE = "<<"
 # A document that aliases blow up beyond this is refused, as go-yaml does it.
 _MOST_VALUES = 1_000_000
 _DEEPEST = 200
+_SHORT = 40  # characters
 
 
 class YAMLTextError(Exception):
@@ -87,7 +90,7 @@ def compose(text: str) -> Node | None:
         YAMLTextError: where it is not YAML, or more than one document.
     """
     try:
-        events = yaml.parse(text, Loader=_Loader)
+        events = yaml.parse(text, Loader=Loader)
         return _Composer(text, events).document()
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
@@ -179,8 +182,11 @@ class _Composer:
             text = self._text[start:end].rstrip(" ")
             keeps = "+" in text.partition("\n")[0]
             end = start + len(text.removesuffix("\n") if keeps else text.rstrip())
-        node = ScalarNode(start, end, event.start_mark.column, flow, plain=plain, text=event.value)
-        node.value = _scalar_value(event, plain=plain)
+        node = ScalarNode(start, end, event.start_mark.column, flow, plain=plain)
+        # keys and short words repeat in a list of like objects: one string for all of them
+        node.text = sys.intern(event.value) if len(event.value) < _SHORT else event.value
+        value = scalar_value(event)
+        node.value = node.text if value == node.text else value
         return node
 
     def _fill_mapping(self, node: MappingNode, depth: int) -> None:
@@ -252,8 +258,13 @@ class _Values:
         return cast("list[dict[str, object]]", sources)
 
 
-def _scalar_value(event: Any, *, plain: bool) -> object:
-    tag = event.tag
+def scalar_value(event: Any) -> object:
+    """What Kubernetes makes of the scalar that a ``yaml.ScalarEvent`` is.
+
+    Raises:
+        YAMLTextError: where it is tagged as what it is not.
+    """
+    tag, plain = event.tag, not event.style
     if tag is None or tag == "!":
         return resolve(event.value) if plain and tag is None else event.value
     if tag in (f"{_TAG}int", f"{_TAG}float", f"{_TAG}bool", f"{_TAG}null"):

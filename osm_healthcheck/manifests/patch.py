@@ -6,24 +6,22 @@ understood here costs a document its comments at worst, and never its content.
 """
 
 import json
-import math
+from array import array
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator
 from difflib import SequenceMatcher
 from typing import cast
 
 from osm_healthcheck.manifests.block import Style, inline, is_nested
+from osm_healthcheck.manifests.compare import has_value, same
 from osm_healthcheck.manifests.nodes import (
     AliasNode,
     MappingNode,
     Node,
     ScalarNode,
     SequenceNode,
-    YAMLTextError,
-    compose,
     is_merge,
     key_of,
-    value_of,
 )
 from osm_healthcheck.manifests.scalars import Scalar, write, write_quoted
 
@@ -38,26 +36,13 @@ def patch(text: str, root: Node, before: object, after: object) -> tuple[str, bo
             patched = _Patch(text, root, expand=expand).apply(before, after)
         except _UnpatchableError:
             continue
-        if _says(patched, after):
+        if has_value(patched, after):
             return patched, True
     style = _style_of(root)
     fresh = (
         style.mapping(after, 0) if is_nested(after) and isinstance(after, dict) else inline(after)
     )
     return fresh + "\n", False
-
-
-def same(one: object, other: object) -> bool:
-    """Whether two JSON values are equal, ``1`` and ``true`` told apart."""
-    if one is other:
-        return True
-    if isinstance(one, dict) and isinstance(other, dict):
-        return one.keys() == other.keys() and all(same(one[key], other[key]) for key in one)
-    if isinstance(one, list) and isinstance(other, list):
-        return len(one) == len(other) and all(map(same, one, other))
-    if isinstance(one, float) and isinstance(other, float) and math.isnan(one):
-        return math.isnan(other)
-    return one == other and isinstance(one, bool) == isinstance(other, bool)
 
 
 class _UnpatchableError(Exception):
@@ -74,7 +59,8 @@ class _Patch:
         self._text = text
         self._root = root
         self._style = _style_of(root)
-        self._leaves = sorted((leaf.start, leaf.end) for leaf in _leaves(root))
+        self._leaf_starts = array("q", (leaf.start for leaf in _leaves(root)))
+        self._leaf_ends = array("q", (leaf.end for leaf in _leaves(root)))
         self._expand = _with_aliases(root) if expand else set()
         self._edits: list[tuple[int, int, str]] = []
 
@@ -303,15 +289,17 @@ class _Patch:
         """The comments from ``start`` to ``end``: what follows a ``#`` outside every scalar."""
         comments = []
         low = start
-        first = bisect_left(self._leaves, (start, 0))
-        for leaf_start, leaf_end in [*self._leaves[first:], (len(self._text), 0)]:
+        first = bisect_left(self._leaf_starts, start)
+        count = len(self._leaf_starts)
+        for index in range(first, count + 1):
+            leaf_start = self._leaf_starts[index] if index < count else len(self._text)
             for line in self._text[low : min(leaf_start, end)].splitlines():
                 _, mark, comment = line.partition("#")
                 if mark:
                     comments.append(mark + comment.rstrip())
-            low = leaf_end
             if leaf_start >= end:
                 break
+            low = self._leaf_ends[index]
         return comments
 
 
@@ -329,14 +317,6 @@ def _identity(item: object) -> str:
     if isinstance(item, dict) and isinstance(item.get("name"), str):
         return f"name {item['name']}"
     return json.dumps(item, sort_keys=True)
-
-
-def _says(text: str, value: object) -> bool:
-    try:
-        root = compose(text)
-        return root is not None and same(value_of(root), value)
-    except YAMLTextError:
-        return False
 
 
 def _children(node: Node) -> Iterator[Node]:

@@ -1,15 +1,17 @@
 """How probes are declared to the sidecar: as JSON, or in short as one URL a kind.
 
-The JSON is ``{"<container>": {"livenessProbe": {…}, …}}`` with Kubernetes' own probes in it.
+The JSON is ``{"<container>": {"livenessProbe": {…}, …}}`` with Kubernetes' own probes in it, and
+``httpGet`` hooks: ``{"<container>": {"lifecycle": {"preStop": {"httpGet": {…}}}}}``.
 """
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import cast
 
 from osm_healthcheck.errors import FieldError, InvalidInputError, Validation
 from osm_healthcheck.probes.constants import ProbeKind
+from osm_healthcheck.probes.hooks import DeclaredHook, LifecycleHook
 from osm_healthcheck.probes.ports import OwnPorts, parse_port
 from osm_healthcheck.probes.probe import (
     ExecAction,
@@ -19,6 +21,7 @@ from osm_healthcheck.probes.probe import (
     HTTPGetAction,
     Probe,
     TCPSocketAction,
+    read_http_get,
     read_probe,
 )
 from osm_healthcheck.probes.quote import quoted
@@ -26,6 +29,7 @@ from osm_healthcheck.probes.targets import DeclaredProbe
 
 # The short form is for one container, which needs no name but for its paths and its log lines.
 SHORT_FORM_CONTAINER = "app"
+_LIFECYCLE = "lifecycle"
 _CONTAINER_NAME = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 _SHORT_FORM = re.compile(
     r"(?P<scheme>[a-z]+)://(?P<host>[^/?#]*?):(?P<port>[0-9]+)(?P<rest>(?:[/?#].*)?)",
@@ -40,7 +44,43 @@ def read_declaration(text: str, where: str, own: OwnPorts) -> tuple[DeclaredProb
     Raises:
         InvalidInputError: with every error in it.
     """
+    return _read(text, where, own)[0]
+
+
+def read_hooks(text: str, where: str, own: OwnPorts) -> tuple[DeclaredHook, ...]:
+    """Read the lifecycle hooks that the same JSON declares.
+
+    Raises:
+        InvalidInputError: with every error in it.
+    """
+    return _read(text, where, own)[1]
+
+
+def _read(
+    text: str, where: str, own: OwnPorts
+) -> tuple[tuple[DeclaredProbe, ...], tuple[DeclaredHook, ...]]:
+    document = _read_json(text, where)
     validation = Validation()
+    probes: list[DeclaredProbe] = []
+    hooks: list[DeclaredHook] = []
+    for container, fields in document.items():
+        path = f"{where}: {container}"
+        if not _CONTAINER_NAME.fullmatch(container):
+            validation.error(
+                path, "not a container name: up to 63 of a-z, 0-9 and -, no - at the ends"
+            )
+        if not isinstance(fields, Mapping):
+            validation.error(path, "must be a mapping from livenessProbe, … to probes")
+            continue
+        reader = FieldReader(cast("Mapping[str, object]", fields), path, validation)
+        reader.only({kind.field for kind in ProbeKind} | {_LIFECYCLE})
+        probes += _read_probes(reader, container, own)
+        hooks += _read_lifecycle(reader, container, own)
+    validation.raise_errors()
+    return tuple(probes), tuple(hooks)
+
+
+def _read_json(text: str, where: str) -> Mapping[str, object]:
     try:
         document = json.loads(text, object_pairs_hook=_no_repeats)
     except _RepeatedKeyError as repeated:
@@ -56,31 +96,42 @@ def read_declaration(text: str, where: str, own: OwnPorts) -> tuple[DeclaredProb
         raise InvalidInputError(
             [FieldError(where, "must be a mapping from container names to probes")]
         )
-    declared = []
-    for container, probes in document.items():
-        path = f"{where}: {container}"
-        if not _CONTAINER_NAME.fullmatch(container):
-            validation.error(
-                path, "not a container name: up to 63 of a-z, 0-9 and -, no - at the ends"
-            )
-        if not isinstance(probes, Mapping):
-            validation.error(path, "must be a mapping from livenessProbe, … to probes")
+    return document
+
+
+def _read_probes(reader: FieldReader, container: str, own: OwnPorts) -> Iterator[DeclaredProbe]:
+    for kind in ProbeKind:
+        if (field := _present(reader, kind.field)) is None:
             continue
-        reader = FieldReader(cast("Mapping[str, object]", probes), path, validation)
-        reader.only({kind.field for kind in ProbeKind})
-        for kind in ProbeKind:
-            if kind.field not in probes:
-                continue
-            if (field := reader.mapping(kind.field)) is None:
-                if probes[kind.field] is None:
-                    reader.invalid(kind.field, "Required value: leave the key out instead of null")
-                continue
-            probe = read_probe(field, kind)
-            if probe is not None:
-                _check_for_sidecar(probe.handler, field, own)
-                declared.append(DeclaredProbe(container, kind, probe))
-    validation.raise_errors()
-    return tuple(declared)
+        probe = read_probe(field, kind)
+        if probe is not None:
+            _check_for_sidecar(probe.handler, field, own)
+            yield DeclaredProbe(container, kind, probe)
+
+
+def _read_lifecycle(reader: FieldReader, container: str, own: OwnPorts) -> Iterator[DeclaredHook]:
+    if (lifecycle := _present(reader, _LIFECYCLE)) is None:
+        return
+    lifecycle.only({hook.value for hook in LifecycleHook})
+    for hook in LifecycleHook:
+        if (field := _present(lifecycle, hook.value)) is None:
+            continue
+        field.only({"httpGet"})
+        if (value := field.mapping("httpGet")) is None:
+            field.invalid("", "Required value: must be an httpGet")
+            continue
+        action = read_http_get(value)
+        _check_for_sidecar(action, field, own)
+        yield DeclaredHook(container, hook, action)
+
+
+def _present(reader: FieldReader, name: str) -> FieldReader | None:
+    """The mapping in field ``name``; ``None`` where the field is not there, or wrong."""
+    if name not in reader.value:
+        return None
+    if reader.value[name] is None:
+        reader.invalid(name, "Required value: leave the key out instead of null")
+    return reader.mapping(name)
 
 
 def read_short_form(text: str, where: str, kind: ProbeKind, own: OwnPorts) -> DeclaredProbe:

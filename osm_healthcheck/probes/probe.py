@@ -197,7 +197,7 @@ def _read_handler(reader: FieldReader) -> Handler | None:
         return None
     match given[0]:
         case "httpGet":
-            return _read_http_get(action)
+            return read_http_get(action)
         case "tcpSocket":
             action.only({"port", "host"})
             return TCPSocketAction(_read_port(action), action.text("host"))
@@ -211,7 +211,8 @@ def _read_handler(reader: FieldReader) -> Handler | None:
             return _read_exec(action)
 
 
-def _read_http_get(action: FieldReader) -> HTTPGetAction:
+def read_http_get(action: FieldReader) -> HTTPGetAction:
+    """Read an ``httpGet``; every rule that it breaks is an error in ``action.validation``."""
     action.only({"port", "path", "scheme", "host", "httpHeaders"})
     scheme = action.text("scheme", "HTTP")
     if scheme not in ("HTTP", "HTTPS"):

@@ -34,6 +34,15 @@ def _escaped(character: str) -> str:
     return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
 
 
+def printable(text: str) -> str:
+    """``text`` on one line, with escapes for whatever a terminal would obey."""
+    return text if text.isprintable() else "".join(map(_escaped_outside_quotes, text))
+
+
+def _escaped_outside_quotes(character: str) -> str:
+    return character if character in '"\\' else _escaped(character)
+
+
 def quoted(value: object) -> str:
     """``value`` as the API server shows it in a message: strings in double quotes, else JSON.
 
@@ -43,5 +52,4 @@ def quoted(value: object) -> str:
         cut = value if len(value) <= _LONGEST else value[:_LONGEST] + "…"
         return '"' + "".join(map(_escaped, cut)) + '"'
     text = json.dumps(value, ensure_ascii=False, default=str)
-    text = "".join(c if c.isprintable() else _escaped(c) for c in text)
-    return text if len(text) <= _LONGEST else text[:_LONGEST] + "…"
+    return printable(text if len(text) <= _LONGEST else text[:_LONGEST] + "…")

@@ -57,12 +57,17 @@ class Log:
         self._errors = RateLimit(TARGET_PER_SECOND, TARGET_BURST)
         self._notices = RateLimit(NOTICES_PER_SECOND, 1)
         self._untold = 0
-        self.lines_left_out = 0
+        self._left_out = 0
 
     @property
     def lines_lost(self) -> int:
         """How many lines could not be written."""
         return self._writer.lost if self._writer else 0
+
+    @property
+    def lines_left_out(self) -> int:
+        """How many lines were past a limit on their number."""
+        return self._left_out
 
     def info(self, message: str, **fields: object) -> None:
         """Write a line about the life of the process that is as it should be."""
@@ -98,7 +103,7 @@ class Log:
         now = self._clock()
         if not (limit.allows(now) and self._all.allows(now)):
             self._untold += 1
-            self.lines_left_out += 1
+            self._left_out += 1
             return False
         limit.count()
         self._all.count()
@@ -115,12 +120,13 @@ class Log:
             self._untold = 0
 
 
-def make_log(verbosity: str, log_format: str) -> tuple[Log, LogWriter]:
+def make_log(verbosity: str, log_format: str, component: str = COMPONENT) -> tuple[Log, LogWriter]:
     """The log of the process, and what writes it to standard error.
 
     Args:
         verbosity: one of OSM's levels.
         log_format: ``json`` or ``console``.
+        component: what every line names as its source.
 
     It is made without structlog's global configuration, whose defaults load the renderer for
     consoles and all that belongs to it.
@@ -138,7 +144,7 @@ def make_log(verbosity: str, log_format: str) -> tuple[Log, LogWriter]:
             structlog.processors.TimeStamper(fmt="%H:%M:%S", utc=False),
             structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty()),
         ]
-    context = {"component": COMPONENT}
+    context = {"component": component}
     everything: Any = structlog.make_filtering_bound_logger(0)
     rendered = everything(structlog.ReturnLogger(), processors, context)
 

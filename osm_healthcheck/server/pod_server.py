@@ -6,21 +6,29 @@ pods, each in a network namespace of its own.
 
 import asyncio
 import importlib
+import socket
+from collections.abc import Mapping, Sequence
 
 from osm_healthcheck.probes.addresses import AppAddresses
 from osm_healthcheck.probes.targets import Targets
 from osm_healthcheck.server.check import CheckEndpoint
-from osm_healthcheck.server.connection import Connection, Endpoint
+from osm_healthcheck.server.connection import Connection
 from osm_healthcheck.server.connection_limiter import ConnectionLimiter
+from osm_healthcheck.server.head_reader import make_server
 from osm_healthcheck.server.listen import BACKLOG, bind_all
 from osm_healthcheck.server.logs import Log
+from osm_healthcheck.server.metrics_page import MetricsPage
+from osm_healthcheck.server.reply import Endpoint
 from osm_healthcheck.server.results import Results
 from osm_healthcheck.server.settings import ANY_ADDRESS, PodSettings
 from osm_healthcheck.wire.dial import Network
 from osm_healthcheck.wire.errors import authority
-from osm_healthcheck.wire.listening import listening_ports
+from osm_healthcheck.wire.listening import any_listening
 
 _DRAIN_POLL_SECONDS = 0.25
+
+
+Listeners = Mapping[str, Sequence[socket.socket]]
 
 
 class PodServer:
@@ -45,17 +53,23 @@ class PodServer:
         self.loop = loop
         self.log = log
         self.limiter = ConnectionLimiter(loop, limit)
+        self.make_reader = make_server()
         self.allow_from = settings.allow_from
         self._settings = settings
         self._network = network
-        self._results = Results(log)
+        self.results = Results(log)
         self._app_addresses = AppAddresses(
             settings.target_hosts, settings.pod_ip, settings.targets is not None
         )
         self._servers: list[asyncio.Server] = []
+        self.listening: dict[str, list[socket.socket]] = {}
 
-    async def start(self) -> list[str]:
+    async def start(self, listening: Listeners | None = None) -> list[str]:
         """Listen on every port that is needed, and say where.
+
+        Args:
+            listening: sockets that listen already, by the name of the port, which another process
+                has handed over. Those of ports that are not needed are closed.
 
         Raises:
             ListenError: where one cannot be had; none is listened on then.
@@ -66,10 +80,16 @@ class PodServer:
         ports = {"healthcheck": settings.ports.healthcheck}
         if targets is not None:
             ports |= {kind.value: settings.ports.of(kind) for kind in targets.routes}
-        optional = settings.bind is ANY_ADDRESS
-        bound = bind_all(
-            settings.bind, ports, optional_ipv6=optional, make_socket=self._network.make_socket
-        )
+        if listening is not None and ports.keys() <= listening.keys():
+            bound: Listeners = {name: listening[name] for name in ports}
+            close_all({name: listening[name] for name in listening.keys() - ports.keys()})
+        else:
+            bound = bind_all(
+                settings.bind,
+                ports,
+                optional_ipv6=settings.bind is ANY_ADDRESS,
+                make_socket=self._network.make_socket,
+            )
         addresses = []
         for name, sockets in bound.items():
             for sock in sockets:
@@ -80,9 +100,20 @@ class PodServer:
                     backlog=BACKLOG,
                 )
                 self._servers.append(server)
+                self.listening.setdefault(name, []).append(sock)
                 address = sock.getsockname()
                 addresses.append(authority(address[0], address[1]))
         return addresses
+
+    def close(self) -> None:
+        """Take no more connections; those that there are go on."""
+        for server in self._servers:
+            server.close()
+
+    def abort(self) -> None:
+        """End everything at once, connections that wait for an answer included."""
+        self.close()
+        self.limiter.close_all()
 
     async def stop(self, drain: float) -> None:
         """Go on answering while the app does, ``drain`` seconds at most; then end.
@@ -93,10 +124,9 @@ class PodServer:
         if targets is not None:
             end = self.loop.time() + drain
             # Nothing tells when a port of another process stops to listen: it has to be looked up.
-            while (left := end - self.loop.time()) > 0 and listening_ports() & targets.ports:  # noqa: ASYNC110
+            while (left := end - self.loop.time()) > 0 and await any_listening(targets.ports):  # noqa: ASYNC110
                 await asyncio.sleep(min(_DRAIN_POLL_SECONDS, left))
-        for server in self._servers:
-            server.close()
+        self.close()
         await self.limiter.close_idle()
 
     def _endpoints(self) -> dict[str, Endpoint]:
@@ -108,8 +138,8 @@ class PodServer:
                 self._settings.ports,
                 self._app_addresses,
                 self._network,
-                self._results,
-                self.limiter,
+                self.results,
+                MetricsPage(self.results, self.limiter, self.log, self.loop),
                 self.loop,
             )
         }
@@ -122,10 +152,17 @@ class PodServer:
                     self._settings.ports,
                     self._app_addresses,
                     self._network,
-                    self._results,
+                    self.results,
                     self.loop,
                 )
         return endpoints
+
+
+def close_all(listeners: Listeners) -> None:
+    """Close listening sockets that nobody needs."""
+    for sockets in listeners.values():
+        for sock in sockets:
+            sock.close()
 
 
 def _load_what_will_be_asked_for(targets: Targets | None) -> None:

@@ -78,7 +78,7 @@ class Results:
     """All tallies, and the log lines that changes make."""
 
     def __init__(self, log: Log) -> None:
-        self.log = log
+        self._log = log
         self._known: dict[Target, _Known] = {}
         self._tallies: dict[str, Tally] = {}
         self._other = _Known(Tally(OTHER, ()))
@@ -103,11 +103,11 @@ class Results:
         if result is not known.logged:
             level = logging.INFO if result in GOOD else logging.WARNING
         elif result in GOOD:
-            self.log.tell_left_out()
+            self._log.tell_left_out()
             return
         else:
             level = logging.DEBUG
-        if self.log.limited(
+        if self._log.limited(
             level,
             known.limit,
             "probe result",

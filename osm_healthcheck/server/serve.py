@@ -1,9 +1,10 @@
 """The sidecar as a process: one pod's server, the log, and the signals that end it."""
 
 import asyncio
+import gc
 import os
 import signal
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from enum import Enum
 
 from osm_healthcheck.server.connection_limiter import connection_limit
@@ -33,6 +34,12 @@ async def serve(
         ListenError: where a port cannot be had.
         TooFewFilesError: where ``RLIMIT_NOFILE`` leaves nothing for connections.
     """
+    await _serve(settings, log, shutdown, _do_nothing if ready is None else ready.set)
+
+
+async def _serve(
+    settings: Settings, log: Log, shutdown: Awaitable[Shutdown], on_bound: Callable[[], None]
+) -> None:
     limit = connection_limit()
     lingering = LingeringSockets(limit)
     loop = asyncio.get_running_loop()
@@ -44,8 +51,7 @@ async def serve(
         if settings.process.unknown:
             log.warning("unknown variables in the environment", names=settings.process.unknown)
         log.info("ready", listening=addresses, connections=limit)
-        if ready is not None:
-            ready.set()
+        on_bound()
         how = await shutdown
         if settings.pod.targets is None or not settings.pod.drain:
             how = Shutdown.FINISH  # there is no app to wait for
@@ -64,7 +70,20 @@ async def serve_until_signalled(settings: Settings, log: Log) -> None:
     """
     loop = asyncio.get_running_loop()
     loop.set_exception_handler(log.asyncio_error)
-    await serve(settings, log, on_signals(loop))
+    await _serve(settings, log, on_signals(loop), _settle_memory)
+
+
+def _settle_memory() -> None:
+    """What was made for the start stays for good: the collector need not look at it again.
+
+    ``osm-healthcheck serve`` starts with the collector switched off.
+    """
+    gc.freeze()
+    gc.enable()
+
+
+def _do_nothing() -> None:
+    """A sidecar inside another program leaves that program's memory alone."""
 
 
 def on_signals(loop: asyncio.AbstractEventLoop) -> "asyncio.Future[Shutdown]":

@@ -10,6 +10,7 @@ from typing import cast
 
 from osm_healthcheck.errors import InvalidInputError, Validation
 from osm_healthcheck.injection.containers import PROBES_VARIABLE, environment_of
+from osm_healthcheck.injection.hooks import OriginalHook, hooks_of, original_hooks
 from osm_healthcheck.injection.manifest_probe import (
     asks_the_pod,
     described,
@@ -33,11 +34,12 @@ from osm_healthcheck.probes.constants import (
     ORIGINAL_TCP_PORT,
     ProbeKind,
 )
-from osm_healthcheck.probes.declaration import read_declaration
+from osm_healthcheck.probes.declaration import read_declaration, read_hooks
 from osm_healthcheck.probes.ports import OwnPorts, parse_port
 from osm_healthcheck.probes.quote import quoted
 from osm_healthcheck.probes.targets import targets_of
 from osm_healthcheck.verification.findings import Finding, good, unsure, wrong
+from osm_healthcheck.verification.hooks import hook_findings
 from osm_healthcheck.verification.pod_state import bypass_findings, event_findings, sidecar_state
 
 _OWN = OwnPorts()
@@ -89,10 +91,13 @@ def _checks(pod: Pod, context: Context) -> list[Finding]:
     verification = _PodVerification(pod, record, context)
     findings = [verification.injector()]
     findings += [verification.probe(container, kind, probe) for container, kind, probe in probes]
+    findings += verification.hooks()
     findings += verification.ports(probes)
     findings += verification.sidecar()
     findings += verification.meshes(context.meshes)
-    used = sorted({port for _, _, probe in probes if (port := own_port_of(probe, _OWN))})
+    asking = [probe for _, _, probe in probes]
+    asking += [hook for one in pod.containers for _, hook in hooks_of(one)]
+    used = sorted({port for one in asking if (port := own_port_of(one, _OWN))})
     if used:
         findings += bypass_findings(
             pod,
@@ -123,7 +128,10 @@ class _PodVerification:
         names = [one.name for one in pod.containers if pod.is_mesh_container(one)]
         self._proxy = next((name for name in names if name in PROXIES), "")
         self._validation = Validation()
-        self._originals = self._read_originals(record, context) if record else []
+        self._originals: list[OriginalProbe] = []
+        self._hooks: list[OriginalHook] = []
+        if record:
+            self._read_originals(record, context)
         self._expected = self._read_expected()
 
     def injector(self) -> Finding:
@@ -196,6 +204,18 @@ class _PodVerification:
             subject, f"asks {described(probe)}, but should ask {described(forms[0])}", _AGAIN
         )
 
+    def hooks(self) -> list[Finding]:
+        """The lifecycle hooks: whether they ask what they should."""
+        originals = {(one.declared.container, one.declared.hook): one for one in self._hooks}
+        skipped = containers_to_skip(self._pod, Validation())
+        return [
+            finding
+            for container in self._pod.containers
+            if container is not self._sidecar and container.name not in skipped
+            if not self._pod.is_mesh_container(container)
+            for finding in hook_findings(self._pod, container, self._record, originals)
+        ]
+
     def ports(self, probes: Iterable[tuple[Container, ProbeKind, object]]) -> list[Finding]:
         """Each of 15901-15904 that a probe asks: whether something in the pod serves it."""
         asked: dict[int, list[str]] = {}
@@ -229,14 +249,18 @@ class _PodVerification:
         # compared as they are read: the API server fills in what a manifest left out
         expected = {one.declared for one in self._originals}
         checks = {one for one in expected if is_check(one.probe)}
+        hooks = {one.declared for one in self._hooks}
         try:
             declared = set(read_declaration(str(text), PROBES_VARIABLE, _OWN))
+            declared_hooks = set(read_hooks(str(text), PROBES_VARIABLE, _OWN))
         except InvalidInputError as error:
             return [*findings, wrong(SIDECAR, str(error.errors[0]), _AGAIN)]
         if declared in (expected, checks):
             findings.append(good(SIDECAR, "its declared probes are the originals"))
         else:
             findings.append(wrong(SIDECAR, "its declared probes are not the originals", _AGAIN))
+        if declared_hooks != hooks:
+            findings.append(wrong(SIDECAR, "its declared hooks are not the originals", _AGAIN))
         return findings
 
     def meshes(self, meshes: Iterable[Mesh]) -> list[Finding]:
@@ -270,14 +294,19 @@ class _PodVerification:
         }
         return meshes.pop() if len(meshes) == 1 else ""
 
-    def _read_originals(self, record: Record, context: Context) -> list[OriginalProbe]:
+    def _read_originals(self, record: Record, context: Context) -> None:
         manifest = {**self._pod.value, "apiVersion": "v1", "kind": "Pod"}
-        return [
-            one
-            for pod in uninjected_pods(manifest, context.version, self._validation)
-            for one in original_probes(pod, self._validation)
-            if one.kind.field in record.probes.get(one.container, {})
-        ]
+        for pod in uninjected_pods(manifest, context.version, self._validation):
+            self._originals += [
+                one
+                for one in original_probes(pod, self._validation)
+                if one.kind.field in record.probes.get(one.container, {})
+            ]
+            self._hooks += [
+                one
+                for one in original_hooks(pod, self._validation)
+                if one.declared.hook.value in record.hooks.get(one.declared.container, {})
+            ]
 
     def _read_expected(
         self,

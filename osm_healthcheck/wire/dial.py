@@ -11,11 +11,13 @@ import socket
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from osm_healthcheck.wire.errors import RefusedError
+from osm_healthcheck.wire.errors import NoSocketError, RefusedError
 from osm_healthcheck.wire.lingering import LingeringSockets
 from osm_healthcheck.wire.stream import Stream, wait_writable
 
 _PENDING = frozenset({errno.EINPROGRESS, errno.EALREADY, errno.EWOULDBLOCK})
+# socket(2): files of the process or of the machine, memory
+_NO_SOCKET = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 
 MakeSocket = Callable[[socket.AddressFamily], socket.socket]
 
@@ -47,6 +49,7 @@ class Attempt:
 
         Raises:
             RefusedError: where it is decided already, and not for us.
+            NoSocketError: where there is nothing to connect with.
         """
         self.address = address
         self.port = port
@@ -54,11 +57,16 @@ class Attempt:
         try:
             self.sock = network.make_socket(family)
         except OSError as error:
-            raise RefusedError(address, port, error.errno or errno.EIO) from None
+            code = error.errno or errno.EIO
+            kind = NoSocketError if code in _NO_SOCKET else RefusedError
+            raise kind(address, port, code) from None
         target = (address, port)
-        code = self.sock.connect_ex(target)
-        if code == errno.EINPROGRESS:
+        try:
             code = self.sock.connect_ex(target)
+            if code == errno.EINPROGRESS:
+                code = self.sock.connect_ex(target)
+        except OSError:  # an IPv6 zone that this machine does not have
+            code = errno.EINVAL
         self.pending = code in _PENDING
         if not self.pending:
             self._decide(code)
@@ -90,14 +98,19 @@ class Attempt:
         raise RefusedError(self.address, self.port, code)
 
 
-async def dial(addresses: Sequence[str], port: int, network: Network) -> tuple[Stream, str]:
+async def dial(
+    addresses: Sequence[str], port: int, network: Network, *, one_write: bool = False
+) -> tuple[Stream, str]:
     """Connect to ``port`` on the first of ``addresses`` that does not refuse.
+
+    ``one_write`` is whether all that will be sent is one write.
 
     Returns:
         The connection, and the address that took it.
 
     Raises:
         RefusedError: where all refuse, with the first one's reason.
+        NoSocketError: where there is nothing to connect with.
     """
     refusal: RefusedError | None = None
     for address in addresses:
@@ -107,9 +120,10 @@ async def dial(addresses: Sequence[str], port: int, network: Network) -> tuple[S
         except RefusedError as error:
             refusal = refusal or error
         else:
-            # As Go does. HTTP/2 and TLS write twice in a row, and would wait 40 ms for the app's
-            # delayed acknowledgement in between.
-            attempt.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            if not one_write:
+                # As Go does. HTTP/2 and TLS write twice in a row, and would wait 40 ms for the
+                # app's delayed acknowledgement in between.
+                attempt.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             loop = asyncio.get_running_loop()
             return Stream(attempt.sock, loop, (address, port), network.lingering), address
     raise refusal or RefusedError("", port, errno.EDESTADDRREQ)

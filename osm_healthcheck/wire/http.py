@@ -1,12 +1,18 @@
 """One request to an app, over whatever its URL and ALPN call for."""
 
+import asyncio
 from collections.abc import Sequence
 
 from osm_healthcheck.probes.redirect import Hop
 from osm_healthcheck.wire import http1
 from osm_healthcheck.wire.dial import Network, dial
+from osm_healthcheck.wire.errors import UnprocessedError
 from osm_healthcheck.wire.response import Response
 from osm_healthcheck.wire.stream import Stream
+
+# Go asks again at once, each time. The second time and later we wait: each is a TLS handshake.
+_FIRST_PAUSE = 0.01
+_MAX_PAUSE = 0.1
 
 
 async def ask(addresses: Sequence[str], method: str, hop: Hop, network: Network) -> Response:
@@ -14,24 +20,45 @@ async def ask(addresses: Sequence[str], method: str, hop: Hop, network: Network)
 
     Raises:
         RefusedError: where no address takes the connection.
+        NoSocketError: where there is nothing to connect with.
         BadAnswerError: where what comes back is not HTTP.
     """
-    stream, _ = await dial(addresses, hop.url.port, network)
-    return await ask_on(stream, method, hop)
+    stream, _ = await dial(addresses, hop.url.port, network, one_write=hop.url.scheme == "http")
+    return await ask_on(stream, method, hop, network)
 
 
-async def ask_on(stream: Stream, method: str, hop: Hop) -> Response:
+async def ask_on(
+    stream: Stream, method: str, hop: Hop, network: Network, encoded: bytes | None = None
+) -> Response:
     """Do the same on a connection that has been dialled; it belongs to this function.
 
+    Where an app has not looked at a request that came by HTTP/2, it is asked once more on a new
+    connection, as Go's ``Transport.RoundTrip`` does, until the caller's deadline. ``encoded`` is
+    the request as bytes of HTTP/1.1, where somebody has made them already.
+
     Raises:
+        RefusedError: where the app takes no new connection.
         BadAnswerError: where what comes back is not HTTP.
+        BrokenOffError: where it has no body that could be passed on, and breaks off in one.
     """
     if hop.url.scheme == "http":
         try:
-            return await http1.exchange(stream, method, hop)
+            return await http1.exchange(stream, method, hop, encoded)
         except BaseException:
             stream.abandon()
             raise
+    pause = 0.0
+    while True:
+        try:
+            return await _ask_securely(stream, method, hop)
+        except UnprocessedError:
+            await asyncio.sleep(pause)
+            pause = min(max(2 * pause, _FIRST_PAUSE), _MAX_PAUSE)
+        address, port = stream.peer
+        stream, _ = await dial([address], port, network)
+
+
+async def _ask_securely(stream: Stream, method: str, hop: Hop) -> Response:
     from osm_healthcheck.wire.tls import TLSStream
 
     secure = TLSStream(stream, hop.url.hostname)

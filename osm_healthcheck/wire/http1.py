@@ -41,8 +41,10 @@ def encode_request(method: str, hop: Hop) -> bytes:
     return b"\r\n".join(lines)
 
 
-async def exchange(stream: ByteStream, method: str, hop: Hop) -> "HTTP1Response":
-    """Send the request of ``hop`` and read the head of its answer.
+async def exchange(
+    stream: ByteStream, method: str, hop: Hop, encoded: bytes | None = None
+) -> "HTTP1Response":
+    """Send the request of ``hop``, or its ``encoded`` bytes, and read the head of its answer.
 
     The stream belongs to the response that is returned, and to the caller where this raises.
 
@@ -52,7 +54,7 @@ async def exchange(stream: ByteStream, method: str, hop: Hop) -> "HTTP1Response"
     reader = _ResponseReader(stream)
     # An app may answer and close before it has read the request: its answer counts.
     with contextlib.suppress(BrokenOffError):
-        await stream.send(encode_request(method, hop))
+        await stream.send(encoded or encode_request(method, hop))
     while True:
         response = HTTP1Response(reader, await reader.head(), method)
         if response.status == 101 or not 100 <= response.status < 200:
@@ -98,6 +100,15 @@ class HTTP1Response:
         if b"content-length" in fields:
             return Framing.LENGTH
         return Framing.CLOSE
+
+    def received(self) -> bytes:
+        """See `Response`."""
+        if self.framing is not Framing.LENGTH or not self._left:
+            return b""
+        piece = self._reader.at_hand(self._left)
+        self._left -= len(piece)
+        self._reader.whole = not self._left
+        return piece
 
     async def read(self) -> bytes:
         """See `Response`."""
@@ -175,6 +186,11 @@ class _ResponseReader:
             _status_line(first)
             _headers(lines)
         return MalformedError(reason)
+
+    def at_hand(self, limit: int) -> bytes:
+        """What has come already, at most ``limit`` bytes."""
+        piece, self._buffer = self._buffer[:limit], self._buffer[limit:]
+        return piece
 
     async def some(self, limit: int) -> bytes:
         """At least one and at most ``limit`` bytes."""

@@ -23,6 +23,9 @@ class Response(Protocol):
     headers: Headers
     framing: Framing
 
+    def received(self) -> bytes:
+        """What has come already of a body of known length; `read` goes on after it."""
+
     async def read(self) -> bytes:
         """The next piece of the body, without framing, or ``b""`` once it has ended.
 

@@ -40,7 +40,7 @@ class Stream:
     ``lingering`` gets the socket where it is abandoned.
     """
 
-    __slots__ = ("_fd", "_lingering", "_loop", "_peer", "sock")
+    __slots__ = ("_asked", "_fd", "_lingering", "_loop", "_peer", "sock")
 
     def __init__(
         self,
@@ -54,9 +54,18 @@ class Stream:
         self._lingering = lingering
         self._peer = peer
         self._fd = sock.fileno()
+        self._asked = False
+
+    @property
+    def peer(self) -> tuple[str, int]:
+        """The address and port that took the connection."""
+        return self._peer
 
     async def receive(self) -> bytes:
         """See `ByteStream`."""
+        if self._asked:  # nobody answers so soon that a look could pay off
+            self._asked = False
+            await self._readable()
         while True:
             try:
                 return self.sock.recv(CHUNK_BYTES)
@@ -67,6 +76,7 @@ class Stream:
 
     async def send(self, data: bytes) -> None:
         """See `ByteStream`."""
+        self._asked = True
         while data:
             try:
                 data = data[self.sock.send(data) :]

@@ -2,7 +2,6 @@
 
 import argparse
 import contextlib
-import os
 import shlex
 import signal
 import sys
@@ -11,7 +10,7 @@ from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
-from tests.bench import check, life, proxy, report
+from tests.bench import check, go_daemon, life, proxy, report
 from tests.bench.environment import Environment, cores
 from tests.bench.errors import BenchError, UsageError
 from tests.bench.interpreter import ROOT_FLAGS, ROOT_PYTHON, interpreter
@@ -130,18 +129,12 @@ def _parser() -> argparse.ArgumentParser:
     add(
         "--cache",
         type=Path,
-        default=_cache(),
+        default=go_daemon.default_cache(),
         metavar="DIR",
         help="where the Go daemon is kept once it is built (default: %(default)s)",
     )
     add("--quick", action="store_true", help="one round, few probes: does it run at all?")
     return parser
-
-
-def _cache() -> Path:
-    """Return where a user's programs keep what they can make anew (XDG base directories)."""
-    home = os.environ.get("XDG_CACHE_HOME")
-    return (Path(home) if home else Path.home() / ".cache") / "osm-healthcheck-bench"
 
 
 def _count(text: str) -> int:

@@ -3,7 +3,8 @@
 Its source is the last release of Open Service Mesh, from the Go module proxy; its build is kept in
 a cache, one file for each version of Go. It listens on 15904 and asks 127.0.0.1: neither can be
 told otherwise, so that it is left out, in words, where the port is taken, and where there is
-neither Go nor an earlier build.
+neither Go nor an earlier build. ``python -m tests.bench.go_daemon`` builds it ahead of a run
+without a network.
 """
 
 import json
@@ -25,6 +26,12 @@ _VERSION = "v1.2.4"
 _FILE = f"osm-healthcheck-{_VERSION}"
 _GO_MOD = f"module bench.local/osm\n\ngo 1.19\n\nrequire {_MODULE} {_VERSION}\n"
 _BUILD_SECONDS = 900
+
+
+def default_cache() -> Path:
+    """Return where a user's programs keep what they can make anew (XDG base directories)."""
+    home = os.environ.get("XDG_CACHE_HOME")
+    return (Path(home) if home else Path.home() / ".cache") / "osm-healthcheck-bench"
 
 
 def binary(cache: Path) -> Path:
@@ -102,3 +109,10 @@ def _run(*command: str, directory: Path | None = None) -> str:
 
 def _left_out(reason: str) -> LeftOutError:
     return LeftOutError(f"{NAME} is left out: {reason}")
+
+
+if __name__ == "__main__":
+    try:
+        print(binary(default_cache()))
+    except LeftOutError as error:
+        print(error)

@@ -8,7 +8,8 @@
 # one that this machine's apt uses already; where that is not a Debian mirror, set MIRROR. Wheels
 # are fetched by this machine's own pip (PYTHON says of which Python; default python3), with whatever
 # it is configured to use, and installed inside without a network: those of requirements.lock, which
-# the image has too. PyYAML is not among them; nothing that is measured here reads a manifest.
+# the image has too. PyYAML is not among them, nor does anything that is measured read a manifest;
+# for the tests, which .ci/pythons runs in this root, there are Debian's PyYAML and iproute2.
 # Bytecode is compiled for plain runs and for -OO, and uvloop's library is stripped, as in an image.
 #
 # Run again on the same DIR it installs the dependencies anew and leaves the rest as it is. The
@@ -52,7 +53,8 @@ if [ ! -x "$root/usr/bin/python3.15" ]; then
     [ -z "$(ls -A "$root")" ] || fail "$root is neither empty nor a root made by this script"
     mirror=${MIRROR:-$(configured_mirror)}
     [ -n "$mirror" ] || fail 'no mirror in /etc/apt/sources*; set MIRROR to one of Debian' 2
-    debootstrap --variant=minbase --include=python3.15,python3.15-venv unstable "$root" "$mirror"
+    debootstrap --variant=minbase --include=python3.15,python3.15-venv,iproute2,python3-yaml \
+        unstable "$root" "$mirror"
 fi
 
 wheels=$root/opt/wheels

@@ -136,10 +136,10 @@ def test_a_pipeline_gets_one_answer(attacked: AttackedPod, times: int) -> None:
     ids=lambda body: repr(body[:60]),
 )
 def test_a_body_is_not_passed_on_and_costs_no_answer(attacked: AttackedPod, body: bytes) -> None:
-    whole, orderly = attacked.send(GET + b"X-Body: yes\r\n" + body, LIVENESS)
+    whole, orderly = attacked.send(GET + b"User-Agent: has-a-body\r\n" + body, LIVENESS)
     answer = parse(whole, orderly)
     assert (answer.status, answer.body, orderly) == (200, b"alive", True)
-    request = next(request for request in attacked.web.requests if b"X-Body" in request)
+    request = next(request for request in attacked.web.requests if b"has-a-body" in request)
     attacked.web.requests.remove(request)
     names = {line.partition(":")[0].lower() for line in header_lines(request)}
     assert not names & {"content-length", "transfer-encoding", "expect"}

@@ -92,7 +92,7 @@ def test_bad_targets(target: str, reason: str) -> None:
 def test_what_it_is_not_sure_about_it_suggests() -> None:
     done = run("injcet")
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr == "osm-healthcheck: no command 'injcet'; did you mean inject?\n"
+    assert done.stderr == 'osm-healthcheck: no command "injcet"; did you mean inject?\n'
     assert "commands are serve, inject" in run("xyzzy").stderr
 
 

@@ -293,7 +293,7 @@ def test_command_bad_input() -> None:
     assert "no probes to ask" in ran.stdout
     assert ran.returncode == 0
     ran = diagnose(pod(liveness=http_get(80)), "--container", "nobody")
-    assert ran.stderr == "--container: no probes of 'nobody'; there are app\n"
+    assert ran.stderr == '--container: no probes of "nobody"; there are app\n'
     assert ran.returncode == 2
 
 

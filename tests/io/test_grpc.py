@@ -307,6 +307,7 @@ def _resets(call: Call) -> None:
 def _goes_away(call: Call) -> None:
     call.connection.close_connection(h2.errors.ErrorCodes.ENHANCE_YOUR_CALM)
     call.send()
+    call.sock.shutdown(socket.SHUT_WR)
 
 
 def _breaks_off(call: Call) -> None:
@@ -341,7 +342,7 @@ UNHEALTHY: dict[str, tuple[Callable[[Call], None], str]] = {
     ),
     "a code that nobody knows": (_trailers_only("99", "x"), "code = Code(99)"),
     "a code that is no number": (_trailers_only("x", "x"), "code = Unknown"),
-    "no message": (_says(), "health rpc probe failed: EOF"),
+    "no message": (_says(), "code = Internal desc = cardinality violation"),
     "half a message": (_says(framed(SERVING)[:6]), "code = Internal"),
     "two messages": (_says(framed(SERVING) * 2), "code = Internal"),
     "a compressed message": (_says(b"\x01" + framed(SERVING)[1:]), "code = Internal"),

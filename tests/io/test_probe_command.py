@@ -104,7 +104,7 @@ def test_one_container_of_two() -> None:
         assert probe(text, "--once").returncode == 1
         ran = probe(text, "--once", "--container", "nobody")
     assert ran.returncode == 2
-    assert ran.stderr == "--container: no 'nobody'; there are app, other\n"
+    assert ran.stderr == '--container: no "nobody"; there are app, other\n'
 
 
 def test_every_error_at_once_in_the_api_servers_words() -> None:
@@ -161,12 +161,13 @@ def test_no_manifest(text: str, problem: str) -> None:
 @pytest.mark.parametrize(
     ("arguments", "problem"),
     [
-        (["--for", "soon"], "argument --for: not a time: 'soon'; write 30s or 2m"),
+        (["--for", "soon"], 'argument --for: not a time: "soon"; write 30s or 2m'),
         (["--for", "0s"], "argument --for: must be more than 0s"),
         (["--port-map", "80:8080"], "argument --port-map: not two ports from 1 to 65535"),
         (["--port-map", "80=1,80=2"], "argument --port-map: port 80 stands there twice"),
         (["--once", "--for", "1s"], "argument --for: not allowed with argument --once"),
         (["--host", "x" * 64, "--once"], f"--host: lookup {'x' * 64}"),
+        (["--host", "127.0.0.1%lo", "--once"], "--host: lookup 127.0.0.1%lo"),
     ],
 )
 def test_wrong_usage(arguments: list[str], problem: str) -> None:

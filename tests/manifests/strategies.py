@@ -74,13 +74,24 @@ _times = _optional(
     futureSeconds=json_values,
 )
 probes = _merged(_times, _handler)
+_hook: Strategy = st.one_of(
+    st.fixed_dictionaries({"httpGet": _http_get}),
+    st.fixed_dictionaries({"exec": _exec}),
+    st.sampled_from([{"sleep": {"seconds": 5}}, {"tcpSocket": {"port": 80}}, {}, None]),
+)
 _container_fields = _optional(
+    lifecycle=_optional(postStart=_hook, preStop=_hook, future=json_values) | st.none(),
     livenessProbe=probes | st.none(),
     readinessProbe=probes,
     startupProbe=probes,
     env=st.lists(st.fixed_dictionaries({"name": st.just("A"), "value": st.text(max_size=5)})),
     resources=st.sampled_from(
-        [None, {"limits": {"cpu": "1", "memory": "1Gi"}}, {"requests": {"cpu": "1"}}]
+        [
+            None,
+            {"limits": {"cpu": "1", "memory": "1Gi"}},
+            {"limits": {"cpu": 1, "memory": "1Gi"}, "requests": {"cpu": "1000m"}},
+            {"requests": {"cpu": "1"}},
+        ]
     ),
     securityContext=st.sampled_from([{}, {"runAsUser": 1500}]),
     future=json_values,
@@ -99,6 +110,8 @@ def _native(name: str) -> Strategy:
     return _container(name).map(lambda one: {**one, "restartPolicy": "Always"})
 
 
+_quantities = _optional(cpu=st.sampled_from(["1", 2, "500m"]), memory=st.just("1Gi")) | st.none()
+_pod_resources = _optional(requests=_quantities, limits=_quantities) | st.none()
 _plain_init: Strategy = st.just({"name": "setup", "image": "setup:1"})
 _annotations = st.none() | _optional(
     **{
@@ -132,7 +145,9 @@ def templates(draw: st.DrawFn) -> dict[str, object]:
         spec["initContainers"] = init or draw(st.sampled_from([None, []]))
     spec |= draw(
         _optional(
-            hostNetwork=st.sampled_from([False, False, False, False, True]), future=json_values
+            hostNetwork=st.sampled_from([False, False, False, False, True]),
+            resources=_pod_resources,
+            future=json_values,
         )
     )
     template: dict[str, object] = {"spec": spec}
@@ -168,6 +183,7 @@ injections = st.builds(
     sidecar=st.sampled_from(["native", "container"]),
     user=st.sampled_from([15904, None]),
     init=st.booleans(),
+    hooks=st.sampled_from(["rewrite", "leave"]),
 )
 
 

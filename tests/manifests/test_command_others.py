@@ -138,7 +138,7 @@ def test_render_leaves_alone_what_inject_leaves_alone(
     ("arguments", "message"),
     [
         (["render"], "render: the proxy is missing: envoy or pipy comes first"),
-        (["render", "nginx"], "render: no proxy 'nginx' is known: envoy or pipy comes first"),
+        (["render", "nginx"], 'render: no proxy "nginx" is known: envoy or pipy comes first'),
         (["render", "pipy", "-x"], "unrecognized arguments: -x"),
     ],
 )
@@ -161,7 +161,8 @@ def test_the_sidecar_loads_nothing_of_this() -> None:
     script = (
         "import sys; import osm_healthcheck.cli.serve, osm_healthcheck.server.serve\n"
         "print([n for n in sys.modules if n.startswith(('yaml', 'osm_healthcheck.mesh', "
-        "'osm_healthcheck.manifests', 'osm_healthcheck.injection', 'osm_healthcheck.cli.files'))])"
+        "'osm_healthcheck.manifests', 'osm_healthcheck.injection', 'osm_healthcheck.cli.files', "
+        "'decimal', '_decimal'))])"
     )
     done = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, check=True

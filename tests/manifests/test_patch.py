@@ -7,8 +7,9 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+from osm_healthcheck.manifests.compare import same
 from osm_healthcheck.manifests.nodes import YAMLTextError, compose, value_of
-from osm_healthcheck.manifests.patch import patch, same
+from osm_healthcheck.manifests.patch import patch
 from osm_healthcheck.manifests.scalars import resolve, write
 from tests.manifests.strategies import unhurried
 

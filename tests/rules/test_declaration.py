@@ -95,7 +95,7 @@ def test_what_is_one(name: str) -> None:
     ("probes", "where", "words"),
     [
         (1, "", "must be a mapping"),
-        ({"liveness": TCP}, ".liveness", "unknown field; known are livenessProbe"),
+        ({"liveness": TCP}, ".liveness", "unknown field; known are lifecycle, livenessProbe"),
         ({"livenessProbe": None}, ".livenessProbe", "Required value"),
         ({"livenessProbe": []}, ".livenessProbe", "must be a mapping"),
         ({"livenessProbe": {}}, ".livenessProbe", "must specify a handler type"),

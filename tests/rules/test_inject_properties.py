@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from osm_healthcheck.errors import Validation
 from osm_healthcheck.injection.containers import environment_of
+from osm_healthcheck.injection.hooks import hooks_of
 from osm_healthcheck.injection.inject import Injection, inject
 from osm_healthcheck.injection.manifest_probe import HANDLERS, handler_name
 from osm_healthcheck.injection.pods import INIT_CONTAINER, SIDECAR, Container, Pod, pods_in
@@ -90,14 +91,21 @@ def test_nothing_else_changes(manifest: dict[str, object], how: Injection) -> No
         assert [one.name for one in theirs] == [one.name for one in before.containers]
         for one, other in zip(before.containers, theirs, strict=True):
             _assert_only_handlers_differ(one, other)
-        rest = {"initContainers", "containers"}
+        rest = {"initContainers", "containers", "resources"}
         assert _without(before.spec, rest) == _without(after.spec, rest)
         assert before.annotations.items() - _written(after) <= after.annotations.items()
 
 
 def _assert_only_handlers_differ(before: Container, after: Container) -> None:
     fields = {"livenessProbe", "readinessProbe", "startupProbe"}
-    assert _without(before.value, fields) == _without(after.value, fields)
+    more = {*fields, "lifecycle"}
+    assert _without(before.value, more) == _without(after.value, more)
+    hooks = {"postStart", "preStop"}
+    lifecycles = [_without(one.value.get("lifecycle") or {}, hooks) for one in (before, after)]
+    assert lifecycles[0] == lifecycles[1]
+    for (hook, was), (_, now) in zip(hooks_of(before), hooks_of(after), strict=True):
+        if "httpGet" not in was:
+            assert now == was, hook
     assert fields & before.value.keys() == fields & after.value.keys()
     for field in fields & before.value.keys():
         old: Any = before.value[field]
