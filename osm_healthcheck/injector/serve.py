@@ -1,6 +1,7 @@
 """The life of the injector: bind, get a certificate, serve, drain, end."""
 
 import asyncio
+import gc
 import logging
 import socket
 import time
@@ -135,6 +136,9 @@ class _Injector:
                 max_body=MAX_BODY_BYTES,
             )
         )
+        # what is there now stays: no collection has to go through it again
+        gc.collect()
+        gc.freeze()
         self._log.info("ready", listening=[authority(*one.getsockname()[:2]) for one in sockets])
         if ready is not None:
             ready.set()
