@@ -1,7 +1,8 @@
-# Two images, for amd64 and arm64 alike:
+# Three images, for amd64 and arm64 alike:
 #
 #   sidecar   (the default) the daemon, as OSM's injector calls it: /osm-healthcheck
 #   init      iptables and /init.sh, which installs the bypass in a pod
+#   injector  the sidecar's, with what the injector takes to make certificates of its own
 #
 # Both begin from nothing and hold what they run and no more: no package manager, and in the sidecar
 # no shell. The bases are only built on. Either may be any Debian-like image; that of the sidecar
@@ -35,10 +36,19 @@ WORKDIR /src
 COPY requirements.lock ./
 RUN /opt/osm-healthcheck/bin/python -m pip install --no-cache-dir --only-binary :all: \
       --require-hashes -r requirements.lock
+# What the injector needs beside that, out of the sidecar's way. Written by `uv pip compile` as above,
+# from `cryptography`.
+COPY requirements-injector.lock ./
+RUN /opt/osm-healthcheck/bin/python -m pip install --no-cache-dir --only-binary :all: \
+      --require-hashes -r requirements-injector.lock --target /opt/injector
+# What builds the wheel, too, is one file that is known by its hash; it does not stay.
+RUN echo 'setuptools==84.2.1 --hash=sha256:ca140b45d5325a9478f880e351484f62fef15f336462e449ca0c03c873d589c2' \
+  | /opt/osm-healthcheck/bin/python -m pip install --no-cache-dir --only-binary :all: \
+      --require-hashes -r /dev/stdin
 COPY LICENSE README.md pyproject.toml ./
 COPY osm_healthcheck osm_healthcheck
-RUN /opt/osm-healthcheck/bin/python -m pip install --no-cache-dir --no-deps . \
- && /opt/osm-healthcheck/bin/python -m pip uninstall -q -y pip
+RUN /opt/osm-healthcheck/bin/python -m pip install --no-cache-dir --no-deps --no-build-isolation . \
+ && /opt/osm-healthcheck/bin/python -m pip uninstall -q -y pip setuptools
 COPY .ci/pack /usr/local/bin/
 # Python, its standard library and the virtual environment, at the paths that they have here, but for
 # what a daemon never imports: tests, windows, terminals, databases, debuggers, installers.
@@ -63,6 +73,21 @@ RUN find /image/opt -name '*.so' -exec strip --strip-unneeded {} + \
       'from osm_healthcheck.cli.main import main' \
       'main()' > /image/osm-healthcheck \
  && chmod 755 /image/osm-healthcheck
+
+FROM sidecar-files AS injector-files
+RUN sh /usr/local/bin/pack /image $(find /opt/injector -name '*.so') \
+ && cp -a --parents -t /image /opt/injector \
+ && find /image/opt/injector -name '*.so' -exec strip --strip-unneeded {} + \
+ && find /image/opt/injector -name __pycache__ -exec rm -r {} + \
+ && python3.15 -X no_debug_ranges -m compileall -q -b -o 2 --invalidation-mode unchecked-hash -s /image /image/opt/injector \
+ && find /image/opt/injector -name '*.py' | xargs rm \
+ && echo /opt/injector > /image/opt/osm-healthcheck/lib/python3.15/site-packages/injector.pth
+
+FROM scratch AS injector
+COPY --from=injector-files /image /
+USER 15904:15904
+EXPOSE 9090 9091
+ENTRYPOINT ["/osm-healthcheck", "injector"]
 
 FROM scratch AS sidecar
 COPY --from=sidecar-files /image /

@@ -20,7 +20,7 @@ def run(argv: Sequence[str]) -> int:
     """Run the command; 0, 1 where the probes did not show what they should."""
     options = _parser().parse_args(argv)
 
-    def tell() -> int:
+    def run_demo() -> int:
         import asyncio
 
         from osm_healthcheck.demo.script import run_script
@@ -36,7 +36,7 @@ def run(argv: Sequence[str]) -> int:
             print(f"osm-healthcheck demo: {error.strerror}", file=sys.stderr)
         return 1
 
-    return guarded(tell)
+    return guarded(run_demo)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -52,7 +52,7 @@ def _parser() -> argparse.ArgumentParser:
         type=duration,
         default=_DEFAULT_SECONDS,
         metavar="TIME",
-        help="how much time to take (default 45s); each sickness lasts until the probes show it, "
+        help="how much time to take (default 45s); each fault lasts until the probes show it, "
         "so it cannot be done in much less than 20s",
     )
     add_output(

@@ -89,22 +89,24 @@ async def _diagnose(pods: "Sequence[PodProbes]", options: argparse.Namespace) ->
     from osm_healthcheck.diagnosis.comparison import examine
     from osm_healthcheck.diagnosis.local_sidecar import local_sidecar
     from osm_healthcheck.kubelet.address import PodAddress
-    from osm_healthcheck.wire.stream import settle
+    from osm_healthcheck.wire.dial import Network
 
     host = await _address("--host", options.host)
+    network = Network()
     comparisons: list[Comparison] = []
     for pod in pods:
         if not pod.pairs:
             continue
         if options.sidecar is not None:
-            app = PodAddress(host, options.port_map)
-            sidecar = PodAddress(await _address("--sidecar", options.sidecar))
+            app = PodAddress(host, options.port_map, network)
+            where = await _address("--sidecar", options.sidecar)
+            sidecar = PodAddress(where, network=network)
             comparisons += await asyncio.gather(*(examine(one, app, sidecar) for one in pod.pairs))
             continue
         async with local_sidecar(pod.declaration, host) as address:
-            app, sidecar = PodAddress(host), PodAddress(address)
+            app, sidecar = (PodAddress(one, network=network) for one in (host, address))
             comparisons += await asyncio.gather(*(examine(one, app, sidecar) for one in pod.pairs))
-    await settle()
+    await network.lingering.settle()
     return comparisons
 
 

@@ -18,7 +18,10 @@ COMMANDS = {
     "render": "the configuration of a mesh's proxy that serves a pod's probes",
     "probe": "run a manifest's probes against an app here, as the kubelet would",
     "diagnose": "ask each probe directly and through the sidecar, and compare",
-    "demo": "watch an app fall ill, with no cluster",
+    "check": "probe one address once, as the kubelet would",
+    "injector": "inject pods as the API server creates them (in a cluster)",
+    "node": "answer the probes of every pod of this node (in a cluster)",
+    "demo": "watch an app fail and recover, with no cluster",
 }
 _USAGE = """\
 usage: osm-healthcheck [COMMAND] [OPTION ...]
@@ -28,7 +31,8 @@ Kubernetes health probes that tell the truth inside a service mesh.
 commands:
 {commands}
 
-osm-healthcheck COMMAND --help lists the options of a command.
+osm-healthcheck COMMAND --help lists the options of a command; osm-healthcheck version tells which
+this is. Without a command it is serve, but with nothing at all on a terminal this text.
 """
 
 
@@ -43,9 +47,12 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def _run(arguments: list[str]) -> int:
     name = arguments[0] if arguments else ""
-    if name == "--version":
-        return _say(f"osm-healthcheck {__version__}\n")
-    if name in ("help", "--help", "-h"):
+    if name == "help" and arguments[1:]:
+        arguments = [arguments[1], "--help"]
+        name = arguments[0]
+    if name in ("version", "--version"):
+        return _version(arguments[1:])
+    if name in ("help", "--help", "-h") or (not arguments and _is_a_person()):
         commands = "\n".join(f"  {command:<10} {what}" for command, what in COMMANDS.items())
         return _say(_USAGE.format(commands=commands))
     if name.startswith("-") or not name:
@@ -53,10 +60,7 @@ def _run(arguments: list[str]) -> int:
     elif name in COMMANDS:
         del arguments[0]
     else:
-        commands = ", ".join(COMMANDS)
-        print(
-            f"osm-healthcheck: no command {quoted(name)}; commands are {commands}", file=sys.stderr
-        )
+        print(f"osm-healthcheck: no command {quoted(name)}; {_suggestion(name)}", file=sys.stderr)
         return 2
     try:
         command = importlib.import_module(f"osm_healthcheck.cli.{name}")
@@ -66,6 +70,36 @@ def _run(arguments: list[str]) -> int:
             raise
         print(f"osm-healthcheck: {name} needs PyYAML, which is not installed", file=sys.stderr)
         return 2
+
+
+def _is_a_person() -> bool:
+    """Whether nobody can have meant the sidecar: both ends are terminals, and nothing is set.
+
+    In a container it is process 1, or has its settings in the environment.
+    """
+    return (
+        sys.stdin.isatty()
+        and sys.stdout.isatty()
+        and os.getpid() != 1
+        and not any(name.startswith("OSM_HEALTHCHECK_") for name in os.environ)
+    )
+
+
+def _version(arguments: list[str]) -> int:
+    if not arguments:
+        return _say(f"osm-healthcheck {__version__}\n")
+    if arguments in (["-o", "json"], ["--output", "json"], ["-ojson"], ["--output=json"]):
+        return _say(f'{{"version": "{__version__}", "python": "{sys.version.split()[0]}"}}\n')
+    print("usage: osm-healthcheck version [-o json]", file=sys.stderr)
+    return 0 if arguments in (["-h"], ["--help"]) else 2
+
+
+def _suggestion(name: str) -> str:
+    import difflib
+
+    if close := difflib.get_close_matches(name, [*COMMANDS, "version", "help"], n=1):
+        return f"did you mean {close[0]}?"
+    return f"commands are {', '.join(COMMANDS)}"
 
 
 def _say(text: str) -> int:

@@ -1,5 +1,7 @@
 """``osm-healthcheck serve``: the sidecar."""
 
+import atexit
+import gc
 import os
 import signal
 import sys
@@ -8,6 +10,7 @@ from collections.abc import Sequence
 
 def run(argv: Sequence[str]) -> int:
     """Serve until told to end; 0, 1 where a port could not be had, 2 for wrong settings."""
+    gc.disable()  # nothing that the start makes is garbage; see serve_until_signalled
     # Until the event loop takes them over, signals end the start, also for PID 1 of a container,
     # whose default is to ignore them.
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -17,7 +20,7 @@ def run(argv: Sequence[str]) -> int:
     os.environ["SSL_CERT_FILE"] = os.environ["SSL_CERT_DIR"] = os.devnull
 
     from osm_healthcheck.errors import InvalidInputError
-    from osm_healthcheck.server.settings import read_settings
+    from osm_healthcheck.server.options import read_settings
 
     try:
         settings = read_settings(argv, os.environ)
@@ -33,7 +36,10 @@ def run(argv: Sequence[str]) -> int:
     from osm_healthcheck.server.listen import ListenError
     from osm_healthcheck.server.serve import serve_until_signalled
 
-    log = logs.make_logger(settings.verbosity, settings.log_format)
+    log, writer = logs.make_log(settings.process.verbosity, settings.process.log_format)
+    # From here on nothing waits for standard error, a traceback at the very end included.
+    sys.stderr = writer
+    atexit.register(writer.end)
     try:
         connection_limit()  # the event loop itself could not start without files
         uvloop.run(serve_until_signalled(settings, log))

@@ -1,1 +1,1 @@
-"""A small bookstore that can fall ill, for ``osm-healthcheck demo``."""
+"""A small bookstore that can fail, for ``osm-healthcheck demo``."""

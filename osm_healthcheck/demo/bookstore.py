@@ -1,4 +1,4 @@
-"""The bookstore: an app with a port of each kind that is probed, and ways to be sick."""
+"""The bookstore: an app with a port of each kind that is probed, and ways to fail."""
 
 import asyncio
 import contextlib
@@ -76,7 +76,7 @@ class PageState(Enum):
 
 
 class Bookstore:
-    """The app at ``address``; ``liveness``, ``shop`` and ``till`` are the moods of its pages."""
+    """The app at ``address``; ``liveness``, ``shop`` and ``till`` are the states of its pages."""
 
     def __init__(self, address: str) -> None:
         self.address = address
@@ -114,19 +114,21 @@ class Bookstore:
 
     async def open_stock(self) -> None:
         """Listen on the TCP port."""
-        self._stock = await asyncio.start_server(self._greet, self.address, TCP_PORT)
+        self._stock = await asyncio.start_server(self._accept_and_close, self.address, TCP_PORT)
 
     def close_stock(self) -> None:
         """Listen there no more."""
         if self._stock is not None:
             self._stock.close()
 
-    def heal(self) -> None:
+    def recover(self) -> None:
         """Be well again, but for the TCP port."""
         self.liveness = self.shop = self.till = PageState.WELL
         self.is_serving = True
 
-    async def _greet(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _accept_and_close(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
         writer.close()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -134,12 +136,12 @@ class Bookstore:
         try:
             with contextlib.suppress(OSError, asyncio.IncompleteReadError):
                 head = await reader.readuntil(b"\r\n\r\n")
-                mood = self._page_state(
+                state = self._page_state(
                     head, is_tls=writer.get_extra_info("ssl_object") is not None
                 )
-                if mood is PageState.HANG:
-                    await reader.read()  # until the caller has had enough
-                writer.write(_ANSWERS[mood])
+                if state is PageState.HANG:
+                    await reader.read()  # until the caller gives up
+                writer.write(_ANSWERS[state])
                 await writer.drain()
         finally:
             self._open.discard(writer)

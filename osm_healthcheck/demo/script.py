@@ -1,4 +1,4 @@
-"""The script that the demo tells: chapters, each with a sickness and what the probes say to it."""
+"""The script of the demo: chapters, each with a fault of the app and what the probes report."""
 
 import asyncio
 import shutil
@@ -22,7 +22,7 @@ from osm_healthcheck.kubelet.watch import Watch
 from osm_healthcheck.mesh.annotations import MESHES
 from osm_healthcheck.probes.constants import ProbeKind
 from osm_healthcheck.reports.reports import JSONReport, TextReport, printable
-from osm_healthcheck.wire.stream import settle
+from osm_healthcheck.wire.dial import Network
 
 # Longer than any probe of the bookstore takes to notice: then the demo has failed.
 _PATIENCE_SECONDS = 15.0
@@ -88,8 +88,11 @@ CHAPTERS = (
 
 
 async def run_script(output: str, seconds: float) -> int:
-    """Tell it in about ``seconds``; 0 where the probes showed every sickness, 1 where not."""
+    """Run it in about ``seconds``; 0 where the probes showed every fault, 1 where not."""
     app_address, mesh_address = loopback_address(), loopback_address()
+    network = Network()
+    pod = PodAddress(app_address, network=network)
+    mesh = PodAddress(mesh_address, network=network)
     (original,) = read_pods([MANIFEST], "the bookstore")
     (tested,) = find_probe_pairs([MANIFEST], "the bookstore", None, {})
     injection = Injection(MESHES["none"], Images("osm-healthcheck", "osm-healthcheck"), __version__)
@@ -99,75 +102,75 @@ async def run_script(output: str, seconds: float) -> int:
         MeshProxy(mesh_address),
         local_sidecar(tested.declaration, app_address, app_address),
     ):
-        narration = _Narration(output, seconds / (len(CHAPTERS) + 1))
-        script = _Script(app, original, PodAddress(mesh_address), narration)
-        watch = Watch(_without_sidecar(injected), PodAddress(app_address), narration.report)
-        narration.report.begin([watch], PodAddress(app_address))
+        presenter = _Presenter(output, seconds / (len(CHAPTERS) + 1))
+        script = _Script(app, original, mesh, presenter)
+        watch = Watch(_without_sidecar(injected), pod, presenter.report)
+        presenter.report.begin([watch], pod)
         watching = asyncio.create_task(watch.run())
         try:
-            return 0 if await script.tell(watch) else 1
+            return 0 if await script.run(watch) else 1
         finally:
             watching.cancel()
             await asyncio.gather(watching, return_exceptions=True)
-            await settle()
+            await network.lingering.settle()
 
 
 def _without_sidecar(spec: PodSpec) -> PodSpec:
-    """The app's own containers: they are what the script is about."""
+    """The app's own containers: they are what the demo is about."""
     own = tuple(one for one in spec.containers if one.name != SIDECAR)
     return PodSpec(spec.kind, spec.name, own, spec.restart_policy, spec.grace)
 
 
 class _Script:
-    """Makes the bookstore sick, and well again, when the probes have shown it."""
+    """Breaks the bookstore, and mends it when the probes have shown that it is broken."""
 
     def __init__(
-        self, app: Bookstore, original: PodSpec, mesh: PodAddress, narration: "_Narration"
+        self, app: Bookstore, original: PodSpec, mesh: PodAddress, presenter: "_Presenter"
     ) -> None:
         self._app = app
         self._original = original
         self._mesh = mesh
-        self._teller = narration
+        self._presenter = presenter
 
-    async def tell(self, watch: Watch) -> bool:
-        self._teller.say(
+    async def run(self, watch: Watch) -> bool:
+        self._presenter.say(
             "beginning",
             "The bookstore has four containers, probed over HTTP, HTTPS, TCP and gRPC. Its "
             "manifest has been injected: the kubelet asks the sidecar on 15901-15904, and the "
             "sidecar asks the app.",
             [await self._without_injection(one.name) for one in self._original.containers],
         )
-        told = await self._until(lambda: self._is_ready(watch))
+        passed = await self._until(lambda: self._is_ready(watch))
         for chapter in CHAPTERS:
-            if not told:
+            if not passed:
                 break
-            await self._teller.pause()
-            told = await self._chapter(chapter, watch)
-        if told:
-            await self._teller.pause()
-            self._teller.say("end", "All is well again, and every sickness has been seen.", ())
+            await self._presenter.pause()
+            passed = await self._chapter(chapter, watch)
+        if passed:
+            await self._presenter.pause()
+            self._presenter.say("end", "All is well again, and every fault has been reported.", ())
         else:
-            self._teller.say("failed", "The probes did not show it: please report this.", ())
-        return told
+            self._presenter.say("failed", "The probes did not show it: please report this.", ())
+        return passed
 
     async def _chapter(self, chapter: Chapter, watch: Watch) -> bool:
         without = await self._without_injection(chapter.container, chapter.kind)
-        self._teller.say(chapter.name, chapter.text, [without])
-        self._teller.heard.clear()
-        self._sicken(chapter.name)
+        self._presenter.say(chapter.name, chapter.text, [without])
+        self._presenter.events.clear()
+        self._break_app(chapter.name)
         status = watch.pod.status.containers
         if not await self._until(
             lambda: (
-                self._teller.has_heard(chapter.event)
+                self._presenter.has_event(chapter.event)
                 and status[chapter.container].ready is chapter.is_ready
             )
         ):
             return False
-        await self._teller.pause()
-        await self._heal(chapter.name)
+        await self._presenter.pause()
+        await self._mend_app(chapter.name)
         return await self._until(lambda: self._is_ready(watch))
 
-    def _sicken(self, name: str) -> None:
+    def _break_app(self, name: str) -> None:
         match name:
             case "500":
                 self._app.shop = PageState.ERROR
@@ -182,8 +185,8 @@ class _Script:
             case "liveness":
                 self._app.liveness = PageState.ERROR
 
-    async def _heal(self, name: str) -> None:
-        self._app.heal()
+    async def _mend_app(self, name: str) -> None:
+        self._app.recover()
         if name == "closed":
             await self._app.open_stock()
 
@@ -204,8 +207,8 @@ class _Script:
         try:
             async with asyncio.timeout(_PATIENCE_SECONDS):
                 while not condition():
-                    self._teller.news.clear()
-                    await self._teller.news.wait()
+                    self._presenter.changes.clear()
+                    await self._presenter.changes.wait()
         except TimeoutError:
             return False
         return True
@@ -217,62 +220,62 @@ def _reported(kind: ProbeKind, outcome: Outcome) -> str:
     return f"{kind.value.capitalize()} probe succeeds, whatever the app does"
 
 
-class _Narration:
+class _Presenter:
     """Says what happens, between the events."""
 
     def __init__(self, output: str, pause: float) -> None:
         self.report = _JSONScript(self) if output == "json" else _TextScript(self)
-        self.news = asyncio.Event()
-        self.heard: list[str] = []
+        self.changes = asyncio.Event()
+        self.events: list[str] = []
         self._half_pause = pause / 2
 
-    def has_heard(self, text: str) -> bool:
-        """Whether there was an event with ``text`` since ``heard`` was cleared."""
-        return any(text in message for message in self.heard)
+    def has_event(self, text: str) -> bool:
+        """Whether there was an event with ``text`` since ``events`` was cleared."""
+        return any(text in message for message in self.events)
 
     def say(self, name: str, text: str, without: Sequence[str]) -> None:
         """Tell of a chapter, and what would be reported ``without`` us."""
         self.report.chapter(name, text, without)
 
     def pause(self) -> Awaitable[None]:
-        """Give a person the time to read."""
+        """Wait, so that a person can read."""
         return asyncio.sleep(self._half_pause)
 
-    def hear(self, recorded: Recorded) -> None:
-        """There is an event."""
-        self.heard.append(recorded.event.message)
-        self.news.set()
+    def record_event(self, recorded: Recorded) -> None:
+        """Keep an event."""
+        self.events.append(recorded.event.message)
+        self.changes.set()
 
 
 class _JSONScript(JSONReport):
-    def __init__(self, narration: _Narration) -> None:
+    def __init__(self, presenter: _Presenter) -> None:
         super().__init__()
-        self._teller = narration
+        self._presenter = presenter
 
     def happened(self, watch: Watch, recorded: Recorded) -> None:
         super().happened(watch, recorded)
-        self._teller.hear(recorded)
+        self._presenter.record_event(recorded)
 
     def changed(self, watch: Watch, container: str) -> None:
         super().changed(watch, container)
-        self._teller.news.set()
+        self._presenter.changes.set()
 
     def chapter(self, name: str, text: str, without: Sequence[str]) -> None:
         self._object("Chapter", name=name, text=text, withoutInjection=list(without))
 
 
 class _TextScript(TextReport):
-    def __init__(self, narration: _Narration) -> None:
+    def __init__(self, presenter: _Presenter) -> None:
         super().__init__()
-        self._teller = narration
+        self._presenter = presenter
 
     def happened(self, watch: Watch, recorded: Recorded) -> None:
         super().happened(watch, recorded)
-        self._teller.hear(recorded)
+        self._presenter.record_event(recorded)
 
     def changed(self, watch: Watch, container: str) -> None:
         super().changed(watch, container)
-        self._teller.news.set()
+        self._presenter.changes.set()
 
     def chapter(self, name: str, text: str, without: Sequence[str]) -> None:
         width = min(max(shutil.get_terminal_size().columns, _MIN_WIDTH), _MAX_WIDTH)

@@ -1,4 +1,4 @@
-"""A sidecar for the occasion, in this process and on an address of its own."""
+"""A sidecar in this process, on a loopback address of its own."""
 
 import asyncio
 import contextlib
@@ -10,8 +10,9 @@ from typing import Any
 import structlog
 
 from osm_healthcheck.server.listen import ListenError
+from osm_healthcheck.server.logs import Log
+from osm_healthcheck.server.options import read_settings
 from osm_healthcheck.server.serve import Shutdown, serve
-from osm_healthcheck.server.settings import read_settings
 
 _TRIES = 5
 
@@ -32,7 +33,8 @@ async def local_sidecar(
     Raises:
         ListenError: where its ports cannot be had.
     """
-    log = structlog.wrap_logger(None, processors=[_drop], wrapper_class=structlog.BoundLogger)
+    silent: Any = structlog.make_filtering_bound_logger("critical")
+    log = Log(silent(None, [_drop], {}))
     for attempt in range(_TRIES):
         where = address or loopback_address()
         settings = read_settings(

@@ -291,7 +291,10 @@ def each_pod(manifest: object, change: Callable[[Pod, Validation], object]) -> M
 def copy_of(value: object) -> object:
     """A copy of a document's value; scalars are shared, as they do not change."""
     if isinstance(value, dict):
-        return {key: copy_of(entry) for key, entry in value.items()}
+        # most entries are texts: a call for each would be a quarter of the time
+        return {
+            key: entry if type(entry) is str else copy_of(entry) for key, entry in value.items()
+        }
     if isinstance(value, list):
         return [copy_of(entry) for entry in value]
     return value

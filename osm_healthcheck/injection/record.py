@@ -13,6 +13,8 @@ FIELDS = f"{PREFIX}original-fields"
 VERSION = f"{PREFIX}version"
 INJECT = f"{PREFIX}inject"
 SKIP_CONTAINERS = f"{PREFIX}skip-containers"
+WARNINGS = f"{PREFIX}warnings"  # the injector's, for pods whose creator sees none: one a line
+MESH = f"{PREFIX}mesh"  # a label, of a pod or a namespace
 _LIFECYCLE = "lifecycle"
 _OURS = (PROBES, FIELDS, VERSION)
 
@@ -101,7 +103,7 @@ def read_record(pod: Pod, known_version: str, validation: Validation) -> Record 
 
 def remove_record(annotations: Manifest) -> None:
     """Take the record out of a pod's annotations."""
-    for name in _OURS:
+    for name in (*_OURS, WARNINGS):
         annotations.pop(name, None)
 
 

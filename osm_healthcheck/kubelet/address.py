@@ -2,21 +2,24 @@
 
 import asyncio
 import contextlib
-import errno
 import ipaddress
 import os
+import re
 import socket
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from osm_healthcheck.errors import OSMHealthcheckError
-from osm_healthcheck.wire.dial import dial
-from osm_healthcheck.wire.errors import RefusedError, authority
+from osm_healthcheck.wire.dial import Network, dial
+from osm_healthcheck.wire.errors import DialError, NoSocketError, authority
 from osm_healthcheck.wire.stream import Stream
 
 # The kubelet whose rules these are. An app may look at its caller's name.
 USER_AGENT = "kube-probe/1.36"
+
+_LABEL = re.compile(r"(?!-)[A-Za-z0-9_-]{1,63}(?<!-)")
+_MAX_NAME_LENGTH = 254
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,10 +28,12 @@ class PodAddress:
 
     ``ports`` maps a port of the pod to the one on which the app listens here. URL and ``Host``
     header keep the pod's port, as they would in a cluster; only the connection goes elsewhere.
+    ``network`` is where connections are made.
     """
 
     ip: str = "127.0.0.1"
     ports: Mapping[int, int] = field(default_factory=dict)
+    network: Network = field(default_factory=Network, compare=False)
 
     def port(self, host: str, port: int) -> int:
         """The port to dial for ``port`` of ``host``; another machine's ports are its own."""
@@ -46,8 +51,16 @@ async def resolve(host: str) -> Sequence[str]:
         LookupFailedError: where there is none.
     """
     with contextlib.suppress(ValueError):
-        ipaddress.ip_address(host.partition("%")[0])
-        return (host,)
+        text, percent, zone = host.partition("%")
+        address = ipaddress.ip_address(text)
+        if percent and address.version == 4:  # as in Go's net/netip
+            raise ValueError(host)
+        mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
+        return (f"{mapped or address}{percent}{zone}",)
+    if not _is_domain_name(host):
+        raise LookupFailedError(f"lookup {host}: no such host")
+    if _is_old_spelling(host):
+        raise LookupFailedError(f"lookup {host}{_resolver()}: no such host")
     loop = asyncio.get_running_loop()
     try:
         found = await loop.getaddrinfo(host, None, type=socket.SOCK_STREAM)
@@ -56,6 +69,25 @@ async def resolve(host: str) -> Sequence[str]:
         reason = "server misbehaving" if again else "no such host"
         raise LookupFailedError(f"lookup {host}{_resolver()}: {reason}") from None
     return tuple(dict.fromkeys(str(address[0]) for *_, address in found))
+
+
+def _is_domain_name(host: str) -> bool:
+    """``isDomainName`` of Go's ``net``: ``127.1`` and ``a..b`` are none, and are not looked up."""
+    labels = host.removesuffix(".").split(".")
+    return (
+        len(host) <= _MAX_NAME_LENGTH
+        and all(_LABEL.fullmatch(label) for label in labels)
+        and any(re.search(r"[A-Za-z_-]", label) for label in labels)
+    )
+
+
+def _is_old_spelling(host: str) -> bool:
+    """``0x7f.1``: an address for the C library, a name for Go."""
+    try:
+        socket.inet_aton(host)
+    except OSError:
+        return False
+    return True
 
 
 def _resolver() -> str:
@@ -74,17 +106,17 @@ async def connect(host: str, port: int, pod: PodAddress) -> Stream:
 
     Raises:
         LookupFailedError: where the host has no address.
-        RefusedError: where none of its addresses takes the connection.
+        DialError: where none of its addresses takes the connection.
     """
-    stream, _ = await dial(await resolve(host), pod.port(host, port))
+    stream, _ = await dial(await resolve(host), pod.port(host, port), pod.network)
     return stream
 
 
-def dial_error(error: RefusedError | LookupFailedError) -> str:
+def dial_error(error: DialError | LookupFailedError) -> str:
     """``error`` in the words of Go's ``net.OpError``."""
     if isinstance(error, LookupFailedError):
         return f"dial tcp: {error}"
     # Go's table of errno texts, which is the C library's in small letters
     reason = os.strerror(error.code).lower()
-    call = "socket" if error.code in (errno.EMFILE, errno.ENFILE) else "connect"
+    call = "socket" if isinstance(error, NoSocketError) else "connect"
     return f"dial tcp {authority(error.address, error.port)}: {call}: {reason}"

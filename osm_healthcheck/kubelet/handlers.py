@@ -10,8 +10,8 @@ from osm_healthcheck.kubelet.address import (
     USER_AGENT,
     LookupFailedError,
     PodAddress,
-    connect,
     dial_error,
+    resolve,
 )
 from osm_healthcheck.kubelet.httpget import get
 from osm_healthcheck.kubelet.verdict import Result, Verdict, go_duration
@@ -21,9 +21,9 @@ from osm_healthcheck.probes.probe import (
     Handler,
     TCPSocketAction,
 )
+from osm_healthcheck.wire.dial import check_dial
 from osm_healthcheck.wire.errors import (
-    BadAnswerError,
-    RefusedError,
+    DialError,
     WireError,
     authority,
 )
@@ -82,13 +82,12 @@ def resolve_container_port(port: int | str, named: Mapping[str, int]) -> int:
 async def _connect_tcp(host: str, port: int, time_limit: float, pod: PodAddress) -> Verdict:
     try:
         async with asyncio.timeout(time_limit):
-            stream = await connect(host, port, pod)
-    except (RefusedError, LookupFailedError) as error:
+            await check_dial(await resolve(host), pod.port(host, port), pod.network)
+    except (DialError, LookupFailedError) as error:
         return Verdict(Result.FAILURE, dial_error(error))
     except TimeoutError:
         where = authority(host, pod.port(host, port))
         return Verdict(Result.FAILURE, f"dial tcp {where}: i/o timeout")
-    stream.close()
     return Verdict(Result.SUCCESS)
 
 
@@ -97,10 +96,11 @@ async def _check_grpc(action: GRPCAction, time_limit: float, pod: PodAddress) ->
 
     host = authority(pod.ip, action.port)
     deadline = asyncio.get_running_loop().time() + time_limit
-    dialler = grpc_health.Dialler((pod.ip,), pod.port(pod.ip, action.port))
+    port = pod.port(pod.ip, action.port)
+    channel = grpc_health.Channel((pod.ip,), port, pod.network)
     try:
         async with asyncio.timeout_at(deadline):
-            connection, _ = await dialler.connect()
+            await channel.connect()
     except TimeoutError:
         return Verdict(
             Result.FAILURE,
@@ -109,18 +109,12 @@ async def _check_grpc(action: GRPCAction, time_limit: float, pod: PodAddress) ->
         )
     try:
         async with asyncio.timeout_at(deadline):
-            agent = USER_AGENT.encode()
-            await grpc_health.call(connection, host, action.service, deadline, agent)
+            await channel.check(host, action.service, deadline, USER_AGENT.encode())
     except (TimeoutError, grpc_health.DeadlineExceededError):
         took = go_duration(time_limit)
         return Verdict(Result.FAILURE, f"timeout: health rpc did not complete within {took}")
-    except BadAnswerError as error:
-        return Verdict(
-            Result.FAILURE,
-            f"error: health rpc probe failed: rpc error: code = Unavailable desc = {error}",
-        )
     except WireError as error:
         return Verdict(Result.FAILURE, str(error))
     finally:
-        connection.abandon()
+        channel.abandon()
     return Verdict(Result.SUCCESS, "service healthy")

@@ -1,10 +1,9 @@
 """A pod over time, as the kubelet sees it: statuses, kills and restarts, without IO.
 
 The workers (`Worker`) say what a probe means; this is what the kubelet does about it
-(``prober_manager.go`` UpdatePodStatus, ``kuberuntime_manager.go`` computePodActions). Nothing can
-be restarted at a desk, so containers live and die here on paper: a container that is killed is
-given its whole grace period, as by an app that ignores SIGTERM, and is back when the kubelet's
-back-off allows.
+(``prober_manager.go`` UpdatePodStatus, ``kuberuntime_manager.go`` computePodActions). Nothing is
+restarted here: restarts are simulated. A container that is killed takes its whole grace period, as
+an app that ignores SIGTERM does, and runs again when the kubelet's back-off allows.
 
 Times are seconds of the caller's clock.
 """

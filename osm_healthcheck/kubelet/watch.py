@@ -36,7 +36,7 @@ class Observer(Protocol):
 
 @dataclass(slots=True, eq=False)
 class ScheduledProbe:
-    """A worker and its rhythm: ``next`` is when it is due, ``outcome`` what it found last."""
+    """A worker and when it probes: ``next`` is when it is due, ``outcome`` what it found last."""
 
     worker: Worker
     next: float

@@ -139,7 +139,7 @@ class Worker:
 
 
 class Ticker:
-    """When a worker is due: Go's ``time.Ticker``, which keeps its beat and drops what is missed.
+    """When a worker is due: Go's ``time.Ticker``, which keeps its period and drops missed ticks.
 
     Times are seconds of the caller's clock.
     """
@@ -154,5 +154,5 @@ class Ticker:
         self.next += self._period * (missed + 1)
 
     def reset(self, now: float) -> None:
-        """Begin a new beat at ``now``."""
+        """Begin a new period at ``now``."""
         self.next = now + self._period

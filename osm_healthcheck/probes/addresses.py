@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Self
 
 _MAPPED = "::ffff:"
+_MAPPED_PREFIX = 96
 
 
 def unmapped(address: str) -> str:
@@ -29,13 +30,15 @@ class AllowFrom:
     def parse(cls, text: str) -> Self:
         """Read networks separated by commas; an address alone is a network of one.
 
+        Mapped IPv6 networks count as the IPv4 networks that they stand for.
+
         Raises:
             ValueError: for what is no network, host bits included (``10.0.0.1/8``).
         """
         networks = []
         for part in text.split(","):
             try:
-                networks.append(ipaddress.ip_network(part.strip()))
+                networks.append(_unmapped_network(ipaddress.ip_network(part.strip())))
             except ValueError as error:
                 raise ValueError(f"{error}; write networks such as 10.0.0.0/8,fd00::/8") from None
         return cls(tuple(networks))
@@ -49,6 +52,16 @@ class AllowFrom:
         return any(caller in network for network in self.networks)
 
 
+def _unmapped_network(
+    network: "ipaddress.IPv4Network | ipaddress.IPv6Network",
+) -> "ipaddress.IPv4Network | ipaddress.IPv6Network":
+    """A network of mapped addresses (``::ffff:10.0.0.0/104``) as plain IPv4 (``10.0.0.0/8``)."""
+    mapped = getattr(network.network_address, "ipv4_mapped", None)
+    if mapped is None or network.prefixlen < _MAPPED_PREFIX:
+        return network
+    return ipaddress.ip_network((mapped, network.prefixlen - _MAPPED_PREFIX))
+
+
 class AppAddresses:
     """The addresses to try, in order; going on to the next is for refusals only.
 
@@ -60,7 +73,9 @@ class AppAddresses:
 
     def __init__(self, target_hosts: tuple[str, ...], pod_ip: str, declared: bool) -> None:
         self._target_hosts = target_hosts
-        self._desk = ("127.0.0.1", "::1", pod_ip) if pod_ip else ("127.0.0.1", "::1")
+        self._for_loopback_callers = (
+            ("127.0.0.1", "::1", pod_ip) if pod_ip else ("127.0.0.1", "::1")
+        )
         self._declared = declared
 
     def addresses(self, local: str) -> tuple[str, ...]:
@@ -72,5 +87,5 @@ class AppAddresses:
         if self._target_hosts:
             return self._target_hosts
         if is_loopback(local):
-            return self._desk
+            return self._for_loopback_callers
         return (local,) if self._declared else ("127.0.0.1", local)

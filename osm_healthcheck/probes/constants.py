@@ -15,6 +15,9 @@ HEALTHCHECK_PATH = "/osm-healthcheck"
 HEALTHZ_PATH = "/healthz"
 METRICS_PATH = "/metrics"
 
+# the annotation by which a pod declares its probes to node mode, as JSON
+DECLARED_PROBES = "healthcheck.openservicemesh.io/declared-probes"
+
 ORIGINAL_TCP_PORT = "Original-Tcp-Port"
 ORIGINAL_GRPC_PORT = "Original-Grpc-Port"
 ORIGINAL_GRPC_SERVICE = "Original-Grpc-Service"

@@ -15,6 +15,10 @@ from osm_healthcheck.probes.probe import HTTPHeader
 
 Headers = tuple[tuple[bytes, bytes], ...]
 
+# Browsers stay below this; the kubelet's own have 16 and 3 bytes.
+MAX_CALLER_VALUE_BYTES = 512
+
+_HOST_AND_PORT = re.compile(r"(?:\[([^\[\]]*)\]|([^:\[\]]*)):([^:\[\]]*)")
 _TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 # RFC 9110 section 7.6.1, and the two that clients use without asking anyone
 _HOP_BY_HOP = frozenset(
@@ -30,10 +34,10 @@ _HOP_BY_HOP = frozenset(
         b"upgrade",
     }
 )
-# about the caller's own message or address, not about the app
-_NOT_FORWARDED = _HOP_BY_HOP | {b"host", b"content-length", b"expect"}
 _NEVER_SENT = frozenset({"Content-Length", "Transfer-Encoding", "Trailer"})
-_CLOSE = (b"Connection", b"close")
+# newProbeRequest and Request.write: it is the first value that counts, as it was declared
+_NOT_SENT_EMPTY = frozenset({"User-Agent", "Accept"})
+CLOSE = (b"Connection", b"close")
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +57,7 @@ def probe_headers(declared: Iterable[HTTPHeader]) -> ProbeHeaders:
     """Turn a probe's ``httpHeaders`` into what the kubelet sends for them."""
     host: str | None = None
     lines: list[tuple[bytes, bytes]] = []
+    first: dict[str, str] = {}
     refusal = ""
     for header in declared:
         name = _canonical(header.name)
@@ -61,19 +66,25 @@ def probe_headers(declared: Iterable[HTTPHeader]) -> ProbeHeaders:
             refusal = f'net/http: invalid header field value for "{name}"'
         elif name == "Host":
             host = _punycode(header.value) if host is None else host
-        elif name not in _NEVER_SENT and (value or name not in ("User-Agent", "Accept")):
-            lines.append((name.encode("latin-1"), value.encode("utf-8", "surrogateescape")))
+        elif name not in _NEVER_SENT:
+            again = name in first
+            empty = not first.setdefault(name, header.value)
+            if not ((empty and name in _NOT_SENT_EMPTY) or (again and name == "User-Agent")):
+                lines.append((name.encode("latin-1"), value.encode("utf-8", "surrogateescape")))
     return ProbeHeaders(host or "", tuple(lines), refusal)
 
 
-def request_headers(declared: Iterable[HTTPHeader], user_agent: str) -> Headers:
+def request_headers(
+    declared: Iterable[HTTPHeader], user_agent: str, accept: str = "*/*"
+) -> Headers:
     """The header lines, ``Host`` aside, that the kubelet itself sends, in Go's order.
 
-    ``user_agent`` and ``Accept: */*`` go out where the probe does not declare those names.
+    ``user_agent`` and ``accept`` go out where the probe does not declare those names, and are not
+    empty.
     """
     headers = list(declared)
     given = {_canonical(header.name) for header in headers}
-    for name, value in (("User-Agent", user_agent), ("Accept", "*/*")):
+    for name, value in (("User-Agent", user_agent), ("Accept", accept)):
         if name not in given:
             headers.append(HTTPHeader(name, value))
     sent = probe_headers(headers).lines
@@ -81,32 +92,20 @@ def request_headers(declared: Iterable[HTTPHeader], user_agent: str) -> Headers:
     others = sorted((line for line in sent if line[0] != b"User-Agent"), key=lambda line: line[0])
     lines = agents[:1] + others
     if not (is_upgrade(lines) or _closes(lines)):
-        lines.append(_CLOSE)
+        lines.append(CLOSE)
     return tuple(lines)
 
 
-def forwarded_headers(received: Headers, declared: ProbeHeaders) -> Headers:
-    """The headers for the app, ``Host`` aside, when a caller asks with ``received``.
+def proxied_headers(declared: Iterable[HTTPHeader], user_agent: str, accept: str) -> Headers:
+    """The header lines, ``Host`` aside, for an app that is asked on behalf of a caller.
 
-    The caller's end-to-end headers go out as they came. A declared header goes out where the
-    caller sent none of that name: the kubelet has sent them all, a person with ``curl`` has not.
-    The connection's own headers are always the declared ones, as the caller's concern its
-    connection to us. The connection closes, unless the probe asks for another protocol on it
-    (``Transport`` leaves ``Connection: close`` out then).
+    They are the kubelet's for the declared probe, and nothing else of the caller's ever reaches
+    the app, which might build redirects from it: only its ``User-Agent`` and ``Accept``, where the
+    probe declares none of that name (a declared empty one means none), up to
+    `MAX_CALLER_VALUE_BYTES`. A longer one is left out.
     """
-    nominated = _nominated(received)
-    lines = [
-        line
-        for line in received
-        if (name := line[0].lower()) not in _NOT_FORWARDED and name not in nominated
-    ]
-    if declared.lines:
-        sent = {name.lower() for name, _ in lines}
-        lines += [line for line in declared.lines if line[0].lower() not in sent]
-        if is_upgrade(lines) or _closes(lines):
-            return tuple(lines)
-    lines.append(_CLOSE)
-    return tuple(lines)
+    own = (value if len(value) <= MAX_CALLER_VALUE_BYTES else "" for value in (user_agent, accept))
+    return request_headers(declared, *own)
 
 
 def end_to_end(received: Headers) -> list[tuple[bytes, bytes]]:
@@ -141,12 +140,20 @@ def _nominated(lines: Iterable[tuple[bytes, bytes]]) -> frozenset[bytes]:
     return frozenset(found)
 
 
-def _punycode(host: str) -> str:
+def _punycode(text: str) -> str:
     """``httpguts.PunycodeHostPort``: a name in letters that ASCII does not have."""
-    return ".".join(
+    if text.isascii():
+        return text
+    host, port = text, ""
+    if match := _HOST_AND_PORT.fullmatch(text):  # what net.SplitHostPort takes apart
+        host, port = match[1] if match[1] is not None else match[2], match[3]
+    host = ".".join(
         label if label.isascii() else "xn--" + label.encode("punycode").decode("ascii")
         for label in host.split(".")
     )
+    if not port:
+        return host
+    return f"[{host}]:{port}" if ":" in host or "%" in host else f"{host}:{port}"
 
 
 def _canonical(name: str) -> str:

@@ -13,7 +13,6 @@ from osm_healthcheck.kubelet.verdict import Result
 from osm_healthcheck.kubelet.watch import Watch, without_exec
 from osm_healthcheck.probes.constants import ProbeKind
 from osm_healthcheck.reports.reports import JSONReport, Report, TextReport
-from osm_healthcheck.wire.stream import settle
 
 
 async def once(pods: Sequence[PodSpec], host: str, ports: Mapping[int, int], output: str) -> int:
@@ -38,7 +37,7 @@ async def once(pods: Sequence[PodSpec], host: str, ports: Mapping[int, int], out
         (pod.name, container.name, kind): outcome
         for (pod, container, kind), outcome in zip(names, outcomes, strict=True)
     }
-    await settle()
+    await address.network.lingering.settle()
     report.once(pods, found)
     return 0 if all(outcome.result is Result.SUCCESS for outcome in outcomes) else 1
 
@@ -72,7 +71,7 @@ async def watch(
         for task in (work, waiting):
             task.cancel()
         await asyncio.gather(work, waiting, return_exceptions=True)
-        await settle()
+        await address.network.lingering.settle()
         report.end()
     if not work.cancelled():
         work.result()

@@ -3,9 +3,6 @@
 import asyncio
 from collections.abc import Sequence
 from time import perf_counter
-from typing import Any
-
-from aiohttp.http_parser import RawRequestMessage
 
 from osm_healthcheck.probes.addresses import AppAddresses
 from osm_healthcheck.probes.constants import (
@@ -19,14 +16,22 @@ from osm_healthcheck.probes.constants import (
 from osm_healthcheck.probes.ports import OwnPorts, parse_port
 from osm_healthcheck.probes.targets import CheckTarget, Targets
 from osm_healthcheck.server.connection import Connection
-from osm_healthcheck.server.connection_limiter import ConnectionLimiter
+from osm_healthcheck.server.metrics_page import MetricsPage
+from osm_healthcheck.server.reply import (
+    ALLOW,
+    RememberedHeads,
+    Reply,
+    TextReply,
+    text_answer,
+)
+from osm_healthcheck.server.request import Request
 from osm_healthcheck.server.results import MAX_UNDECLARED_TARGETS, Results, TargetResult
-from osm_healthcheck.wire.dial import Attempt
-from osm_healthcheck.wire.errors import BadAnswerError, RefusedError, WireError
+from osm_healthcheck.wire.dial import Attempt, Network
+from osm_healthcheck.wire.errors import BadAnswerError, NoSocketError, RefusedError, WireError
 
 # A check that nobody declared has no timeout of its own: it ends when its caller leaves, or here.
 UNDECLARED_SECONDS = 30.0
-ALLOW = b"Allow: GET, HEAD\r\n"
+_CONNECTED = "connected"
 
 
 class CheckEndpoint:
@@ -37,54 +42,59 @@ class CheckEndpoint:
         targets: Targets | None,
         ports: OwnPorts,
         app_addresses: AppAddresses,
+        network: Network,
         results: Results,
-        limiter: ConnectionLimiter,
+        metrics_page: MetricsPage,
         loop: asyncio.AbstractEventLoop,
     ) -> None:
         self._declared = None if targets is None else targets.checks
         self._undeclared: dict[tuple[int, str | None], CheckTarget] = {}
         self._ports = ports
         self._app_addresses = app_addresses
+        self._network = network
         self._results = results
-        self._limiter = limiter
+        self._metrics_page = metrics_page
         self._loop = loop
+        self.remembered = RememberedHeads()
 
     def take_over(self, connection: Connection, first: bytes) -> bool:
         """See `Endpoint`: there is nothing behind TLS here."""
         return False
 
-    def answer(self, connection: Connection, request: RawRequestMessage) -> None:
+    def resolve(self, request: Request) -> Reply:
         """See `Endpoint`."""
-        path = request.url.raw_path
-        if path not in (HEALTHCHECK_PATH, HEALTHZ_PATH, METRICS_PATH):
-            connection.respond(404, f"no such path; checks are at {HEALTHCHECK_PATH}")
-        elif request.method not in ("GET", "HEAD"):
-            connection.respond(405, "a check is a GET or a HEAD", ALLOW)
-        elif path == HEALTHCHECK_PATH:
-            self._check(connection, request.headers)
-        elif path == HEALTHZ_PATH:
-            connection.respond(200, "the sidecar is serving")
-        else:
-            connection.start(self._metrics(connection))
+        path = request.path
 
-    def _check(self, connection: Connection, headers: Any) -> None:
+        def text(status: int, line: str, headers: bytes = b"") -> Reply:
+            return TextReply(status, line, headers, head_only=request.head_only)
+
+        if path not in (HEALTHCHECK_PATH, HEALTHZ_PATH, METRICS_PATH):
+            return text(404, f"no such path; checks are at {HEALTHCHECK_PATH}")
+        if request.method not in ("GET", "HEAD"):
+            return text(405, "a check is a GET or a HEAD", ALLOW)
+        if path == HEALTHZ_PATH:
+            return text(200, "the sidecar is serving")
+        if path == METRICS_PATH:
+            return _MetricsReply(self._metrics_page, request.head_only)
         try:
-            key = _read_target(headers)
+            key = _read_target(request)
         except _UnclearError as error:
-            connection.respond(400, str(error))
-            return
+            return text(400, str(error))
         if key[0] in self._ports:
-            connection.respond(400, f"port {key[0]} is the sidecar's own")
-            return
+            return text(400, f"port {key[0]} is the sidecar's own")
         target = self._target(key)
         if target is None:
-            connection.respond(403, f"{CheckTarget(*key)}: not declared")
-            return
+            return text(403, f"{CheckTarget(*key)}: not declared")
+        return _CheckReply(self, target, request)
+
+    def check(self, connection: Connection, reply: "_CheckReply") -> None:
+        """Check the target of ``reply``, and answer."""
+        target = reply.target
         addresses = self._app_addresses.addresses(connection.local_address)
         if target.service is None:
-            self._check_tcp(connection, target, addresses)
+            self._check_tcp(connection, reply, addresses)
         else:
-            caller = headers.get("User-Agent", "kube-probe/").encode("utf-8", "surrogateescape")
+            caller = reply.user_agent.encode("utf-8", "surrogateescape")
             connection.start(self._check_grpc(connection, target, addresses, caller))
 
     def _target(self, key: tuple[int, str | None]) -> CheckTarget | None:
@@ -98,24 +108,32 @@ class CheckEndpoint:
         return target
 
     def _check_tcp(
-        self, connection: Connection, target: CheckTarget, addresses: Sequence[str]
+        self, connection: Connection, reply: "_CheckReply", addresses: Sequence[str]
     ) -> None:
         """Decide the check in this very call, as far as the kernel can."""
         started = perf_counter()
+        target = reply.target
         refusal: RefusedError | None = None
         for number, address in enumerate(addresses):
             try:
-                attempt = Attempt(address, target.port)
+                attempt = Attempt(address, target.port, self._network)
+                if not attempt.pending:
+                    attempt.confirm()
             except RefusedError as error:
                 refusal = refusal or error
                 continue
+            except NoSocketError as error:
+                self._conclude(connection, target, started, error)
+                return
             if attempt.pending:
                 rest = addresses[number + 1 :]
                 work = self._finish_tcp(connection, target, attempt, rest, refusal, started)
                 connection.start(work)
                 return
             attempt.sock.close()
-            self._conclude(connection, target, started, None)
+            seconds = perf_counter() - started
+            self._results.record(target, TargetResult.SUCCESS, seconds, _CONNECTED)
+            connection.send(reply.connected)
             return
         self._conclude(connection, target, started, refusal)
 
@@ -134,14 +152,16 @@ class CheckEndpoint:
                 while True:
                     try:
                         await attempt.finish()
+                        attempt.confirm()
                         attempt.sock.close()
                         break
                     except RefusedError as error:
                         refusal = refusal or error
                         if not rest:
                             raise refusal from None
-                        attempt, rest = Attempt(rest[0], target.port), rest[1:]
-        except (RefusedError, TimeoutError) as error:
+                        attempt = Attempt(rest[0], target.port, self._network)
+                        rest = rest[1:]
+        except (RefusedError, NoSocketError, TimeoutError) as error:
             outcome = error
         self._conclude(connection, target, started, outcome)
 
@@ -158,6 +178,7 @@ class CheckEndpoint:
                 target.port,
                 target.service or "",
                 self._loop.time() + _seconds(target),
+                self._network,
                 caller,
             )
         except (WireError, TimeoutError) as error:
@@ -175,10 +196,12 @@ class CheckEndpoint:
         match outcome:
             case None:
                 status, result = 200, TargetResult.SUCCESS
-                reason = "connected" if target.service is None else "SERVING"
+                reason = _CONNECTED if target.service is None else "SERVING"
             case TimeoutError():
                 status, result = 504, TargetResult.TIMEOUT
                 reason = f"no answer after {seconds:.3f} s"
+            case NoSocketError():
+                status, result, reason = 500, TargetResult.FAILURE, str(outcome)
             case RefusedError():
                 status, result, reason = 404, TargetResult.REFUSED, str(outcome)
             case BadAnswerError():
@@ -189,17 +212,37 @@ class CheckEndpoint:
         self._results.record(target, result, seconds, reason)
         connection.respond(status, f"{target}: {reason}")
 
-    async def _metrics(self, connection: Connection) -> None:
-        # The first scrape loads a library: in a thread, so that probes go on being answered.
-        metrics = await asyncio.to_thread(_load_metrics)
-        body = metrics.render(self._results.tallies(), len(self._limiter))
-        connection.respond_with(200, metrics.CONTENT_TYPE.encode(), body)
+
+class _CheckReply:
+    """A check; see `Reply`. ``connected`` is the whole answer where a TCP check succeeds."""
+
+    __slots__ = ("_endpoint", "connected", "head_only", "target", "user_agent")
+    lasting = True
+
+    def __init__(self, endpoint: CheckEndpoint, target: CheckTarget, request: Request) -> None:
+        self._endpoint = endpoint
+        self.target = target
+        self.head_only = request.head_only
+        self.user_agent = request.first("User-Agent") or "kube-probe/"
+        self.connected = text_answer(200, f"{target}: {_CONNECTED}", head_only=self.head_only)
+
+    def answer(self, connection: Connection) -> None:
+        """See `Reply`."""
+        self._endpoint.check(connection, self)
 
 
-def _load_metrics() -> Any:
-    from osm_healthcheck.server import metrics
+class _MetricsReply:
+    """The page of metrics; see `Reply`."""
 
-    return metrics
+    lasting = False
+
+    def __init__(self, page: MetricsPage, head_only: bool) -> None:
+        self._page = page
+        self.head_only = head_only
+
+    def answer(self, connection: Connection) -> None:
+        """See `Reply`."""
+        connection.start(self._page.answer(connection))
 
 
 def _seconds(target: CheckTarget) -> float:
@@ -210,11 +253,11 @@ class _UnclearError(Exception):
     """The headers do not say what to check."""
 
 
-def _read_target(headers: Any) -> tuple[int, str | None]:
+def _read_target(request: Request) -> tuple[int, str | None]:
     """The port and service that the headers ask for."""
-    tcp = headers.getall(ORIGINAL_TCP_PORT, ())
-    grpc = headers.getall(ORIGINAL_GRPC_PORT, ())
-    services = headers.getall(ORIGINAL_GRPC_SERVICE, ())
+    tcp = request.values(ORIGINAL_TCP_PORT)
+    grpc = request.values(ORIGINAL_GRPC_PORT)
+    services = request.values(ORIGINAL_GRPC_SERVICE)
     if not tcp and not grpc:
         raise _UnclearError(f"the header {ORIGINAL_TCP_PORT} or {ORIGINAL_GRPC_PORT} is missing")
     if len(tcp) + len(grpc) > 1 or len(services) > 1:

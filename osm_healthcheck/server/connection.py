@@ -1,27 +1,32 @@
-"""One caller's connection: read one request, hand it to the endpoint, write one answer, close.
+"""One caller's connection: one request, one answer, and the end.
 
-aiohttp's request parser does the reading; its server is left out because a probe needs none of
-what it does besides, at twice the cost. One request a connection is what the kubelet makes, and
-what keeps pipelines and smuggled requests from being anything at all: the parser stops after the
-first head, and is gone once it has been read.
+One request a connection is what the kubelet makes, and what keeps pipelines and smuggled requests
+from being anything at all: once a head has been read, nothing that follows is.
 """
 
 import asyncio
 import math
 import socket
 import struct
-from collections.abc import Coroutine
-from http import HTTPStatus
+from collections.abc import Callable, Coroutine
+from enum import Enum, auto
 from typing import Any, Protocol, cast
-
-from aiohttp.http_exceptions import HttpProcessingError
-from aiohttp.http_parser import HttpRequestParser, RawRequestMessage
-from aiohttp.streams import EMPTY_PAYLOAD
 
 from osm_healthcheck.probes.addresses import AllowFrom, unmapped
 from osm_healthcheck.server.connection_limiter import ConnectionLimiter
+from osm_healthcheck.server.head_reader import HeadReader
+from osm_healthcheck.server.inbox import Inbox
+from osm_healthcheck.server.logs import Log
+from osm_healthcheck.server.reply import (
+    Endpoint,
+    Forbidden,
+    Reply,
+    TextReply,
+    text_answer,
+    whole_answer,
+)
+from osm_healthcheck.server.request import Request
 
-MAX_HEAD_BYTES = 8 * 1024
 HEAD_SECONDS = 5.0
 IDLE_SECONDS = 15.0
 # A caller that goes on sending after its request is read so long, so that the answer reaches it.
@@ -32,49 +37,103 @@ WRITE_BUFFER_BYTES = 1024
 TURN_BYTES = 64 * 1024
 
 _TLS_HANDSHAKE = 0x16
-_HEAD_END = b"\r\n\r\n"
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
-_STATUS_LINES = {
-    status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus
+_FORBIDDEN = Forbidden()
+
+
+class State(Enum):
+    """What a connection is at. Its time limit is that of the state."""
+
+    NEW = auto()  # nothing has come: IDLE_SECONDS
+    HEAD = auto()  # a part of a head has come, or all of it, and it is being read: HEAD_SECONDS
+    ANSWERING = auto()  # there is a request, with a deadline of its own
+    ANSWERING_UNREAD = auto()  # the same, and the caller has sent, or will send, more than that
+    PASSING = auto()  # TLS, to and from the app, which has a deadline of its own
+    CLOSING = auto()  # the answer is written, and waits for its reader: IDLE_SECONDS
+    LINGERING = auto()  # the same, and the caller's side is read to its end: LINGER_SECONDS
+    CLOSED = auto()
+
+    __hash__ = object.__hash__  # Enum's own is a function in Python, and called for every lookup
+
+
+class Event(Enum):
+    """What moves a connection on."""
+
+    BYTES = auto()  # some came, which are no head that is remembered
+    REQUEST = auto()  # a head was read, or is remembered, and nothing follows it
+    REQUEST_AND_MORE = auto()  # a head was read, or cannot be, and the caller may go on sending
+    TLS = auto()  # the endpoint takes the connection over
+    ANSWERED = auto()  # all has been written
+    LOST = auto()  # by the caller, by the network, or by us
+
+    __hash__ = object.__hash__
+
+
+# A pair that is missing cannot happen, and is an error of ours where it does.
+TRANSITIONS: dict[State, dict[Event, State]] = {
+    State.NEW: {
+        Event.BYTES: State.HEAD,
+        Event.REQUEST: State.ANSWERING,
+        Event.TLS: State.PASSING,
+        Event.LOST: State.CLOSED,
+    },
+    State.HEAD: {
+        Event.BYTES: State.HEAD,
+        Event.REQUEST: State.ANSWERING,
+        Event.REQUEST_AND_MORE: State.ANSWERING_UNREAD,
+        Event.LOST: State.CLOSED,
+    },
+    State.ANSWERING: {
+        Event.BYTES: State.ANSWERING_UNREAD,
+        Event.ANSWERED: State.CLOSING,
+        Event.LOST: State.CLOSED,
+    },
+    State.ANSWERING_UNREAD: {
+        Event.BYTES: State.ANSWERING_UNREAD,
+        Event.ANSWERED: State.LINGERING,
+        Event.LOST: State.CLOSED,
+    },
+    State.PASSING: {
+        Event.BYTES: State.PASSING,
+        Event.ANSWERED: State.CLOSING,
+        Event.LOST: State.CLOSED,
+    },
+    State.CLOSING: {
+        Event.BYTES: State.CLOSING,
+        Event.ANSWERED: State.CLOSING,
+        Event.LOST: State.CLOSED,
+    },
+    State.LINGERING: {
+        Event.BYTES: State.LINGERING,
+        Event.ANSWERED: State.LINGERING,
+        Event.LOST: State.CLOSED,
+    },
+    State.CLOSED: {Event.ANSWERED: State.CLOSED},
 }
 
 
-class Endpoint(Protocol):
-    """What is behind a port."""
-
-    def answer(self, connection: "Connection", request: RawRequestMessage) -> None:
-        """Answer ``request`` on ``connection``, at once or in a task that it starts there."""
-
-    def take_over(self, connection: "Connection", first: bytes) -> bool:
-        """Take a connection that begins with TLS bytes; ``False`` where they are not wanted."""
-
-
 class ServerContext(Protocol):
-    """What every connection of a sidecar shares."""
+    """What every connection of a pod shares."""
 
     loop: asyncio.AbstractEventLoop
     limiter: ConnectionLimiter
+    make_reader: Callable[[], asyncio.Protocol]
     allow_from: AllowFrom | None
-    log: Any
+    log: Log
 
 
 class Connection(asyncio.Protocol):
     """The server's side of one connection."""
 
-    # aiohttp's parser is written for a protocol of its own; this is what it asks of one.
-    _reading_paused = False
-
     def __init__(self, context: ServerContext, endpoint: Endpoint) -> None:
         self._context = context
         self._endpoint = endpoint
-        self._parser: HttpRequestParser | None = None
-        self._received = 0
-        self._asked = False
-        self._turn = 0
+        self._state = State.NEW
+        self._reader: HeadReader | None = None
+        self._inbox: Inbox | None = None
         self._task: asyncio.Task[None] | None = None
-        self._inbox: _Inbox | None = None
-        self._more_to_come = False
         self._drained: asyncio.Future[None] | None = None
+        self._turn = 0
         self.head_only = False
         self.expires = 0.0
         self.transport: asyncio.Transport = cast("asyncio.Transport", None)
@@ -82,34 +141,32 @@ class Connection(asyncio.Protocol):
     # -- what the event loop calls
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Be counted, and have a time limit from now on."""
+        """Be counted, have a time limit from now on, and be allowed to ask or not."""
+        context = self._context
         self.transport = cast("asyncio.Transport", transport)
-        self.expires = self._context.loop.time() + IDLE_SECONDS
-        self._context.limiter.add(self)
+        self.expires = context.loop.time() + IDLE_SECONDS
+        context.limiter.add(self)
+        if context.allow_from is not None:
+            peer = transport.get_extra_info("peername")
+            if peer is None or not context.allow_from.permits(peer[0]):
+                self._endpoint = _FORBIDDEN
 
     def data_received(self, data: bytes) -> None:
         """Read the request, or whatever comes after it."""
-        if self._inbox is not None:
-            self._inbox.put(data)
-            return
-        if self._asked:
-            # What comes after the request is not read as anything.
-            self._more_to_come = True
-            return
-        if self._parser is None:
+        if self._state is State.NEW:
+            reply = self._endpoint.remembered.get(data)
+            if reply is not None:
+                self._answer(Event.REQUEST, reply)
+                return
             if data[0] == _TLS_HANDSHAKE and self._begin_tls(data):
                 return
-            context = self._context
-            self._parser = HttpRequestParser(
-                self,  # type: ignore[arg-type]
-                context.loop,
-                MAX_HEAD_BYTES,
-                max_headers=MAX_HEAD_BYTES,
-                auto_decompress=False,
-                max_msg_queue_size=1,
-            )
-            self.expires = context.loop.time() + HEAD_SECONDS
-        self._read(self._parser, data)
+            self._reader = HeadReader(self._context.make_reader(), self, self._context.loop)
+            self.expires = self._context.loop.time() + HEAD_SECONDS
+        self._move(Event.BYTES)
+        if self._reader is not None:
+            self._reader.feed(data)
+        elif self._inbox is not None:
+            self._inbox.put(data)
 
     def eof_received(self) -> bool:
         """Take a caller that ends its side for one that has left, as the kubelet does in the end.
@@ -123,8 +180,10 @@ class Connection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Stop whatever was done for this caller."""
+        self._move(Event.LOST)
         self._context.limiter.remove(self)
-        self._parser = None
+        if self._reader is not None:
+            self._reader.stop()
         if self._inbox is not None:
             self._inbox.end()
         if self._task is not None:
@@ -141,16 +200,29 @@ class Connection(asyncio.Protocol):
             self._drained.set_result(None)
         self._drained = None
 
-    def pause_reading(self) -> None:
-        """Do nothing: a request's body is thrown away, so it is never too much."""
-
-    def resume_reading(self, *, resume_parser: bool = True) -> None:
-        """Do nothing, for the same reason."""
-
     # -- what `ConnectionLimiter` calls
 
     def expire(self) -> None:
         """See `LimitedConnection`."""
+        self.transport.abort()
+
+    # -- what `HeadReader` calls
+
+    def request_read(self, head: bytes, request: Request, *, alone: bool) -> None:
+        """See `HeadOwner`."""
+        reply = self._endpoint.resolve(request)
+        ended = alone and not request.has_body
+        if ended:
+            self._endpoint.remembered.add(head, reply)
+        self._answer(Event.REQUEST if ended else Event.REQUEST_AND_MORE, reply)
+
+    def request_refused(self, status: int, text: str) -> None:
+        """See `HeadOwner`."""
+        self._answer(Event.REQUEST_AND_MORE, TextReply(status, text))
+
+    def failed(self, error: Exception) -> None:
+        """Give up: whatever the error is, the kubelet must not wait for an answer."""
+        self._context.log.error("a probe could not be answered", exc_info=error)
         self.transport.abort()
 
     # -- what endpoints call
@@ -162,20 +234,16 @@ class Connection(asyncio.Protocol):
 
     def respond(self, status: int, text: str, headers: bytes = b"") -> None:
         """Answer with one line of text, and close."""
-        body = text.encode("utf-8", "backslashreplace") + b"\n"
-        self.respond_with(status, b"text/plain; charset=utf-8", body, headers)
+        self.send(text_answer(status, text, headers, head_only=self.head_only))
 
-    def respond_with(
-        self, status: int, content_type: bytes, body: bytes, headers: bytes = b""
-    ) -> None:
+    def respond_with(self, status: int, content_type: bytes, body: bytes) -> None:
         """Answer with ``body``, and close."""
-        head = b"%sContent-Type: %s\r\nContent-Length: %d\r\n%sConnection: close\r\n\r\n" % (
-            _STATUS_LINES[status],
-            content_type,
-            len(body),
-            headers,
-        )
-        self.transport.write(head if self.head_only else head + body)
+        self.send(whole_answer(status, content_type, body, head_only=self.head_only))
+
+    def send(self, answer: bytes) -> None:
+        """Send an answer that is whole, and close."""
+        if self._state is not State.CLOSED:
+            self.transport.write(answer)
         self.close()
 
     def start(self, work: Coroutine[Any, Any, None]) -> None:
@@ -200,9 +268,13 @@ class Connection(asyncio.Protocol):
         side is read to the end, for `LINGER_SECONDS`. One that reads slowly has as long as an idle
         one for what is left.
         """
-        seconds = LINGER_SECONDS if self._more_to_come else IDLE_SECONDS
-        self.expires = self._context.loop.time() + seconds
-        if self._more_to_come and not self.transport.is_closing():
+        before = self._state
+        self._move(Event.ANSWERED)
+        if self._state is before:
+            return
+        lingers = self._state is State.LINGERING
+        self.expires = self._context.loop.time() + (LINGER_SECONDS if lingers else IDLE_SECONDS)
+        if lingers and not self.transport.is_closing():
             self.transport.write_eof()
         else:
             self.transport.close()
@@ -220,104 +292,36 @@ class Connection(asyncio.Protocol):
 
     # -- the rest
 
+    def _move(self, event: Event) -> None:
+        self._state = TRANSITIONS[self._state][event]
+
     def _begin_tls(self, data: bytes) -> bool:
-        if not self._permitted():
-            self.transport.abort()
-            return True
-        self._inbox = _Inbox(self.transport, self._context.loop)
+        self._inbox = Inbox(self.transport, self._context.loop)
         if not self._endpoint.take_over(self, data):
             self._inbox = None
             return False
+        self._move(Event.TLS)
         self._in_flight()
         return True
 
-    def _read(self, parser: HttpRequestParser, data: bytes) -> None:
-        head = data[: MAX_HEAD_BYTES - self._received]
-        self._received += len(data)
-        try:
-            messages, _, _ = parser.feed_data(head)
-        except (HttpProcessingError, ValueError, AssertionError) as error:
-            self._more_to_come = True
-            self._refuse(400, f"not an HTTP/1.1 request: {_first_line(error)}")
-            return
-        if not messages:
-            if self._received > MAX_HEAD_BYTES:
-                self._more_to_come = True
-                self._refuse(431, f"the request's head is longer than {MAX_HEAD_BYTES} bytes")
-            return
-        request, payload = messages[0]
-        self._more_to_come = payload is not EMPTY_PAYLOAD or data.find(_HEAD_END) != len(
-            data
-        ) - len(_HEAD_END)
-        self.head_only = request.method == "HEAD"
-        if request.version.major != 1:
-            self._refuse(505, "a probe is a request in HTTP/1.1")
-            return
+    def _answer(self, event: Event, reply: Reply) -> None:
+        self._move(event)
+        self._reader = None
         self._in_flight()
-        if self._permitted():
-            self._endpoint.answer(self, request)
-        else:
-            self.respond(403, "this caller's address is not in --allow-from")
+        if self.transport.is_closing():
+            return  # the caller left while its request was read
+        self.head_only = reply.head_only
+        try:
+            reply.answer(self)
+        except Exception as error:
+            self.failed(error)
 
     def _in_flight(self) -> None:
-        self._asked = True
-        self._parser = None  # it holds on to us: a circle that would have to be collected
         self._context.limiter.request_received(self)
         self.expires = math.inf
-
-    def _refuse(self, status: int, text: str) -> None:
-        self._in_flight()
-        self.respond(status, text)
-
-    def _permitted(self) -> bool:
-        allow_from = self._context.allow_from
-        if allow_from is None:
-            return True
-        peer = self.transport.get_extra_info("peername")
-        return peer is not None and allow_from.permits(peer[0])
 
     async def _run(self, work: Coroutine[Any, Any, None]) -> None:
         try:
             await work
         except Exception as error:
-            # Whatever it is, the kubelet must not wait for it.
-            self._context.log.error("a probe could not be answered", exc_info=error)
-            self.transport.abort()
-
-
-class _Inbox:
-    """The caller's bytes until somebody takes them; meanwhile no more are read."""
-
-    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
-        self._transport = transport
-        self._loop = loop
-        self._data = b""
-        self._ended = False
-        self._waiter: asyncio.Future[None] | None = None
-
-    def put(self, data: bytes) -> None:
-        self._data += data
-        self._transport.pause_reading()
-        self._wake()
-
-    def end(self) -> None:
-        self._ended = True
-        self._wake()
-
-    async def get(self) -> bytes:
-        # Not before: what was got last is still being sent, and one piece in memory is enough.
-        self._transport.resume_reading()
-        while not self._data and not self._ended:
-            self._waiter = self._loop.create_future()
-            await self._waiter
-        data, self._data = self._data, b""
-        return data
-
-    def _wake(self) -> None:
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
-
-
-def _first_line(error: Exception) -> str:
-    text = getattr(error, "message", "") or str(error)
-    return text.strip().partition("\n")[0].rstrip(":") or type(error).__name__
+            self.failed(error)

@@ -54,11 +54,15 @@ def connection_limit() -> int:
 
 
 class ConnectionLimiter:
-    """All open connections, in the order in which they came."""
+    """All open connections, in the order in which they came.
+
+    ``refused`` is how many were ended to make room for others.
+    """
 
     def __init__(self, loop: asyncio.AbstractEventLoop, limit: int) -> None:
         self._loop = loop
         self._limit = limit
+        self.refused = 0
         self._all: dict[LimitedConnection, None] = {}
         self._waiting: dict[LimitedConnection, None] = {}
         self._timer: asyncio.TimerHandle | None = None
@@ -80,6 +84,7 @@ class ConnectionLimiter:
             oldest = next(iter(self._all if few else self._waiting))
             self.remove(oldest)
             oldest.expire()
+            self.refused += 1
         if self._timer is None:
             self._timer = self._loop.call_later(_CLOSE_EXPIRED_SECONDS, self._close_expired)
 
@@ -102,6 +107,14 @@ class ConnectionLimiter:
         if self._all:
             self._gone = self._loop.create_future()
             await self._gone
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def close_all(self) -> None:
+        """End every connection at once."""
+        for connection in list(self._all):
+            self.remove(connection)
+            connection.expire()
         if self._timer is not None:
             self._timer.cancel()
 

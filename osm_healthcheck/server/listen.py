@@ -5,6 +5,7 @@ import socket
 from collections.abc import Iterable, Mapping
 
 from osm_healthcheck.errors import OSMHealthcheckError
+from osm_healthcheck.wire.dial import MakeSocket, tcp_socket
 from osm_healthcheck.wire.errors import authority
 
 BACKLOG = 4096
@@ -34,7 +35,11 @@ class ListenError(OSMHealthcheckError):
 
 
 def bind_all(
-    addresses: Iterable[str], ports: Mapping[str, int], *, optional_ipv6: bool
+    addresses: Iterable[str],
+    ports: Mapping[str, int],
+    *,
+    optional_ipv6: bool,
+    make_socket: MakeSocket = tcp_socket,
 ) -> dict[str, list[socket.socket]]:
     """Listen with every port on every address, once all of them are bound.
 
@@ -42,6 +47,7 @@ def bind_all(
         addresses: IP addresses; IPv6 ones take no IPv4 callers in.
         ports: by the name that the result has them under; an option is called after each.
         optional_ipv6: leave IPv6 out where the machine has none.
+        make_socket: makes each socket, in the network namespace where it is to listen.
 
     Raises:
         ListenError: where one cannot be had; none is kept then.
@@ -51,7 +57,7 @@ def bind_all(
         for name, port in ports.items():
             for address in addresses:
                 try:
-                    bound[name].append(_bind(address, port))
+                    bound[name].append(_bind(address, port, make_socket))
                 except OSError as error:
                     if optional_ipv6 and ":" in address and error.errno in _NO_IPV6:
                         continue
@@ -73,9 +79,9 @@ def bind_all(
     return bound
 
 
-def _bind(address: str, port: int) -> socket.socket:
+def _bind(address: str, port: int, make_socket: MakeSocket) -> socket.socket:
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
-    sock = socket.socket(family, socket.SOCK_STREAM)
+    sock = make_socket(family)
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if family == socket.AF_INET6:
@@ -83,7 +89,6 @@ def _bind(address: str, port: int) -> socket.socket:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER_BYTES)
         sock.bind((address, port))
-        sock.setblocking(False)
     except BaseException:
         sock.close()
         raise

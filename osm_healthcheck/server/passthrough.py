@@ -7,8 +7,8 @@ from time import perf_counter
 from osm_healthcheck.probes.targets import HTTPTarget
 from osm_healthcheck.server.connection import Connection
 from osm_healthcheck.server.results import Results, TargetResult
-from osm_healthcheck.wire.dial import dial
-from osm_healthcheck.wire.errors import BrokenOffError, RefusedError
+from osm_healthcheck.wire.dial import Network, dial
+from osm_healthcheck.wire.errors import BrokenOffError, NoSocketError, RefusedError
 from osm_healthcheck.wire.stream import Stream
 
 
@@ -17,6 +17,7 @@ async def pass_through(
     target: HTTPTarget,
     addresses: Sequence[str],
     first: bytes,
+    network: Network,
     results: Results,
     loop: asyncio.AbstractEventLoop,
 ) -> None:
@@ -31,7 +32,7 @@ async def pass_through(
     reason = ""
     try:
         async with asyncio.timeout(target.deadline):
-            stream, _ = await dial(addresses, target.port)
+            stream, _ = await dial(addresses, target.port, network)
             upstream = loop.create_task(_to_app(connection, stream, first))
             try:
                 while data := await stream.receive():
@@ -43,6 +44,8 @@ async def pass_through(
         reason = "passed through" if heard else "the app closed the connection without a byte"
     except RefusedError as error:
         result, reason = TargetResult.REFUSED, str(error)
+    except NoSocketError as error:
+        result, reason = TargetResult.FAILURE, str(error)
     except BrokenOffError as error:
         result, reason = TargetResult.BROKEN, str(error)
     except TimeoutError:

@@ -5,23 +5,25 @@ import functools
 from collections.abc import Sequence
 from time import perf_counter
 
-from aiohttp.http_parser import RawRequestMessage
-from aiohttp.http_writer import HttpVersion11
-
 from osm_healthcheck.probes.addresses import AppAddresses
 from osm_healthcheck.probes.ports import OwnPorts
 from osm_healthcheck.probes.redirect import Hop, RedirectError, location_of, next_hop
-from osm_healthcheck.probes.request import end_to_end, forwarded_headers
+from osm_healthcheck.probes.request import end_to_end, proxied_headers
 from osm_healthcheck.probes.targets import HTTPTarget, Routes
 from osm_healthcheck.probes.url import URL, URLError, probe_url
-from osm_healthcheck.server.check import ALLOW
 from osm_healthcheck.server.connection import Connection
 from osm_healthcheck.server.passthrough import pass_through
+from osm_healthcheck.server.reply import ALLOW, RememberedHeads, Reply, TextReply
+from osm_healthcheck.server.request import Request
 from osm_healthcheck.server.results import Results, TargetResult
-from osm_healthcheck.wire.dial import dial
-from osm_healthcheck.wire.errors import BadAnswerError, BrokenOffError, RefusedError
-from osm_healthcheck.wire.http import ask, ask_on
+from osm_healthcheck.wire.dial import Network, dial
+from osm_healthcheck.wire.errors import BadAnswerError, BrokenOffError, DialError, NoSocketError
+from osm_healthcheck.wire.http import ask, ask_on, skip_body
+from osm_healthcheck.wire.http1 import encode_request
 from osm_healthcheck.wire.response import Framing, Response
+
+# A pod has an address or two, and loopback; a caller of a machine with many could go through all.
+_MAX_ADDRESSES = 8
 
 
 class ProbeProxy:
@@ -32,14 +34,17 @@ class ProbeProxy:
         routes: Routes,
         ports: OwnPorts,
         app_addresses: AppAddresses,
+        network: Network,
         results: Results,
         loop: asyncio.AbstractEventLoop,
     ) -> None:
         self._routes = routes
         self._ports = ports
         self._app_addresses = app_addresses
+        self._network = network
         self._results = results
         self._loop = loop
+        self.remembered = RememberedHeads()
 
     def take_over(self, connection: Connection, first: bytes) -> bool:
         """See `Endpoint`: TLS goes to the one HTTPS probe of this kind, if it is one."""
@@ -49,47 +54,53 @@ class ProbeProxy:
         else:
             addresses = self._app_addresses.addresses(connection.local_address)
             connection.start(
-                pass_through(connection, target, addresses, first, self._results, self._loop)
+                pass_through(
+                    connection, target, addresses, first, self._network, self._results, self._loop
+                )
             )
         return True
 
-    def answer(self, connection: Connection, request: RawRequestMessage) -> None:
+    def resolve(self, request: Request) -> Reply:
         """See `Endpoint`."""
-        target = self._routes.http.get(request.url.raw_path)
+        target = self._routes.http.get(request.path)
         if target is None:
             paths = ", ".join(self._routes.http)
-            connection.respond(404, f"no declared probe has this path; there are {paths}")
-        elif request.method not in ("GET", "HEAD"):
-            connection.respond(405, "a probe is a GET or a HEAD", ALLOW)
-        else:
-            addresses = self._app_addresses.addresses(connection.local_address)
-            connection.start(self._proxy(connection, request, target, addresses))
+            text = f"no declared probe has this path; there are {paths}"
+            return TextReply(404, text, head_only=request.head_only)
+        if request.method not in ("GET", "HEAD"):
+            return TextReply(405, "a probe is a GET or a HEAD", ALLOW)
+        return _ProxyReply(self, target, request)
+
+    def proxy(self, connection: Connection, reply: "_ProxyReply") -> None:
+        """Ask the app for the probe of ``reply``, and pass its answer on."""
+        addresses = self._app_addresses.addresses(connection.local_address)
+        connection.start(self._proxy(connection, reply, addresses))
 
     async def _proxy(
-        self,
-        connection: Connection,
-        request: RawRequestMessage,
-        target: HTTPTarget,
-        addresses: Sequence[str],
+        self, connection: Connection, reply: "_ProxyReply", addresses: Sequence[str]
     ) -> None:
+        target = reply.target
         started = perf_counter()
         response: Response | None = None
         try:
             async with asyncio.timeout(target.deadline):
-                response = await self._ask(request, target, addresses)
+                response = await self._ask(reply, addresses)
                 seconds = perf_counter() - started
                 result = (
                     TargetResult.SUCCESS if 200 <= response.status < 400 else TargetResult.FAILURE
                 )
-                await _stream(connection, response, request.version >= HttpVersion11)
-        except (TimeoutError, BrokenOffError, RefusedError, BadAnswerError, RedirectError) as error:
+                await _stream(connection, response, reply.http11)
+        except (TimeoutError, BrokenOffError, DialError, BadAnswerError, RedirectError) as error:
             if response is not None:
                 result = TargetResult.BROKEN
                 reason = f"status {response.status}, then broken off: {error or 'too slow'}"
             elif isinstance(error, TimeoutError):
                 result, reason = TargetResult.TIMEOUT, f"no answer after {target.deadline:.3f} s"
                 connection.respond(504, f"{target}: {reason}")
-            elif isinstance(error, RefusedError):
+            elif isinstance(error, NoSocketError):
+                result, reason = TargetResult.FAILURE, str(error)
+                connection.respond(500, f"{target}: {reason}")
+            elif isinstance(error, DialError):
                 result, reason = TargetResult.REFUSED, str(error)
                 connection.respond(503, f"{target}: {reason}")
             else:
@@ -108,22 +119,18 @@ class ProbeProxy:
                 response.close()
         self._results.record(target, result, seconds, reason)
 
-    async def _ask(
-        self, request: RawRequestMessage, target: HTTPTarget, addresses: Sequence[str]
-    ) -> Response:
+    async def _ask(self, reply: "_ProxyReply", addresses: Sequence[str]) -> Response:
         """The answer that the kubelet would take for the app's, redirects followed."""
+        target = reply.target
         if target.headers.refusal:
             raise BadAnswerError(f"the kubelet sends no such request: {target.headers.refusal}")
         _url(target, addresses[0])
-        stream, address = await dial(addresses, target.port)
-        hops = [
-            Hop(
-                _url(target, address),
-                target.headers.host,
-                forwarded_headers(request.raw_headers, target.headers),
-            )
-        ]
-        response = await ask_on(stream, request.method, hops[0])
+        stream, address = await dial(
+            addresses, target.port, self._network, one_write=target.action.scheme == "HTTP"
+        )
+        first, encoded = reply.first_request(address)
+        hops = [first]
+        response = await ask_on(stream, reply.method, first, self._network, encoded)
         while location := location_of(response.status, response.headers):
             try:
                 hop = next_hop(response.status, location, hops)
@@ -132,13 +139,48 @@ class ProbeProxy:
                 raise
             if hop is None:
                 break
-            response.close()
+            try:
+                await skip_body(response)
+            finally:
+                response.close()
             if hop.url.port in self._ports:
                 # Without us nothing listens there; asking ourselves would be an answer of our own.
                 raise RedirectError(f"redirect to {hop.url}, which is the sidecar's own port")
             hops.append(hop)
-            response = await ask([hop.url.hostname], request.method, hop)
+            response = await ask([hop.url.hostname], reply.method, hop, self._network)
         return response
+
+
+class _ProxyReply:
+    """A proxied probe; see `Reply`. It holds the request for each address of the app."""
+
+    __slots__ = ("_headers", "_proxy", "_requests", "head_only", "http11", "method", "target")
+    lasting = True
+
+    def __init__(self, proxy: ProbeProxy, target: HTTPTarget, request: Request) -> None:
+        self._proxy = proxy
+        self._headers = proxied_headers(
+            target.action.http_headers, request.first("User-Agent"), request.first("Accept")
+        )
+        self._requests: dict[str, tuple[Hop, bytes]] = {}
+        self.target = target
+        self.method = request.method
+        self.http11 = request.http11
+        self.head_only = request.head_only
+
+    def answer(self, connection: Connection) -> None:
+        """See `Reply`."""
+        self._proxy.proxy(connection, self)
+
+    def first_request(self, address: str) -> tuple[Hop, bytes]:
+        """The request for the app at ``address``, and its bytes in HTTP/1.1."""
+        found = self._requests.get(address)
+        if found is None:
+            hop = Hop(_url(self.target, address), self.target.headers.host, self._headers)
+            found = hop, encode_request(self.method, hop)
+            if len(self._requests) < _MAX_ADDRESSES:
+                self._requests[address] = found
+        return found
 
 
 @functools.lru_cache(maxsize=256)
@@ -156,7 +198,9 @@ async def _stream(connection: Connection, response: Response, http11: bool) -> N
     """Pass an answer on as it comes, and break off where it does."""
     chunked = response.framing is Framing.CHUNKED and http11
     write = connection.write
-    await write(_head(response, chunked))
+    head = _head(response, chunked)
+    # What came with the head goes on with it: most answers are one write.
+    await write(head if connection.head_only or chunked else head + response.received())
     try:
         if not connection.head_only:
             while piece := await response.read():

@@ -3,18 +3,21 @@
 The counts are plain numbers here; ``metrics`` turns them into Prometheus' form when asked.
 """
 
+import logging
 from bisect import bisect_left
 from collections.abc import Iterable
 from enum import StrEnum
-from typing import Any, Protocol
+from typing import Protocol
 
 from osm_healthcheck.probes.targets import DeclaredProbe
+from osm_healthcheck.server.logs import TARGET_BURST, TARGET_PER_SECOND, Log
+from osm_healthcheck.server.rate_limit import RateLimit
 
 # seconds; a probe's own timeout is 1 s by default
 LATENCY_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 # Where no probes are declared a caller makes targets up; beyond so many they share one entry.
-MAX_UNDECLARED_TARGETS = 256
-_OTHERS = "others"
+MAX_UNDECLARED_TARGETS = 64
+OTHER = "other"
 
 
 class TargetResult(StrEnum):
@@ -29,8 +32,15 @@ class TargetResult(StrEnum):
     PASSED = "passed"
 
 
+GOOD = frozenset({TargetResult.SUCCESS, TargetResult.PASSED})
+
+
 class Target(Protocol):
     """What a result is kept for: a check target or an HTTP target."""
+
+    @property
+    def port(self) -> int:
+        """The app's port."""
 
     @property
     def probes(self) -> tuple[DeclaredProbe, ...]:
@@ -38,7 +48,7 @@ class Target(Protocol):
 
 
 class Tally:
-    """The results of one target since the start."""
+    """The results of one target since the start; of all that are checked as `OTHER` together."""
 
     __slots__ = ("buckets", "containers", "counts", "kinds", "last", "seconds", "target")
 
@@ -53,53 +63,77 @@ class Tally:
         self.last: TargetResult | None = None
 
 
+class _Known:
+    """A target that has been asked: its tally, and what the log said of it last."""
+
+    __slots__ = ("limit", "logged", "tally")
+
+    def __init__(self, tally: Tally) -> None:
+        self.tally = tally
+        self.logged: TargetResult | None = None
+        self.limit = RateLimit(TARGET_PER_SECOND, TARGET_BURST)
+
+
 class Results:
     """All tallies, and the log lines that changes make."""
 
-    def __init__(self, log: Any) -> None:
+    def __init__(self, log: Log) -> None:
         self._log = log
-        self._tallies: dict[Target, Tally] = {}
-        self._others: Tally | None = None
+        self._known: dict[Target, _Known] = {}
+        self._tallies: dict[str, Tally] = {}
+        self._other = _Known(Tally(OTHER, ()))
 
     def record(
         self, target: Target, result: TargetResult, seconds: float, reason: str = ""
     ) -> None:
-        """Count one result; a change is logged, a repeated failure at ``debug`` only.
+        """Count one result. A change is logged, a repeated failure at ``debug`` only.
 
         ``seconds`` is how long it took from the request, ``reason`` what made it no success.
+
+        A change that the log had no room for is one still when the next result comes: the log's
+        last word on a target is true in the end.
         """
-        tally = self._tallies.get(target)
-        if tally is None:
-            tally = self._add(target)
+        known = self._known.get(target) or self._add(target)
+        tally = known.tally
+        tally.last = result
         counts = tally.counts
         counts[result] = counts.get(result, 0) + 1
         tally.seconds += seconds
         tally.buckets[bisect_left(LATENCY_BUCKETS, seconds)] += 1
-        if result is not tally.last:
-            tally.last = result
-            good = result is TargetResult.SUCCESS or result is TargetResult.PASSED
-            log = self._log.info if good else self._log.warning
-        elif result is TargetResult.SUCCESS or result is TargetResult.PASSED:
+        if result is not known.logged:
+            level = logging.INFO if result in GOOD else logging.WARNING
+        elif result in GOOD:
+            self._log.tell_left_out()
             return
         else:
-            log = self._log.debug
-        log(
+            level = logging.DEBUG
+        if self._log.limited(
+            level,
+            known.limit,
             "probe result",
             probes=[str(probe) for probe in target.probes],
             target=str(target),
             result=result.value,
             reason=reason,
             ms=round(seconds * 1000, 2),
-        )
+        ):
+            known.logged = result
 
     def tallies(self) -> list[Tally]:
         """Every tally there is."""
-        others = [self._others] if self._others else []
-        return [*self._tallies.values(), *others]
+        other = self._other.tally
+        tallies = [known.tally for known in self._known.values()]
+        return [*dict.fromkeys(tallies), *([other] if other.counts else [])]
 
-    def _add(self, target: Target) -> Tally:
-        if target.probes or len(self._tallies) < MAX_UNDECLARED_TARGETS:
-            tally = self._tallies[target] = Tally(str(target), target.probes)
-            return tally
-        self._others = self._others or Tally(_OTHERS, ())
-        return self._others
+    def _add(self, target: Target) -> _Known:
+        if target.probes:
+            tally = Tally(str(target), target.probes)
+        elif len(self._known) < MAX_UNDECLARED_TARGETS:
+            # Nobody declared it: of what the caller said, the port alone becomes a label.
+            scheme, _, _ = str(target).partition("://")
+            label = f"{scheme}://:{target.port}"
+            tally = self._tallies.setdefault(label, Tally(label, ()))
+        else:
+            return self._other
+        known = self._known[target] = _Known(tally)
+        return known

@@ -24,7 +24,7 @@ from osm_healthcheck.injection.mesh_rewrites import rewriting_mesh
 from osm_healthcheck.injection.opt_out import containers_to_skip, reason_to_skip
 from osm_healthcheck.injection.original import OriginalProbe, original_probes
 from osm_healthcheck.injection.pods import PROXIES, SIDECAR, Container, Manifest, Pod
-from osm_healthcheck.injection.record import Record, read_record
+from osm_healthcheck.injection.record import WARNINGS, Record, read_record
 from osm_healthcheck.injection.rewrite import is_check, rewritten, why_no_probe_is_ours
 from osm_healthcheck.injection.uninject import is_rewritten, uninjected_pods
 from osm_healthcheck.probes.constants import (
@@ -65,6 +65,17 @@ class Context:
 
 def verify(pod: Pod, context: Context) -> list[Finding]:
     """Check one pod; the findings in the order in which they are printed."""
+    return _kept_warnings(pod) + _checks(pod, context)
+
+
+def _kept_warnings(pod: Pod) -> list[Finding]:
+    """What the injector warned of when a controller created the pod, which reads no warnings."""
+    kept = pod.annotations.get(WARNINGS)
+    lines = kept.splitlines() if isinstance(kept, str) else []
+    return [unsure("warning", line.removeprefix(f"{SIDECAR}: ")) for line in lines]
+
+
+def _checks(pod: Pod, context: Context) -> list[Finding]:
     validation = Validation()
     if reason := reason_to_skip(pod, validation):
         return [unsure("pod", f"left alone: {reason}")]

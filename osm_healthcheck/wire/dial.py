@@ -7,13 +7,40 @@ Only a dropped SYN needs the event loop. That makes a check two system calls and
 
 import asyncio
 import errno
+import os
 import socket
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 
-from osm_healthcheck.wire.errors import RefusedError
+from osm_healthcheck.wire.errors import NoSocketError, RefusedError
+from osm_healthcheck.wire.lingering import LingeringSockets
 from osm_healthcheck.wire.stream import Stream, wait_writable
 
+# Of an app's answer the kernel keeps so much before it is read; left alone, it keeps up to 6 MiB.
+# It doubles the number, and counts its own overhead against that.
+RECEIVE_BUFFER_BYTES = 32 * 1024
 _PENDING = frozenset({errno.EINPROGRESS, errno.EALREADY, errno.EWOULDBLOCK})
+# socket(2): files of the process or of the machine, memory
+_NO_SOCKET = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+
+MakeSocket = Callable[[socket.AddressFamily], socket.socket]
+
+
+def tcp_socket(family: socket.AddressFamily) -> socket.socket:
+    """A non-blocking TCP socket in the network namespace of this thread."""
+    return socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+
+
+@dataclass(frozen=True, slots=True)
+class Network:
+    """Where sockets are made, and who ends those that were abandoned.
+
+    A socket stays for life in the network namespace in which ``make_socket`` makes it: listening
+    in another one, and connecting there, takes nothing but another ``make_socket``.
+    """
+
+    lingering: LingeringSockets = field(default_factory=LingeringSockets)
+    make_socket: MakeSocket = tcp_socket
 
 
 class Attempt:
@@ -21,23 +48,31 @@ class Attempt:
 
     __slots__ = ("address", "pending", "port", "sock")
 
-    def __init__(self, address: str, port: int) -> None:
+    def __init__(self, address: str, port: int, network: Network) -> None:
         """Start to connect to the IP ``address``.
 
         Raises:
             RefusedError: where it is decided already, and not for us.
+            NoSocketError: where there is nothing to connect with.
         """
         self.address = address
         self.port = port
         family = socket.AF_INET6 if ":" in address else socket.AF_INET
         try:
-            self.sock = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+            self.sock = network.make_socket(family)
         except OSError as error:
-            raise RefusedError(address, port, error.errno or errno.EIO) from None
+            code = error.errno or errno.EIO
+            kind = NoSocketError if code in _NO_SOCKET else RefusedError
+            raise kind(address, port, code) from None
+        # Before the connection, because the window that is agreed on hangs on it.
+        self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER_BYTES)
         target = (address, port)
-        code = self.sock.connect_ex(target)
-        if code == errno.EINPROGRESS:
+        try:
             code = self.sock.connect_ex(target)
+            if code == errno.EINPROGRESS:
+                code = self.sock.connect_ex(target)
+        except OSError:  # an IPv6 zone that this machine does not have
+            code = errno.EINVAL
         self.pending = code in _PENDING
         if not self.pending:
             self._decide(code)
@@ -57,38 +92,86 @@ class Attempt:
             self.pending = False
             self._decide(self.sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR))
 
+    def confirm(self) -> None:
+        """Look at a connection that was made once more, where to be made is all that it is for.
+
+        An app that resets what it has just accepted is not there for Go, which sleeps until the
+        connection is made and looks at it then (``waitForConnect`` of ``net/fd_unix.go``): whether
+        it sees the reset is a race. Over loopback there is no sleep to be had, so the app's turn is
+        given to it.
+
+        Raises:
+            RefusedError: where the app has reset it by now.
+        """
+        os.sched_yield()
+        self._decide(self.sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR))
+
     def _decide(self, code: int) -> None:
         if code in (0, errno.EISCONN):
-            # A closed port in the ephemeral range can be given to the very socket that dials it.
-            # TCP then connects the socket to itself, and nobody is listening all the same.
-            own = self.sock.getsockname()
-            if own[1] != self.port or own != self.sock.getpeername():
+            if not self._is_own():
                 return
             code = errno.ECONNREFUSED
         self.sock.close()
         raise RefusedError(self.address, self.port, code)
 
+    def _is_own(self) -> bool:
+        """Whether TCP connected the socket to itself.
 
-async def dial(addresses: Sequence[str], port: int) -> tuple[Stream, str]:
+        A closed port in the ephemeral range can be given to the very socket that dials it: nobody
+        is listening there all the same.
+        """
+        own = self.sock.getsockname()
+        try:
+            return bool(own[1] == self.port and own == self.sock.getpeername())
+        except OSError:  # it has been reset meanwhile, and so it was to somebody
+            return False
+
+
+async def dial(
+    addresses: Sequence[str], port: int, network: Network, *, one_write: bool = False
+) -> tuple[Stream, str]:
     """Connect to ``port`` on the first of ``addresses`` that does not refuse.
+
+    ``one_write`` is whether all that will be sent is one write.
 
     Returns:
         The connection, and the address that took it.
 
     Raises:
         RefusedError: where all refuse, with the first one's reason.
+        NoSocketError: where there is nothing to connect with.
     """
+    attempt = await _connect(addresses, port, network, confirm=False)
+    if not one_write:
+        # As Go does. HTTP/2 and TLS write twice in a row, and would wait 40 ms for the app's
+        # delayed acknowledgement in between.
+        attempt.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    peer = (attempt.address, port)
+    loop = asyncio.get_running_loop()
+    return Stream(attempt.sock, loop, peer, network.lingering), attempt.address
+
+
+async def check_dial(addresses: Sequence[str], port: int, network: Network) -> None:
+    """Connect for the connection's own sake, as a ``tcpSocket`` probe does, and end it.
+
+    Raises:
+        RefusedError: where no address takes the connection and keeps it.
+    """
+    (await _connect(addresses, port, network, confirm=True)).sock.close()
+
+
+async def _connect(
+    addresses: Sequence[str], port: int, network: Network, *, confirm: bool
+) -> Attempt:
     refusal: RefusedError | None = None
     for address in addresses:
         try:
-            attempt = Attempt(address, port)
+            attempt = Attempt(address, port, network)
             await attempt.finish()
+            if confirm:
+                attempt.confirm()
         except RefusedError as error:
             refusal = refusal or error
         else:
-            # As Go does. HTTP/2 and TLS write twice in a row, and would wait 40 ms for the app's
-            # delayed acknowledgement in between.
-            attempt.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            loop = asyncio.get_running_loop()
-            return Stream(attempt.sock, loop, (address, port)), address
+            return attempt
     raise refusal or RefusedError("", port, errno.EDESTADDRREQ)

@@ -1,6 +1,6 @@
 """What can go wrong between us and an app. Nothing else leaves this package.
 
-``OSError``, ``ssl.SSLError`` and ``h2`` exceptions end here. A deadline is the caller's business
+``OSError`` and ``ssl.SSLError`` end here. A deadline is the caller's business
 and stays ``TimeoutError``.
 """
 
@@ -14,15 +14,33 @@ class WireError(OSMHealthcheckError):
     """An app could not be asked, or did not answer as it should."""
 
 
-class RefusedError(WireError):
-    """No connection: refused, unreachable or reset while dialling."""
+class DialError(WireError):
+    """No connection; ``code`` is the ``errno`` that says why."""
 
     def __init__(self, address: str, port: int, code: int) -> None:
         self.address = address
         self.port = port
         self.code = code
-        reason = "connection refused" if code == errno.ECONNREFUSED else os.strerror(code).lower()
-        super().__init__(f"dial {authority(address, port)}: {reason}")
+        self.reason = (
+            "connection refused" if code == errno.ECONNREFUSED else os.strerror(code).lower()
+        )
+        super().__init__(self._text(f"dial {authority(address, port)}", self.reason))
+
+    @staticmethod
+    def _text(what: str, reason: str) -> str:
+        return f"{what}: {reason}"
+
+
+class RefusedError(DialError):
+    """The app, or the network on the way to it: refused, unreachable or reset while dialling."""
+
+
+class NoSocketError(DialError):
+    """There is no socket left here to dial with: the app was not asked at all."""
+
+    @staticmethod
+    def _text(what: str, reason: str) -> str:
+        return f"{what}: the app was not asked, because there is no socket to ask with: {reason}"
 
 
 class BadAnswerError(WireError):
@@ -31,6 +49,10 @@ class BadAnswerError(WireError):
 
 class MalformedError(BadAnswerError):
     """An answer whose head is no HTTP/1, or ends before it is whole. The words are Go's."""
+
+
+class UnprocessedError(BadAnswerError):
+    """The app took the connection and not the request, which it has not looked at: ask again."""
 
 
 class BrokenOffError(WireError):

@@ -2,63 +2,62 @@
 
 From ``pkg/probe/grpc/grpc.go`` and grpc-go: dialling is blocking and is tried again with grpc-go's
 backoff as long as the deadline allows; a connection counts once the server has sent its settings.
-The messages are two fields long, so they are encoded here.
+A call that the server has not looked at is made again on a new connection.
 """
 
 import asyncio
-import contextlib
-import struct
+import math
+import socket
 from collections.abc import Sequence
-from http import HTTPStatus
-from urllib.parse import unquote
-
-import h2.events
 
 from osm_healthcheck.probes.quote import quote
-from osm_healthcheck.wire.dial import dial
+from osm_healthcheck.wire import http2_frames as frames
+from osm_healthcheck.wire.dial import Network, dial
 from osm_healthcheck.wire.errors import (
     BadAnswerError,
     BrokenOffError,
-    RefusedError,
+    DialError,
     StreamResetError,
     WireError,
     authority,
 )
-from osm_healthcheck.wire.http2 import HTTP2Connection
+from osm_healthcheck.wire.grpc_reply import Reply, StatusError, keeps
+from osm_healthcheck.wire.header_block import Field
+from osm_healthcheck.wire.http2_connection import (
+    MAX_CONCURRENT_STREAMS,
+    Client,
+    HTTP2Connection,
+)
+from osm_healthcheck.wire.http2_frames import (
+    ConnectionFailedError,
+    Frame,
+    StreamFailedError,
+    error_name,
+    quoted,
+)
+from osm_healthcheck.wire.stream import Stream
 
 # An app that looks at its caller's name must see the kubelet's, whose client is grpc-go.
-_GRPC_CLIENT = b"grpc-go/1.64.0"
-_MAX_MESSAGE_BYTES = 4 * 1024 * 1024
+_GRPC_CLIENT = b"grpc-go/1.79.3"
+_GRPC_GO = Client(settings={}, connection_window=0, max_list=16 * 1024 * 1024, is_strict=False)
 _STATUSES = {0: "UNKNOWN", 1: "SERVING", 2: "NOT_SERVING", 3: "SERVICE_UNKNOWN"}
 _SERVING = 1
 # grpc-go backoff.DefaultConfig, without its jitter
 _FIRST_BACKOFF = 1.0
 _BACKOFF_FACTOR = 1.6
-_DEADLINE_EXCEEDED = 4
-_UNIMPLEMENTED = 12
-# grpc-go http_util.go http2ErrConvTab and HTTPStatusConvTab: what HTTP's errors mean to gRPC
+_MAX_BACKOFF = 120.0
+# grpc-go waits for nothing where a connection ends before a call is on it
+_FIRST_PAUSE = 0.01
+_MAX_PAUSE = 0.1
+# of a message that is read at a time: a millisecond or two
+_PIECE_BYTES = 4096
+# grpc-go http_util.go http2ErrConvTab: what HTTP/2's errors mean to gRPC
 _RESETS = {
-    "REFUSED_STREAM": "Unavailable",
     "CANCEL": "Canceled",
     "ENHANCE_YOUR_CALM": "ResourceExhausted",
     "FLOW_CONTROL_ERROR": "ResourceExhausted",
     "INADEQUATE_SECURITY": "PermissionDenied",
 }
-_HTTP_STATUSES = {
-    "400": "Internal",
-    "401": "Unauthenticated",
-    "403": "PermissionDenied",
-    "404": "Unimplemented",
-    "429": "Unavailable",
-    "502": "Unavailable",
-    "503": "Unavailable",
-    "504": "Unavailable",
-}
-_CODES = (
-    "OK Canceled Unknown InvalidArgument DeadlineExceeded NotFound AlreadyExists PermissionDenied "
-    "ResourceExhausted FailedPrecondition Aborted OutOfRange Unimplemented Internal Unavailable "
-    "DataLoss Unauthenticated"
-).split()
 
 
 class UnhealthyError(WireError):
@@ -69,42 +68,151 @@ class DeadlineExceededError(UnhealthyError):
     """The app itself says that it took too long."""
 
 
-class Dialler:
-    """Dials until the app takes the connection and speaks HTTP/2.
+class Channel:
+    """A connection to an app that is made anew where a call needs it: grpc-go's ``ClientConn``.
 
-    ``failure`` is why the last attempt failed, for whoever cuts this short at a deadline.
+    ``failure`` is why there is no connection for a call, for whoever cuts this short at a deadline.
     """
 
-    def __init__(self, addresses: Sequence[str], port: int) -> None:
+    def __init__(self, addresses: Sequence[str], port: int, network: Network) -> None:
+        self._network = network
         self._addresses = addresses
         self._port = port
+        self._connection: HTTP2Connection | None = None
+        self._stream: Stream | None = None
         self.failure: WireError | None = None
+        self.address = ""
 
-    async def connect(self) -> tuple[HTTP2Connection, str]:
-        """Return a greeted connection and the address that took it; never gives up by itself."""
+    async def connect(self) -> None:
+        """Connect, as often as it takes: until an app sends its settings."""
         backoff = _FIRST_BACKOFF
         loop = asyncio.get_running_loop()
         while True:
             started = loop.time()
             try:
-                connected = await self._once()
-            except (RefusedError, BadAnswerError) as error:
+                await self._connect_once()
+            except (DialError, BadAnswerError) as error:
                 self.failure = error
             else:
                 self.failure = None
-                return connected
+                return
             await asyncio.sleep(max(0.0, started + backoff - loop.time()))
-            backoff *= _BACKOFF_FACTOR
+            backoff = min(backoff * _BACKOFF_FACTOR, _MAX_BACKOFF)
 
-    async def _once(self) -> tuple[HTTP2Connection, str]:
-        stream, address = await dial(self._addresses, self._port)
-        connection = HTTP2Connection(stream)
+    async def check(self, host: str, service: str, deadline: float, caller: bytes) -> None:
+        """Ask for the health of ``service``, with ``host`` for the ``:authority``.
+
+        A call that the app has not looked at is made again once; on a connection that ends before
+        the call is on it, as often as it takes (grpc-go, ``csAttempt.shouldRetry``).
+
+        Raises:
+            UnhealthyError: where the answer is not ``SERVING``.
+        """
+        is_first = True
+        pause = 0.0
+        while True:
+            try:
+                status = await self._call(host, service, deadline, caller)
+            except _NotStartedError as error:
+                self.failure = BadAnswerError(str(error))
+                self.abandon()
+            except _UnprocessedError as error:
+                if not is_first:
+                    raise _failed(error) from None
+                if error.ends_connection:
+                    self.abandon()
+            except StatusError as error:
+                raise _failed(error) from None
+            else:
+                self.failure = None
+                break
+            is_first = False
+            if self._connection is None:
+                await asyncio.sleep(pause)
+                pause = min(max(2 * pause, _FIRST_PAUSE), _MAX_PAUSE)
+                await self._reconnect()
+        if status != _SERVING:
+            name = _STATUSES.get(status, str(status))
+            raise UnhealthyError(f'service unhealthy (responded with "{name}")')
+
+    def abandon(self) -> None:
+        """End the connection, with FIN."""
+        if self._connection is not None:
+            self._connection.abandon()
+            self._connection = None
+
+    async def _connect_once(self) -> None:
+        self._stream, self.address = await dial(self._addresses, self._port, self._network)
+        self._connection = HTTP2Connection(self._stream, _GRPC_GO, keeps)
         try:
-            await connection.greet(wait=True)
+            await self._connection.greet()
+        except BrokenOffError as error:
+            self.abandon()
+            raise BadAnswerError(str(error)) from None
         except BaseException:
-            connection.abandon()
+            self.abandon()
             raise
-        return connection, address
+
+    async def _reconnect(self) -> None:
+        """Connect once more, in the middle of a call; that it fails is the call's end."""
+        try:
+            await self._connect_once()
+        except DialError as error:
+            where = f"dial tcp {authority(error.address, error.port)}: connect"
+            reason = f"transport: Error while dialing: {where}: {error.reason}"
+        except BadAnswerError as error:
+            reason = f"error reading server preface: {error}"
+        else:
+            return
+        raise _failed(StatusError("Unavailable", f'connection error: desc = "{reason}"'))
+
+    async def _call(self, host: str, service: str, deadline: float, caller: bytes) -> int:
+        """Make the call on the connection that there is; the status that the app tells."""
+        connection, stream = self._connection, self._stream
+        assert connection is not None  # noqa: S101
+        assert stream is not None  # noqa: S101
+        # Rounded up, as grpc-go does: the app's own deadline must not come before ours.
+        left = max(1, math.ceil((deadline - asyncio.get_running_loop().time()) * 1000))
+        fields: list[Field] = [
+            (b":method", b"POST"),
+            (b":scheme", b"http"),
+            (b":path", b"/grpc.health.v1.Health/Check"),
+            (b":authority", host.encode()),
+            (b"content-type", b"application/grpc"),
+            (b"user-agent", caller + b" " + _GRPC_CLIENT),
+            (b"te", b"trailers"),
+            (b"grpc-timeout", b"%dm" % left),
+        ]
+        await _wait_for_room(connection, stream)
+        if (limit := connection.exceeded_limit(fields)) is not None:
+            raise StatusError(
+                "Internal",
+                f"header list size to send violates the maximum size ({limit} bytes) set by server",
+            )
+        connection.request(fields, _framed(_encode_request(service)))
+        try:
+            return await _read_reply(connection)
+        except StreamFailedError as error:
+            code = _RESETS.get(error.code, "Internal")
+            raise StatusError(code, error.detail or "received invalid frame") from None
+        except StreamResetError as error:
+            detail = f"stream terminated by RST_STREAM with error code: {error.code}"
+            if error.code == "REFUSED_STREAM":
+                raise _UnprocessedError(detail, ends_connection=False) from None
+            code = "Unknown" if error.code.startswith("unknown") else "Internal"
+            raise StatusError(_RESETS.get(error.code, code), detail) from None
+
+
+class _NotStartedError(Exception):
+    """The connection ended before the call was on it."""
+
+
+class _UnprocessedError(StatusError):
+    """The app has not looked at the call, and takes another one, unless it ends the connection."""
+
+    def __init__(self, detail: str, *, ends_connection: bool) -> None:
+        self.ends_connection = ends_connection
+        super().__init__("Unavailable", detail)
 
 
 async def check(
@@ -112,6 +220,7 @@ async def check(
     port: int,
     service: str,
     deadline: float,
+    network: Network,
     caller: bytes = b"kube-probe/",
 ) -> None:
     """Ask for the health of ``service`` (``""``: the server); returns where it is ``SERVING``.
@@ -120,132 +229,122 @@ async def check(
 
     Raises:
         UnhealthyError: where the answer is another one, or none that gRPC knows.
-        RefusedError: where nobody took a connection until the deadline.
+        DialError: where there was no connection until the deadline.
         BadAnswerError: where somebody did, and it was no gRPC server.
         TimeoutError: where the deadline came first.
     """
-    dialler = Dialler(addresses, port)
+    channel = Channel(addresses, port, network)
     try:
         async with asyncio.timeout_at(deadline):
-            connection, address = await dialler.connect()
-            try:
-                await call(connection, authority(address, port), service, deadline, caller)
-            finally:
-                connection.abandon()
+            await channel.connect()
+            host = authority(channel.address, port)
+            await channel.check(host, service, deadline, caller)
     except TimeoutError:
-        if dialler.failure is not None:
-            raise dialler.failure from None
+        if channel.failure is not None:
+            raise channel.failure from None
         raise
+    finally:
+        channel.abandon()
 
 
-async def call(
-    connection: HTTP2Connection, host: str, service: str, deadline: float, caller: bytes
-) -> None:
-    """Make the call itself on a greeted connection to ``host`` (the ``:authority``).
+async def _wait_for_room(connection: HTTP2Connection, stream: Stream) -> None:
+    """Wait until the app takes a call, in the light of what it has said so far.
 
     Raises:
-        UnhealthyError: where the answer is not ``SERVING``.
-        BadAnswerError: where the connection does not take the request.
+        _NotStartedError: where it has closed the connection, or is about to.
+        StatusError: where it speaks no HTTP/2.
     """
-    left = max(1, int((deadline - asyncio.get_running_loop().time()) * 1000))
+    settings = connection.settings or {}
     try:
-        number = await connection.request(
-            [
-                (b":method", b"POST"),
-                (b":scheme", b"http"),
-                (b":path", b"/grpc.health.v1.Health/Check"),
-                (b":authority", host.encode()),
-                (b"content-type", b"application/grpc"),
-                (b"user-agent", caller + b" " + _GRPC_CLIENT),
-                (b"te", b"trailers"),
-                (b"grpc-timeout", b"%dm" % left),
-            ],
-            _framed(_encode_request(service)),
-        )
-        status = await _read_answer(connection, number)
-    except StreamResetError as error:
-        detail = f"stream terminated by RST_STREAM with error code: {error.code}"
-        raise _failed(_RESETS.get(error.code, "Internal"), detail) from None
+        while True:
+            frame = await connection.waiting_frame()
+            if frame is None:
+                if settings.get(MAX_CONCURRENT_STREAMS, 1):
+                    break
+                frame = await connection.next_frame()
+            if frame.type == frames.GOAWAY:
+                raise _NotStartedError("the connection is draining")
+    except (ConnectionFailedError, StreamFailedError) as error:
+        raise StatusError("Unavailable", f"error reading from server: {error}") from None
     except BrokenOffError as error:
-        reason = str(error).replace("unexpected EOF", "EOF")
-        raise _failed("Unavailable", f"error reading from server: {reason}") from None
-    if status != _SERVING:
-        name = _STATUSES.get(status, str(status))
-        raise UnhealthyError(f'service unhealthy (responded with "{name}")')
-
-
-async def _read_answer(connection: HTTP2Connection, number: int) -> int:
-    """The ``status`` field of the one message, once the trailers have said OK."""
-    body = b""
-    headers: dict[bytes, bytes] = {}
-    while (event := await connection.next_event(number)) is not None:
-        match event:
-            case h2.events.ResponseReceived() | h2.events.TrailersReceived():
-                headers |= {bytes(name): bytes(value) for name, value in event.headers or []}
-            case h2.events.DataReceived():
-                body += event.data or b""
-                if len(body) > _MAX_MESSAGE_BYTES:
-                    raise _failed("ResourceExhausted", "grpc: received message larger than max")
-                await connection.used(event)
-    _require_ok(headers)
-    if not body:
-        raise UnhealthyError("error: health rpc probe failed: EOF")
-    status = _decode_answer(body)
-    if status is None:
-        raise _failed("Internal", "grpc: failed to unmarshal the received message")
-    return status
-
-
-def _require_ok(headers: dict[bytes, bytes]) -> None:
-    """Refuse what is no gRPC answer, and every status but OK."""
-    _require_grpc(headers)
-    code = headers.get(b"grpc-status")
-    detail = unquote(headers.get(b"grpc-message", b"").decode("latin-1"))
-    if code is None:
-        raise _failed("Internal", "server closed the stream without sending trailers")
-    if code == b"0":
+        raise _NotStartedError(str(error)) from None
+    try:
+        if stream.sock.recv(1, socket.MSG_PEEK) == b"":
+            raise _NotStartedError("EOF")
+    except (BlockingIOError, InterruptedError):
         return
-    number = int(code) if code.isdigit() and len(code) < 9 else 2
-    if number == _DEADLINE_EXCEEDED:
-        raise DeadlineExceededError(
-            f"error: health rpc probe failed: rpc error: code = DeadlineExceeded desc = {detail}"
-        )
-    name = _CODES[number] if number < len(_CODES) else f"Code({number})"
-    raise _failed(name, detail)
+    except OSError as error:
+        raise _NotStartedError(error.strerror) from None
 
 
-def _require_grpc(headers: dict[bytes, bytes]) -> None:
-    # grpc-go http2_client.go operateHeaders
-    status = headers.get(b":status", b"").decode("latin-1")
-    content_type = headers.get(b"content-type")
-    problems = []
-    if status != "200":
-        with contextlib.suppress(ValueError):
-            status += f" ({HTTPStatus(int(status)).phrase})"
-        problems.append(f"unexpected HTTP status code received from server: {status}")
-    if content_type is None:
-        problems.append("malformed header: missing HTTP content-type")
-    elif not content_type.startswith(b"application/grpc"):
-        problems.append(f"transport: received unexpected content-type {quote(content_type)}")
-    if problems:
-        raise _failed(_HTTP_STATUSES.get(status[:3], "Unknown"), "; ".join(problems))
+async def _read_reply(connection: HTTP2Connection) -> int:
+    reply = Reply()
+    farewell = ""
+    try:
+        while not reply.is_whole:
+            frame = await connection.next_frame()
+            match frame.type:
+                case frames.HEADERS:
+                    reply.take_headers(frame)
+                case frames.DATA:
+                    await _take_data(reply, frame)
+                case frames.GOAWAY:
+                    farewell = _take_goaway(frame, connection.stream) or farewell
+    except (StreamFailedError, StreamResetError):
+        raise
+    except BrokenOffError as error:
+        reason = f"error reading from server: {error}"
+        if connection.is_silent:
+            # It has not even acknowledged our settings: the end was on its way before the call.
+            raise _UnprocessedError(reason, ends_connection=True) from None
+        if farewell:
+            reason = (
+                f"closing transport due to: connection error: desc = {quote(reason.encode())}, "
+                f"received prior goaway: {farewell}"
+            )
+        raise StatusError("Unavailable", reason) from None
+    return reply.status
 
 
-def _failed(code: str, detail: str) -> UnhealthyError:
-    """The error for a call that ended with the status ``code``."""
-    if code == _CODES[_UNIMPLEMENTED]:
+async def _take_data(reply: Reply, frame: Frame) -> None:
+    data = frame.payload
+    while len(data) > _PIECE_BYTES:
+        reply.take_data(data[:_PIECE_BYTES], ends_stream=False)
+        data = data[_PIECE_BYTES:]
+        await asyncio.sleep(0)
+    reply.take_data(data, ends_stream=frame.ends_stream)
+
+
+def _take_goaway(frame: Frame, stream: int) -> str:
+    """What an app that shuts down says; a call that it has taken on, it may still finish.
+
+    Raises:
+        _UnprocessedError: where it has not.
+    """
+    last = frame.number
+    if last and last % 2 == 0:
+        return ""  # no stream of ours has such a number, and grpc-go pays no heed to it
+    if last < stream:
+        raise _UnprocessedError("the connection is draining", ends_connection=True)
+    code, debug = int.from_bytes(frame.payload[4:8]), frame.payload[8:]
+    said = f", debug data: {quoted(debug)}" if debug else ""
+    return f"code: {error_name(code)}{said}"
+
+
+def _failed(error: StatusError) -> UnhealthyError:
+    """The kubelet's words for a call that has failed."""
+    if error.code == "Unimplemented":
         return UnhealthyError(
             "error: this server does not implement the grpc health protocol "
-            f"(grpc.health.v1.Health): {detail}"
+            f"(grpc.health.v1.Health): {error.detail}"
         )
-    return UnhealthyError(
-        f"error: health rpc probe failed: rpc error: code = {code} desc = {detail}"
-    )
+    kind = DeadlineExceededError if error.code == "DeadlineExceeded" else UnhealthyError
+    return kind(f"error: health rpc probe failed: {error}")
 
 
 def _framed(message: bytes) -> bytes:
     """A gRPC message: not compressed, length, content."""
-    return struct.pack(">BI", 0, len(message)) + message
+    return b"\0" + len(message).to_bytes(4) + message
 
 
 def _encode_request(service: str) -> bytes:
@@ -261,43 +360,3 @@ def _varint(number: int) -> bytes:
         number >>= 7
     out.append(number)
     return bytes(out)
-
-
-def _decode_answer(body: bytes) -> int | None:
-    """The status in a framed ``HealthCheckResponse`` (``enum status = 1``), ``None`` if broken.
-
-    Fields that are not known are passed over, as protobuf wants it.
-    """
-    if len(body) < 5 or body[0] != 0 or struct.unpack(">I", body[1:5])[0] != len(body) - 5:
-        return None
-    status, at, end = 0, 5, len(body)
-    while at < end:
-        tag, at = _read_varint(body, at)
-        match tag & 7:
-            case 0:
-                value, at = _read_varint(body, at)
-                if tag >> 3 == 1:
-                    status = value
-            case 1:
-                at += 8
-            case 2:
-                length, at = _read_varint(body, at)
-                at += length
-            case 5:
-                at += 4
-            case _:
-                return None
-    return status if at == end else None
-
-
-def _read_varint(body: bytes, at: int) -> tuple[int, int]:
-    """The number at ``at`` and where it ends; past the end of ``body`` where it is cut short."""
-    number = shift = 0
-    while at < len(body) and shift < 70:
-        byte = body[at]
-        number |= (byte & 0x7F) << shift
-        at += 1
-        if byte < 0x80:
-            return number, at
-        shift += 7
-    return 0, len(body) + 1

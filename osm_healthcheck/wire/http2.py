@@ -1,171 +1,62 @@
-"""One request over HTTP/2, for HTTPS apps that settle on it and for gRPC.
+"""One request over HTTP/2, for HTTPS apps that settle on it, as Go's ``net/http`` makes it.
 
-``h2`` keeps the protocol's books; this file moves its bytes. It is loaded where it is first
-needed, because most pods never do.
+The rules are those of ``clientConnReadLoop`` in ``golang.org/x/net/http2/transport.go``. This is
+loaded where it is first needed, because most pods never do.
 """
 
-from collections.abc import Iterable, Iterator
+import re
 
-import h2.config
-import h2.connection
-import h2.errors
-import h2.events
-import h2.exceptions
-
-from osm_healthcheck.probes.quote import quote
 from osm_healthcheck.probes.redirect import Hop
 from osm_healthcheck.probes.request import Headers
-from osm_healthcheck.wire.errors import BadAnswerError, BrokenOffError, StreamResetError
+from osm_healthcheck.wire import http2_frames as frames
+from osm_healthcheck.wire.errors import (
+    BadAnswerError,
+    BrokenOffError,
+    StreamResetError,
+    UnprocessedError,
+)
+from osm_healthcheck.wire.header_block import Field
+from osm_healthcheck.wire.http2_connection import (
+    ENABLE_PUSH,
+    MAX_FRAME_SIZE,
+    MAX_HEADER_LIST_SIZE,
+    Client,
+    HTTP2Connection,
+)
+from osm_healthcheck.wire.http2_frames import (
+    ConnectionEndedError,
+    ConnectionFailedError,
+    Frame,
+    StreamFailedError,
+    error_name,
+    quoted,
+)
 from osm_healthcheck.wire.response import Framing
 from osm_healthcheck.wire.stream import ByteStream
 
+_MAX_LIST_BYTES = 10 * 1024 * 1024
+_NET_HTTP = Client(
+    settings={
+        ENABLE_PUSH: 0,
+        frames.INITIAL_WINDOW_SIZE: 4 * 1024 * 1024,
+        MAX_FRAME_SIZE: frames.MAX_FRAME_BYTES,
+        MAX_HEADER_LIST_SIZE: _MAX_LIST_BYTES,
+    },
+    connection_window=1 << 30,
+    max_list=_MAX_LIST_BYTES,
+    is_strict=True,
+)
 # RFC 9113 section 8.2.2: they mean nothing on a connection that is shared
 _CONNECTION_HEADERS = frozenset(
     {b"connection", b"keep-alive", b"proxy-connection", b"te", b"transfer-encoding", b"upgrade"}
 )
-# RFC 9113 sections 4.1, 4.2 and 6.5
-_FRAME_HEAD_BYTES = 9
-_MAX_FRAME_BYTES = 16 * 1024
-_FRAME_TYPE_AT = 3
-_SETTINGS = b"\x04"
-# Inbound rules stay off as far as the kubelet's client has none: an odd header is no sickness.
-_CONFIG = h2.config.H2Configuration(
-    client_side=True, header_encoding=None, validate_inbound_headers=False
-)
-
-
-class HTTP2Connection:
-    """The client's side of an HTTP/2 connection that makes one request."""
-
-    def __init__(self, stream: ByteStream) -> None:
-        self._stream = stream
-        self._h2 = h2.connection.H2Connection(_CONFIG)
-        self._events: list[h2.events.Event] = []
-        self._began = b""
-        self._unread = b""
-        self._failure = ""
-        self._farewell = ""
-
-    async def greet(self, *, wait: bool = False) -> None:
-        """Send our preface; with ``wait``, come back when the app has answered with its own.
-
-        Raises:
-            BadAnswerError: where it does not.
-        """
-        self._h2.initiate_connection()
-        try:
-            await self._flush()
-            if wait:
-                while not isinstance(await self._next(), h2.events.RemoteSettingsChanged):
-                    pass
-        except BrokenOffError as error:
-            raise BadAnswerError(str(error)) from None
-
-    async def request(self, headers: Iterable[tuple[bytes, bytes]], body: bytes = b"") -> int:
-        """Send a request, whole, and return its stream's number.
-
-        Raises:
-            BadAnswerError: where the connection does not take it.
-        """
-        try:
-            number = self._h2.get_next_available_stream_id()
-            self._h2.send_headers(number, list(headers), end_stream=not body)
-            if body:
-                self._h2.send_data(number, body, end_stream=True)
-            await self._flush()
-        except (h2.exceptions.H2Error, BrokenOffError) as error:
-            raise BadAnswerError(str(error)) from None
-        return number
-
-    async def next_event(self, number: int) -> h2.events.Event | None:
-        """What happens next on stream ``number``; ``None`` when it has ended.
-
-        Raises:
-            BrokenOffError: where it is reset, or the connection ends before it.
-        """
-        while True:
-            event = await self._next()
-            if getattr(event, "stream_id", None) != number:
-                continue
-            if isinstance(event, h2.events.StreamReset):
-                raise StreamResetError(number, _name(event.error_code))
-            return None if isinstance(event, h2.events.StreamEnded) else event
-
-    async def used(self, event: h2.events.DataReceived) -> None:
-        """Let the app send as much again as ``event`` brought."""
-        self._h2.acknowledge_received_data(event.flow_controlled_length, event.stream_id)
-        await self._flush()
-
-    def abandon(self) -> None:
-        """End the connection, with FIN."""
-        self._stream.abandon()
-
-    async def _next(self) -> h2.events.Event:
-        while not self._events:
-            if self._failure:
-                raise BrokenOffError(self._failure)
-            if not (data := await self._stream.receive()):
-                raise BrokenOffError(self._farewell or "unexpected EOF")
-            self._check_beginning(data)
-            # One frame at a time: where one is refused, what came before it counts all the same.
-            for frame in self._frames(data):
-                try:
-                    self._events += self._h2.receive_data(frame)
-                except h2.exceptions.ProtocolError as error:
-                    self._failure = _reason(error)
-                    break
-            await self._flush()
-        event = self._events.pop(0)
-        if isinstance(event, h2.events.ConnectionTerminated):
-            self._farewell = (
-                "http2: server sent GOAWAY and closed the connection; "
-                f"LastStreamID={event.last_stream_id}, ErrCode={_name(event.error_code)}, "
-                f"debug={quote(event.additional_data or b'')}"
-            )
-            if event.error_code:
-                raise BrokenOffError(self._farewell)
-        return event
-
-    def _check_beginning(self, data: bytes) -> None:
-        """RFC 9113 section 3.4: a server begins with SETTINGS; what is none is told at once.
-
-        ``h2`` would wait for the rest of a frame, which in other languages is very long.
-        """
-        if len(self._began) <= _FRAME_TYPE_AT:
-            self._began += data[: _FRAME_TYPE_AT + 1]
-            if self._began[_FRAME_TYPE_AT:][:1] not in (b"", _SETTINGS):
-                raise BrokenOffError("http2: server does not begin with SETTINGS")
-
-    def _frames(self, data: bytes) -> Iterator[bytes]:
-        """The whole frames so far (RFC 9113 section 4.1); one that is too large comes at once."""
-        self._unread += data
-        while len(self._unread) >= _FRAME_HEAD_BYTES:
-            size = _FRAME_HEAD_BYTES + int.from_bytes(self._unread[:3])
-            if size > len(self._unread) and size <= _FRAME_HEAD_BYTES + _MAX_FRAME_BYTES:
-                return
-            frame, self._unread = self._unread[:size], self._unread[size:]
-            yield frame
-
-    async def _flush(self) -> None:
-        if data := self._h2.data_to_send():
-            await self._stream.send(data)
-
-
-def _name(code: h2.errors.ErrorCodes | int | None) -> str:
-    """An error code as RFC 9113 section 7 calls it."""
-    return code.name if isinstance(code, h2.errors.ErrorCodes) else f"0x{code or 0:x}"
-
-
-def _reason(error: h2.exceptions.ProtocolError) -> str:
-    """What is wrong with a frame, in the words of Go's client where it has some."""
-    match error:
-        case h2.exceptions.InvalidBodyLengthError() if error.actual_length > error.expected_length:
-            return "net/http: server replied with more than declared Content-Length; truncated"
-        case h2.exceptions.InvalidBodyLengthError():
-            return "unexpected EOF"
-        case h2.exceptions.FrameTooLargeError():
-            return "http2: frame too large"
-    return f"http2: {error}"
+_INTEGER = re.compile(rb"[+-]?[0-9]{1,18}")
+_TOO_LONG = "net/http: server replied with more than declared Content-Length; truncated"
+_MAX_BODY_BYTES = 10 * 1024
+_MAX_LENGTH = 2**63 - 1
+_MAX_LENGTH_DIGITS = 19
+# what an app says with it may hold for the next connection (golang.org/issue/47635)
+_RETRIED_RESETS = frozenset({"REFUSED_STREAM", "PROTOCOL_ERROR"})
 
 
 async def exchange(stream: ByteStream, method: str, hop: Hop) -> "HTTP2Response":
@@ -174,64 +65,221 @@ async def exchange(stream: ByteStream, method: str, hop: Hop) -> "HTTP2Response"
     The stream belongs to the response that is returned, and to the caller where this raises.
 
     Raises:
+        UnprocessedError: where the app has not looked at the request, and wants it once more.
         BadAnswerError: where what comes back is not HTTP/2.
+        BrokenOffError: where the answer has a body without a place in it, which ends early.
     """
-    connection = HTTP2Connection(stream)
-    await connection.greet()
-    number = await connection.request(
+    connection = HTTP2Connection(stream, _NET_HTTP)
+    connection.request(
         [
-            (b":method", method.encode()),
-            (b":scheme", hop.url.scheme.encode()),
             (b":authority", hop.authority.encode("latin-1")),
+            (b":method", method.encode()),
             (b":path", hop.url.request_target.encode("latin-1")),
+            (b":scheme", hop.url.scheme.encode()),
             *((n.lower(), v) for n, v in hop.lines if n.lower() not in _CONNECTION_HEADERS),
         ]
     )
+    answer = _Answer(connection, method)
     try:
-        while (event := await connection.next_event(number)) is not None:
-            if isinstance(event, h2.events.ResponseReceived):
-                return HTTP2Response(connection, number, event.headers or [], method)
+        while not answer.headers:
+            await answer.advance()
+    except _RetryError as error:
+        raise UnprocessedError(str(error)) from None
+    except StreamResetError as error:
+        kind = UnprocessedError if error.code in _RETRIED_RESETS else BadAnswerError
+        raise kind(str(error)) from None
     except BrokenOffError as error:
         raise BadAnswerError(str(error)) from None
-    raise BadAnswerError("http2: stream ended without an answer")
+    response = HTTP2Response(answer, method)
+    if response.framing is Framing.NONE and method != "HEAD":
+        await response.finish()
+    return response
+
+
+class _RetryError(BrokenOffError):
+    """The app shuts down and has not looked at the request."""
+
+
+class _Answer:
+    """An answer as its frames come: first ``headers`` with their ``:status``, then ``data``.
+
+    ``is_whole`` says that nothing follows.
+    """
+
+    def __init__(self, connection: HTTP2Connection, method: str) -> None:
+        self.connection = connection
+        self.headers: tuple[Field, ...] = ()
+        self.status = 0
+        self.data = b""
+        self.is_whole = False
+        self._is_head = method == "HEAD"
+        self._informational_bytes = 0
+        self._goaway: tuple[int, int, bytes] | None = None
+
+    async def advance(self) -> None:
+        """Take the next frame.
+
+        Raises:
+            BrokenOffError: where the answer ends before it is whole, or is none.
+        """
+        try:
+            frame = await self.connection.next_frame()
+        except ConnectionEndedError as error:
+            if self._goaway is None or str(error) != "EOF":
+                raise BrokenOffError("unexpected EOF") from None
+            raise BrokenOffError(self._farewell()) from None
+        match frame.type:
+            case frames.HEADERS if self.headers:
+                self._take_trailers(frame)
+            case frames.HEADERS:
+                self._take_headers(frame)
+            case frames.DATA:
+                self._take_data(frame)
+            case frames.GOAWAY:
+                self._take_goaway(frame)
+            case frames.PUSH_PROMISE:
+                raise ConnectionFailedError("PROTOCOL_ERROR")
+        self.is_whole = frame.ends_stream
+
+    def _take_headers(self, frame: Frame) -> None:
+        if frame.truncated:
+            raise _malformed(frame, "http2: response header list larger than advertised limit")
+        status = dict(frame.fields).get(b":status", b"")
+        if not status:
+            raise _malformed(frame, "malformed response from server: missing status pseudo header")
+        if not _INTEGER.fullmatch(status):
+            raise _malformed(
+                frame, "malformed response from server: malformed non-numeric status pseudo header"
+            )
+        self.status = int(status)
+        if 100 <= self.status <= 199:
+            if frame.ends_stream:
+                raise _malformed(frame, "1xx informational response with END_STREAM flag")
+            self._informational_bytes += frame.list_bytes
+            if self._informational_bytes > _MAX_LIST_BYTES:
+                raise _malformed(frame, "header list too large")
+            return
+        self.headers = frame.fields
+
+    def _take_trailers(self, frame: Frame) -> None:
+        if not frame.ends_stream or any(name[:1] == b":" for name, _ in frame.fields):
+            raise ConnectionFailedError("PROTOCOL_ERROR")
+
+    def _take_data(self, frame: Frame) -> None:
+        if not self.headers or (self._is_head and frame.payload):
+            raise StreamFailedError(frame.stream, "PROTOCOL_ERROR")
+        self.data = frame.payload
+
+    def _take_goaway(self, frame: Frame) -> None:
+        """Go's ``ClientConn.setGoAway``: what the app has taken on, it may still finish."""
+        code, debug = int.from_bytes(frame.payload[4:8]), frame.payload[8:]
+        if self._goaway is not None:
+            _, earlier, said = self._goaway
+            code, debug = earlier or code, said or debug
+        self._goaway = (frame.number, code, debug)
+        if frame.number >= self.connection.stream:
+            return
+        if code:
+            name = error_name(code)
+            raise BrokenOffError(f"http2: Transport received GOAWAY from server ErrCode:{name}")
+        raise _RetryError("http2: Transport received Server's graceful shutdown GOAWAY")
+
+    def _farewell(self) -> str:
+        assert self._goaway is not None  # noqa: S101
+        last, code, debug = self._goaway
+        return (
+            "http2: server sent GOAWAY and closed the connection; "
+            f"LastStreamID={last}, ErrCode={error_name(code)}, debug={quoted(debug)}"
+        )
 
 
 class HTTP2Response:
     """An answer over HTTP/2; see `Response`."""
 
-    def __init__(
-        self,
-        connection: HTTP2Connection,
-        number: int,
-        headers: Iterable[tuple[bytes, bytes]],
-        method: str,
-    ) -> None:
-        self._connection = connection
-        self._number = number
-        pairs = [(bytes(name), bytes(value)) for name, value in headers]
-        status = dict(pairs).get(b":status", b"")
-        if not status.isdigit() or len(status) != 3:
-            raise BadAnswerError("malformed response from server: malformed :status")
-        self.status = int(status)
+    def __init__(self, answer: _Answer, method: str) -> None:
+        self._answer = answer
+        self.status = answer.status
         self.reason = b""
-        self.headers: Headers = tuple(pair for pair in pairs if not pair[0].startswith(b":"))
-        has_length = any(name.lower() == b"content-length" for name, _ in self.headers)
+        self._left = _length(answer.headers)
         if method == "HEAD" or self.status in (204, 304):
             self.framing = Framing.NONE
+        elif self._left is None or not (self._left or answer.is_whole):
+            # An answer of no length is whole at once for who gets it over HTTP/1. Not so for Go.
+            self.framing = Framing.CHUNKED
         else:
-            self.framing = Framing.LENGTH if has_length else Framing.CHUNKED
+            self.framing = Framing.LENGTH
+        # Go pays no heed to a length that is none; who gets the answer over HTTP/1 would.
+        dropped = _CONNECTION_HEADERS | (set() if self._left is not None else {b"content-length"})
+        self.headers: Headers = tuple(
+            (name, value)
+            for name, value in answer.headers
+            if name[:1] != b":" and name not in dropped
+        )
+
+    def received(self) -> bytes:
+        """See `Response`."""
+        return b""
 
     async def read(self) -> bytes:
-        """See `Response`."""
+        """See `Response`.
+
+        The last byte of a body that has a length comes once the app has ended its stream, because
+        a body is whole for Go then, and for who gets it over HTTP/1 when the last byte is there.
+        """
         if self.framing is Framing.NONE:
             return b""
-        while (event := await self._connection.next_event(self._number)) is not None:
-            if isinstance(event, h2.events.DataReceived):
-                await self._connection.used(event)
-                if event.data:
-                    return bytes(event.data)
-        return b""
+        answer = self._answer
+        while not answer.data and not answer.is_whole:
+            await answer.advance()
+        piece, answer.data = answer.data, b""
+        if self._left is None:
+            return piece
+        self._left -= len(piece)
+        if self._left < 0:
+            raise BrokenOffError(_TOO_LONG)
+        if not self._left and not answer.is_whole:
+            if len(piece) > 1:
+                answer.data, self._left = piece[-1:], 1
+                return piece[:-1]
+            await self._end()
+        elif self._left and not piece:
+            raise BrokenOffError("unexpected EOF")
+        return piece
+
+    async def _end(self) -> None:
+        """Wait for the end of the stream, before which nothing may come."""
+        while not self._answer.is_whole:
+            await self._answer.advance()
+            if self._answer.data:
+                raise BrokenOffError(_TOO_LONG)
+
+    async def finish(self) -> None:
+        """Read a body that has no place in the answer, as far as the kubelet reads one.
+
+        Raises:
+            BrokenOffError: where it ends before it is whole.
+        """
+        count = 0
+        while not self._answer.is_whole and count < _MAX_BODY_BYTES:
+            self._answer.data = b""
+            await self._answer.advance()
+            count += len(self._answer.data)
 
     def close(self) -> None:
         """See `Response`."""
-        self._connection.abandon()
+        self._answer.connection.abandon()
+
+
+def _length(headers: Headers) -> int | None:
+    """The length that stands once, as digits; ``None`` where there is none such."""
+    lengths = [value for name, value in headers if name == b"content-length"]
+    if len(lengths) != 1 or not lengths[0].isdigit():
+        return None
+    digits = lengths[0].lstrip(b"0") or b"0"
+    fits = len(digits) <= _MAX_LENGTH_DIGITS and int(digits) <= _MAX_LENGTH
+    return int(digits) if fits else None
+
+
+def _malformed(frame: Frame, detail: str) -> StreamFailedError:
+    """The stream error for an answer whose head is none."""
+    return StreamFailedError(frame.stream, "PROTOCOL_ERROR", detail)

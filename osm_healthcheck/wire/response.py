@@ -5,6 +5,9 @@ from typing import Protocol
 
 from osm_healthcheck.probes.request import Headers
 
+# pkg/probe/http/http.go maxRespBodyLength: what comes after that is neither read nor missed
+PROBED_BODY_BYTES = 10 * 1024
+
 
 class Framing(Enum):
     """How the end of a body is told, which is also how a caller can tell a half one."""
@@ -22,6 +25,9 @@ class Response(Protocol):
     reason: bytes
     headers: Headers
     framing: Framing
+
+    def received(self) -> bytes:
+        """What has come already of a body of known length; `read` goes on after it."""
 
     async def read(self) -> bytes:
         """The next piece of the body, without framing, or ``b""`` once it has ended.

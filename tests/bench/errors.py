@@ -1,4 +1,4 @@
-"""What ends a run of the benchmarks before its end."""
+"""What ends a run of the benchmarks before its end, or leaves a competitor out."""
 
 
 class BenchError(Exception):
@@ -7,3 +7,7 @@ class BenchError(Exception):
 
 class UsageError(Exception):
     """What was asked for cannot be run here; the message says why."""
+
+
+class LeftOutError(Exception):
+    """A competitor cannot be had here; the message says which one and why."""

@@ -9,20 +9,19 @@ no port has been used again, and the kernel's table of them is not full. Sixty s
 rate of the probes is what one per probe comes to.
 """
 
+import contextlib
 import sys
 import time
-from collections.abc import Callable
 
-from tests.bench import load, procfs, sidecar
+from tests.bench import go_daemon, load, procfs, sidecar, tcp_servers
 from tests.bench.environment import Environment
-from tests.bench.load import tcp_check
 from tests.bench.measurement import Column, Figures, Measurement, Target, results, rotations
-from tests.bench.process import free_port
+from tests.bench.tcp_servers import PLAIN, Maker
 
-_PLAIN = "plain aiohttp + uvloop + structlog"
+_NAMES = (sidecar.NAME, go_daemon.NAME, PLAIN)
 _USUAL, _QUICK = 100_000, 3000
 _MB = 1e6
-_LAZY_START_MS, _LAZY_RSS = 80, 30 * _MB
+_LAZY_START_MS, _LAZY_RSS = 90, 33 * _MB
 _PRIVATE = "private memory is less while another process maps the same files; RSS is what counts"
 # Something kept for every probe takes 16 bytes a probe at the very least; a step of the allocators,
 # of which one may fall into the run, is up to 300 kB.
@@ -36,49 +35,37 @@ _START_COLUMNS = (
     Column("private_bytes", "private MB", 1, _MB),
 )
 
-_Command = Callable[[Environment, int, int], list[str]]
-
 
 def measure(environment: Environment) -> list[Measurement]:
-    """Compare the sidecar with a plain server on the same libraries and the same Python."""
-    return [_starts(environment), _soak(environment)]
+    """Compare the sidecar with OSM's Go daemon, and with a plain server on the same Python."""
+    makers, notes = tcp_servers.makers(environment, _NAMES)
+    return [_starts(environment, makers, notes), _soak(environment, makers, notes)]
 
 
-def _sidecar(environment: Environment, port: int, app_port: int) -> list[str]:
-    return sidecar.for_tcp_checks(environment, port, app_port=app_port)
-
-
-def _plain(environment: Environment, port: int, _app_port: int) -> list[str]:
-    return environment.python.command("tests.bench.servers.plain", str(port))
-
-
-_COMPETITORS: dict[str, _Command] = {sidecar.NAME: _sidecar, _PLAIN: _plain}
-
-
-def _starts(environment: Environment) -> Measurement:
-    rounds: dict[str, list[Figures]] = {name: [] for name in _COMPETITORS}
-    orders = rotations(_COMPETITORS)
+def _starts(environment: Environment, makers: dict[str, Maker], notes: list[str]) -> Measurement:
+    rounds: dict[str, list[Figures]] = {name: [] for name in makers}
+    orders = rotations(makers)
     with environment.app("listening_app") as app_port:
-        for name in _COMPETITORS:  # not measured: it writes the bytecode
-            _start(environment, name, app_port)
+        for name, make in makers.items():  # not measured: it writes the bytecode
+            _start(environment, name, make, app_port)
         for number in range(environment.rounds):
             for name in orders[number % len(orders)]:
-                rounds[name].append(_start(environment, name, app_port))
+                rounds[name].append(_start(environment, name, makers[name], app_port))
     servers = results(rounds)
     return Measurement(
         name="start",
         title=f"From exec to the first 200: {environment.rounds} rounds, {environment.python}",
         columns=_START_COLUMNS,
         servers=servers,
-        targets=_start_targets(environment, servers[sidecar.NAME].median, servers[_PLAIN].median),
-        notes=["MB = 1,000,000 bytes, at the first 200", _PRIVATE],
+        targets=_start_targets(environment, servers[sidecar.NAME].median, servers[PLAIN].median),
+        notes=[*notes, "MB = 1,000,000 bytes, at the first 200", _PRIVATE],
     )
 
 
-def _start(environment: Environment, name: str, app_port: int) -> Figures:
-    port = free_port()
-    with environment.server(name, _COMPETITORS[name](environment, port, app_port)) as server:
-        seconds = load.until_ready(server, tcp_check(port, app_port=app_port))
+def _start(environment: Environment, name: str, make: Maker, app_port: int) -> Figures:
+    entry = make(environment, app_port)
+    with environment.server(name, entry.command) as server:
+        seconds = load.until_ready(server, entry.probe)
         memory = procfs.memory(server.pid)
     return {
         "start_ms": seconds * 1000,
@@ -103,13 +90,16 @@ def _start_targets(environment: Environment, ours: Figures, plain: Figures) -> l
     ]
 
 
-def _soak(environment: Environment) -> Measurement:
+def _soak(environment: Environment, makers: dict[str, Maker], notes: list[str]) -> Measurement:
     probes = environment.count(_USUAL, _QUICK)
     tenth = max(1, probes // 10)
     growth = max(_ONE_STEP, _GROWTH_PER_PROBE * (probes - tenth))
-    left = {name: _left_behind(environment, name) for name in _COMPETITORS}
+    left = {name: _left_behind(environment, name, make) for name, make in makers.items()}
     servers = results(
-        {name: [_soaked(environment, name, tenth, probes) | left[name]] for name in _COMPETITORS}
+        {
+            name: [_soaked(environment, name, make, tenth, probes) | left[name]]
+            for name, make in makers.items()
+        }
     )
     ours = servers[sidecar.NAME].median
     return Measurement(
@@ -130,36 +120,37 @@ def _soak(environment: Environment) -> Measurement:
             Target.at_most("TIME_WAIT at the app below 60 s x rate", 1, ours["app_time_wait"]),
             Target.at_most("TIME_WAIT of callers below 60 s x rate", 1, ours["time_wait"]),
         ],
-        notes=["MB = 1,000,000 bytes, kB = 1,000; one run of each server", _PRIVATE],
+        notes=[*notes, "MB = 1,000,000 bytes, kB = 1,000; one run of each server", _PRIVATE],
     )
 
 
-def _left_behind(environment: Environment, name: str) -> Figures:
+def _left_behind(environment: Environment, name: str, make: Maker) -> Figures:
     """Return how many TIME_WAIT sockets a probe leaves, at the app and at the server."""
-    _wait_for_room()
-    port = free_port()
-    with (
-        environment.app("listening_app") as app_port,
-        environment.server(name, _COMPETITORS[name](environment, port, app_port)) as server,
-    ):
-        probe = tcp_check(port, app_port=app_port)
-        load.until_ready(server, probe)
-        time.sleep(_SETTLE_SECONDS)
-        before = procfs.time_wait(server=port, app=app_port)
-        load.send(server, probe, _TIME_WAIT_PROBES)
-        time.sleep(_SETTLE_SECONDS)
-        after = procfs.time_wait(server=port, app=app_port)
+    with environment.app("listening_app") as app_port:
+        entry = make(environment, app_port)
+        port, probe = entry.probe.port, entry.probe
+        _wait_for_room(port)
+        with environment.server(name, entry.command) as server:
+            load.until_ready(server, probe)
+            time.sleep(_SETTLE_SECONDS)
+            before = procfs.time_wait(server=port, app=app_port)
+            load.send(server, probe, _TIME_WAIT_PROBES)
+            time.sleep(_SETTLE_SECONDS)
+            after = procfs.time_wait(server=port, app=app_port)
     return {
         "app_time_wait": (after.app - before.app) / _TIME_WAIT_PROBES,
         "time_wait": (after.server - before.server) / _TIME_WAIT_PROBES,
     }
 
 
-def _wait_for_room() -> None:
-    """Wait, a minute at most, until what earlier probes left behind has begun to expire."""
+def _wait_for_room(port: int) -> None:
+    """Wait, a minute at most, until what earlier probes left has expired: all of it at a port."""
     deadline = time.monotonic() + _TIME_WAIT_SECONDS
     said = False
-    while procfs.time_wait_room() < 3 * _TIME_WAIT_PROBES and time.monotonic() < deadline:
+    while time.monotonic() < deadline and (
+        procfs.time_wait_room() < 3 * _TIME_WAIT_PROBES
+        or procfs.time_wait(server=port, app=port).server
+    ):
         if not said:
             print("(waiting for TIME_WAIT sockets to expire)", file=sys.stderr, flush=True)
             said = True
@@ -183,13 +174,12 @@ def _soak_columns(tenth: int, probes: int) -> tuple[Column, ...]:
     )
 
 
-def _soaked(environment: Environment, name: str, tenth: int, probes: int) -> Figures:
-    port = free_port()
-    with (
-        environment.app("listening_app") as app_port,
-        environment.server(name, _COMPETITORS[name](environment, port, app_port)) as server,
-    ):
-        probe = tcp_check(port, app_port=app_port)
+def _soaked(environment: Environment, name: str, make: Maker, tenth: int, probes: int) -> Figures:
+    with contextlib.ExitStack() as stack:
+        app_port = stack.enter_context(environment.app("listening_app"))
+        entry = make(environment, app_port)
+        server = stack.enter_context(environment.server(name, entry.command))
+        probe = entry.probe
         load.until_ready(server, probe)
         time.sleep(_SETTLE_SECONDS)
         idle, fds = procfs.memory(server.pid), procfs.descriptors(server.pid)

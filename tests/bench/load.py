@@ -8,6 +8,7 @@ import itertools
 import socket
 import struct
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from tests.bench.errors import BenchError
@@ -25,10 +26,10 @@ _SOURCES = itertools.cycle([f"127.1.{c}.{d}" for c in range(1, 5) for d in range
 
 @dataclass(frozen=True)
 class Probe:
-    """One probe: where it goes and what it says."""
+    """A probe that is sent again and again: where it goes, and what it says each time."""
 
     port: int
-    request: bytes
+    requests: Iterator[bytes]
 
 
 def tcp_check(port: int, *, app_port: int) -> Probe:
@@ -41,24 +42,34 @@ def liveness(port: int) -> Probe:
     return _get(port, "/osm-liveness-probe", "")
 
 
+def never_the_same(probe: Probe) -> Probe:
+    """Return a probe that says the same with another head each time, as long as the one before."""
+    line, end, fields = next(probe.requests).partition(b"\r\n")
+    numbered = (
+        b"".join((line, end, b"X-Request-Id: %09d\r\n" % number, fields))
+        for number in itertools.count()
+    )
+    return Probe(probe.port, numbered)
+
+
 def _get(port: int, path: str, fields: str) -> Probe:
     request = (
         f"GET {path} HTTP/1.1\r\nHost: {_HOST}:{port}\r\nUser-Agent: kube-probe/1.34\r\n"
         f"Accept: */*\r\n{fields}Connection: close\r\n\r\n"
     )
-    return Probe(port, request.encode())
+    return Probe(port, itertools.repeat(request.encode()))
 
 
-def ask(probe: Probe) -> bytes:
-    """Send one probe and return the whole answer, read to the end of the connection."""
+def ask(port: int, request: bytes) -> bytes:
+    """Send one request and return the whole answer, read to the end of the connection."""
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as caller:
         # The kernel's timeouts, not Python's: those would cost a poll() before every call.
         caller.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, _TIMEOUT)
         caller.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, _TIMEOUT)
         caller.setsockopt(socket.IPPROTO_IP, _IP_BIND_ADDRESS_NO_PORT, 1)
         caller.bind((next(_SOURCES), 0))
-        caller.connect((_HOST, probe.port))
-        caller.sendall(probe.request)
+        caller.connect((_HOST, port))
+        caller.sendall(request)
         answer = b""
         while received := caller.recv(65536):
             answer += received
@@ -70,9 +81,10 @@ def send(server: Process, probe: Probe, count: int) -> list[int]:
     latencies = []
     clock = time.perf_counter_ns
     for _ in range(count):
+        request = next(probe.requests)
         start = clock()
         try:
-            answer = ask(probe)
+            answer = ask(probe.port, request)
         except OSError as error:
             server.require_alive()
             raise BenchError(f"{server.name}: a probe failed: {error}") from error
@@ -88,7 +100,7 @@ def until_ready(server: Process, probe: Probe) -> float:
     answer = b""
     while time.monotonic() < deadline:
         try:
-            answer = ask(probe)
+            answer = ask(probe.port, next(probe.requests))
         except OSError:
             answer = b""
         if answer.startswith(b"HTTP/1.1 200 "):

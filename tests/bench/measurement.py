@@ -86,6 +86,12 @@ def ratios(rounds: dict[str, list[Figures]], figure: str, base: str, name: str) 
             mine[name] = mine[figure] / theirs[figure]
 
 
+def ratio(rounds: dict[str, list[Figures]], figure: str, name: str, base: str) -> float:
+    """Return the median, over the rounds, of one server's figure to that of another."""
+    pairs = zip(rounds[name], rounds[base], strict=True)
+    return statistics.median(mine[figure] / theirs[figure] for mine, theirs in pairs)
+
+
 def percentile(ordered: list[int], share: float) -> int:
     """Return the value that this share of the ordered values does not exceed."""
     return ordered[min(len(ordered) - 1, int(len(ordered) * share))]

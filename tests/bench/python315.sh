@@ -6,8 +6,10 @@
 #
 # The root comes from Debian's unstable suite by debootstrap, so this needs root. The mirror is the
 # one that this machine's apt uses already; where that is not a Debian mirror, set MIRROR. Wheels
-# are fetched by this machine's own pip (PYTHON says of which Python 3.11 or newer; default
-# python3), with whatever it is configured to use, and installed inside without a network.
+# are fetched by this machine's own pip (PYTHON says of which Python; default python3), with whatever
+# it is configured to use, and installed inside without a network: those of requirements.lock, which
+# the image has too. PyYAML is not among them, nor does anything that is measured read a manifest;
+# for the tests, which .ci/pythons runs in this root, there are Debian's PyYAML and iproute2.
 # Bytecode is compiled for plain runs and for -OO, and uvloop's library is stripped, as in an image.
 #
 # Run again on the same DIR it installs the dependencies anew and leaves the rest as it is. The
@@ -51,19 +53,17 @@ if [ ! -x "$root/usr/bin/python3.15" ]; then
     [ -z "$(ls -A "$root")" ] || fail "$root is neither empty nor a root made by this script"
     mirror=${MIRROR:-$(configured_mirror)}
     [ -n "$mirror" ] || fail 'no mirror in /etc/apt/sources*; set MIRROR to one of Debian' 2
-    debootstrap --variant=minbase --include=python3.15,python3.15-venv unstable "$root" "$mirror"
+    debootstrap --variant=minbase --include=python3.15,python3.15-venv,iproute2,python3-yaml \
+        unstable "$root" "$mirror"
 fi
 
-requirements=$root/opt/requirements.txt
 wheels=$root/opt/wheels
 rm -rf "$wheels" "$root/opt/venv"
-"$python" - "$project/pyproject.toml" >"$requirements" <<'END'
-import sys, tomllib
-with open(sys.argv[1], "rb") as file:
-    print(*tomllib.load(file)["project"]["dependencies"], sep="\n")
-END
+cp "$project/requirements.lock" "$root/opt/"
 machine=$(uname -m)
-"$python" -m pip download --quiet --dest "$wheels" --requirement "$requirements" \
+# --no-deps: the lock has all that 3.15 needs, and pip would ask what its own Python needs.
+"$python" -m pip download --quiet --dest "$wheels" --requirement "$project/requirements.lock" \
+    --require-hashes --no-deps \
     --only-binary=:all: --implementation cp --python-version 3.15 \
     --abi cp315 --abi abi3 --abi none --platform "manylinux_2_28_$machine" \
     --platform "manylinux_2_17_$machine" --platform "manylinux2014_$machine"
@@ -73,7 +73,7 @@ inside() {
 }
 inside python3.15 -m venv /opt/venv
 inside /opt/venv/bin/python -m pip install --quiet --no-index --find-links /opt/wheels \
-    --requirement /opt/requirements.txt
+    --require-hashes --no-deps --requirement /opt/requirements.lock
 find "$root/opt/venv" -name '*.so' -path '*/uvloop/*' -exec strip --strip-unneeded {} +
 inside /opt/venv/bin/python -m compileall -q -o 0 -o 2 /opt/venv/lib /usr/lib/python3.15
 

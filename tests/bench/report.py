@@ -20,6 +20,7 @@ def markdown(measurement: Measurement) -> str:
         [name, *(column.show(result.median) for column in measurement.columns)]
         for name, result in measurement.servers.items()
     ]
+    rows[0][0] = f"**{rows[0][0]}**"  # ours
     lines = [f"**{measurement.title}**", "", *_table(heading, rows), ""]
     lines += [f"- {_sentence(target)}" for target in measurement.targets]
     lines += [f"- {note}" for note in measurement.notes]

@@ -5,6 +5,8 @@ import json
 from tests.bench.environment import Environment
 
 NAME = "osm-healthcheck"
+# The same server, asked by somebody who wants it to parse every head anew.
+NEW_HEADS = f"{NAME}, never the same head twice"
 
 
 def for_tcp_checks(environment: Environment, port: int, *, app_port: int) -> list[str]:

@@ -1,12 +1,19 @@
 """The benchmark runs and says what it should; how fast anything was is not judged here."""
 
+import itertools
 import json
+import shutil
+import socket
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from tests.bench import go_daemon, load, sidecar
+from tests.bench.errors import LeftOutError
+from tests.bench.tcp_servers import APPLICATION, FLOOR, HANDLER
 
 PROJECT = Path(__file__).parents[2]
 
@@ -26,7 +33,7 @@ def test_check_writes_a_table_and_json(tmp_path: Path) -> None:
     path = tmp_path / "bench.json"
     ran = bench("check", "--quick", "--json", str(path))
     assert ran.returncode == 0, ran.stderr
-    assert "| osm-healthcheck " in ran.stdout
+    assert "| **osm-healthcheck** " in ran.stdout
 
     document: dict[str, Any] = json.loads(path.read_text())
     assert document["format"] == 1
@@ -34,14 +41,19 @@ def test_check_writes_a_table_and_json(tmp_path: Path) -> None:
     (measurement,) = document["measurements"]
     assert measurement["name"] == "check"
     assert next(iter(measurement["servers"])) == "osm-healthcheck"
-    assert len(measurement["servers"]) == 4
+    assert measurement["servers"].keys() >= {sidecar.NEW_HEADS, FLOOR, HANDLER, APPLICATION}
     for server in measurement["servers"].values():
         assert len(server["rounds"]) == 1
         assert server["median"] == server["rounds"][0]
-        for figure in ("cpu_us", "x_handler", "x_floor", "p50_us", "p99_us", "per_second"):
+        for figure in ("cpu_us", "x_handler", "x_floor", "p50_us", "p99_us", "rss_bytes"):
             assert server["median"][figure] > 0
+    if go_daemon.NAME not in measurement["servers"]:
+        assert f"{go_daemon.NAME} is left out: " in ran.stdout
     for target in measurement["targets"]:
-        assert target["met"] is (target["measured"] <= target["limit"])
+        if target["measured"] is not None:
+            assert target["met"] is (target["measured"] <= target["limit"])
+        else:
+            assert go_daemon.NAME not in measurement["servers"]
 
 
 @pytest.mark.parametrize(
@@ -58,3 +70,32 @@ def test_bad_usage_is_exit_code_2_and_a_message(arguments: tuple[str, ...]) -> N
     assert ran.returncode == 2
     assert "bench" in ran.stderr
     assert "Traceback" not in ran.stderr
+
+
+def test_a_stranger_never_sends_the_same_head_twice() -> None:
+    usual = next(load.tcp_check(15904, app_port=8080).requests)
+    heads = list(
+        itertools.islice(load.never_the_same(load.tcp_check(15904, app_port=8080)).requests, 1000)
+    )
+    assert len(set(heads)) == 1000
+    assert len({len(head) for head in heads}) == 1
+    for head in heads:
+        lines = head.split(b"\r\n")
+        assert b"\r\n".join((lines[0], *lines[2:])) == usual
+
+
+def test_without_go_its_daemon_is_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shutil, "which", lambda _: None)
+    with pytest.raises(LeftOutError, match="left out: there is no Go"):
+        go_daemon.binary(tmp_path)
+
+
+def test_where_its_port_is_taken_the_go_daemon_is_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "osm-healthcheck-v1.2.4-go1.26").touch()
+    monkeypatch.setattr(shutil, "which", lambda _: None)
+    with socket.create_server(("", 0)) as taken:
+        monkeypatch.setattr(go_daemon, "PORT", taken.getsockname()[1])
+        with pytest.raises(LeftOutError, match=r"can only listen on \d+: Address already"):
+            go_daemon.binary(tmp_path)

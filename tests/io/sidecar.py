@@ -8,15 +8,16 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import structlog
 import uvloop
 
 from osm_healthcheck.probes.constants import ProbeKind
+from osm_healthcheck.server.logs import Log
+from osm_healthcheck.server.options import read_settings
 from osm_healthcheck.server.serve import Shutdown, serve
-from osm_healthcheck.server.settings import read_settings
 from tests.io.wire import TIMEOUT, Answer, get, own_address
 
 HEALTHCHECK, LIVENESS, READINESS, STARTUP = 15904, 15901, 15902, 15903
@@ -120,14 +121,19 @@ class Process:
     """The sidecar as a process of its own, with its log lines as they come."""
 
     def __init__(
-        self, arguments: list[str], environ: Mapping[str, str] | None = None, *, bind: bool = True
+        self,
+        arguments: list[str],
+        environ: Mapping[str, str] | None = None,
+        *,
+        bind: bool = True,
+        prefix: Sequence[str] = (),
     ) -> None:
         self.address = own_address()
         if bind:
             arguments = [*arguments, "--bind", self.address]
         inherited = {k: v for k, v in os.environ.items() if not k.startswith("OSM_")}
         self.popen = subprocess.Popen(
-            [sys.executable, "-m", "osm_healthcheck", *arguments],
+            [*prefix, sys.executable, "-m", "osm_healthcheck", *arguments],
             env={**inherited, **(environ or {})},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -141,11 +147,12 @@ class Process:
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
 
-    def wait_for(self, message: str) -> dict[str, Any]:
-        """Wait for a log line with this message."""
+    def wait_for(self, message: str, times: int = 1) -> dict[str, Any]:
+        """Wait for a log line with this message, the last of so many."""
 
         def found() -> dict[str, Any] | None:
-            return next((line for line in self.lines if line.get("message") == message), None)
+            lines = [line for line in self.lines if line.get("message") == message]
+            return lines[times - 1] if len(lines) >= times else None
 
         with self._changed:
             self._changed.wait_for(lambda: found() or self._ended, TIMEOUT)
@@ -188,21 +195,25 @@ class Process:
 
 @contextlib.contextmanager
 def process(
-    *arguments: str, environ: Mapping[str, str] | None = None, bind: bool = True
+    *arguments: str,
+    environ: Mapping[str, str] | None = None,
+    bind: bool = True,
+    prefix: Sequence[str] = (),
 ) -> Iterator[Process]:
-    """Run ``osm-healthcheck`` with these arguments."""
-    running = Process(list(arguments), environ, bind=bind)
+    """Run ``osm-healthcheck`` with these arguments; ``prefix`` begins the command."""
+    running = Process(list(arguments), environ, bind=bind, prefix=prefix)
     try:
         yield running
     finally:
         running.end()
 
 
-def _capture(lines: list[dict[str, Any]]) -> Any:
-    """A logger that keeps its lines, down to debug."""
+def _capture(lines: list[dict[str, Any]]) -> Log:
+    """A log that keeps its lines, down to debug."""
 
     def keep(_logger: object, method: str, event: Any) -> Any:
         lines.append({"level": method, "message": event["event"], **event})
         raise structlog.DropEvent
 
-    return structlog.wrap_logger(None, processors=[keep], wrapper_class=structlog.BoundLogger)
+    everything: Any = structlog.make_filtering_bound_logger(0)
+    return Log(everything(None, [keep], {}))

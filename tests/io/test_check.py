@@ -1,5 +1,6 @@
 """15904: every status code of the check endpoint."""
 
+import select
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -9,9 +10,9 @@ import pytest
 
 from osm_healthcheck.wire.dial import Attempt
 from osm_healthcheck.wire.errors import RefusedError
-from tests.io.apps import app, hold, read_until_gone
+from tests.io.apps import app, hold, read_until_gone, reset
 from tests.io.sidecar import HEALTHCHECK, Sidecar, sidecar, tcp_probe
-from tests.io.wire import black_hole, closed_port, connect, get, own_address
+from tests.io.wire import TIMEOUT, black_hole, closed_port, connect, get, own_address
 
 CHECK = "/osm-healthcheck"
 Headers = dict[str, str] | list[tuple[str, str]]
@@ -145,7 +146,7 @@ def _until(condition: Callable[[], bool]) -> None:
     raise AssertionError("it did not come about")
 
 
-def test_a_caller_outside_allow_from_is_403_and_loopback_is_not() -> None:
+def test_loopback_is_answered_whatever_allow_from_names() -> None:
     with sidecar(None, "--allow-from", "192.0.2.0/24") as running, app(hold) as target:
         assert running.check(target.port).status == 200
 
@@ -200,6 +201,26 @@ def test_going_on_is_for_refusals_only() -> None:
         with sidecar(probes) as running:
             assert running.check(port).status == 504
     assert six.connections == 0
+
+
+@pytest.mark.parametrize("end", [reset, socket.socket.close])
+def test_a_second_look_tells_a_reset_from_an_orderly_end(
+    end: Callable[[socket.socket], None],
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        attempt = Attempt(*listener.getsockname())
+        assert not attempt.pending
+        end(listener.accept()[0])
+        poll = select.poll()
+        poll.register(attempt.sock, select.POLLRDHUP)
+        assert poll.poll(TIMEOUT * 1000)
+        if end is reset:
+            with pytest.raises(RefusedError, match="connection reset by peer"):
+                attempt.confirm()
+        else:
+            attempt.confirm()
+            attempt.sock.close()
+        assert attempt.sock.fileno() < 0
 
 
 def test_a_connection_to_itself_is_a_refusal() -> None:

@@ -37,13 +37,15 @@ def callers() -> Iterator[list[socket.socket]]:
             sock.close()
 
 
-def burst(victim: AttackedPod, sockets: list[socket.socket], count: int, data: bytes = b"") -> None:
+def burst(
+    attacked: AttackedPod, sockets: list[socket.socket], count: int, data: bytes = b""
+) -> None:
     """Open connections on all ports without a look at what becomes of them, then at all."""
     new = []
     for number in range(count):
         sock = socket.socket()
         sock.setblocking(False)
-        sock.connect_ex((victim.address, PORTS[number % len(PORTS)]))
+        sock.connect_ex((attacked.address, PORTS[number % len(PORTS)]))
         new.append(sock)
     sockets += new
     poll = select.poll()
@@ -61,13 +63,13 @@ def burst(victim: AttackedPod, sockets: list[socket.socket], count: int, data: b
                     sock.send(data)
 
 
-def small_socket(victim: AttackedPod) -> socket.socket:
+def small_socket(attacked: AttackedPod) -> socket.socket:
     """A caller for whom the kernel keeps little: that memory is not the sidecar's."""
     sock = socket.socket()
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, SMALL)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SMALL)
     sock.settimeout(TIMEOUT)
-    sock.connect((victim.address, LIVENESS))
+    sock.connect((attacked.address, LIVENESS))
     return sock
 
 
@@ -76,10 +78,10 @@ def reached(target: App, count: int) -> None:
     target.wait_for(lambda app: app.connections >= count)
 
 
-def accepted(victim: AttackedPod) -> None:
+def accepted(attacked: AttackedPod) -> None:
     """Wait until the sidecar has taken in every caller: each port takes them in their order."""
     for port in PORTS:
-        assert get(victim.address, port, "/").status == 404
+        assert get(attacked.address, port, "/").status == 404
 
 
 def is_open(sock: socket.socket) -> bool:
@@ -95,41 +97,41 @@ def is_open(sock: socket.socket) -> bool:
 @pytest.mark.usefixtures("many_files")
 @pytest.mark.parametrize("data", [b"", b"G", b"GET / HTTP/1.1\r\nX: "], ids=repr)
 def test_silent_callers_are_held_up_to_the_cap_then_the_oldest_makes_room(data: bytes) -> None:
-    with pod() as victim, callers() as sockets:
-        burst(victim, sockets, MAX_CONNECTIONS - 1, data)
-        accepted(victim)
+    with pod() as attacked, callers() as sockets:
+        burst(attacked, sockets, MAX_CONNECTIONS - 1, data)
+        accepted(attacked)
         assert all(map(is_open, sockets))
-        burst(victim, sockets, 1, data)
-        accepted(victim)
+        burst(attacked, sockets, 1, data)
+        accepted(attacked)
         assert not is_open(sockets[0])
         assert all(map(is_open, sockets[1:]))
-        victim.assert_undamaged()
+        attacked.assert_undamaged()
 
 
 @pytest.mark.usefixtures("many_files")
 @pytest.mark.parametrize("data", [b"", b"GET / HTTP/1.1\r\n"], ids=repr)
 def test_10000_callers_that_say_nothing_keep_no_probe_waiting(data: bytes) -> None:
-    with pod() as victim, callers() as sockets:
-        with victim.kubelet():
+    with pod() as attacked, callers() as sockets:
+        with attacked.kubelet():
             for _ in range(10):
-                burst(victim, sockets, 1000, data)
-                victim.probe_all()
-        accepted(victim)
-        assert descriptors(victim.process.popen.pid) <= MAX_CONNECTIONS + 64
+                burst(attacked, sockets, 1000, data)
+                attacked.probe_all()
+        accepted(attacked)
+        assert descriptors(attacked.process.popen.pid) <= MAX_CONNECTIONS + 64
         assert sum(map(is_open, sockets)) <= MAX_CONNECTIONS
-        victim.assert_undamaged()
+        attacked.assert_undamaged()
 
 
 @pytest.mark.usefixtures("many_files")
 def test_10000_callers_that_come_and_go_leave_nothing_behind() -> None:
-    with pod() as victim:
-        before = descriptors(victim.process.popen.pid)
-        with victim.kubelet():
+    with pod() as attacked:
+        before = descriptors(attacked.process.popen.pid)
+        with attacked.kubelet():
             for _ in range(10):
                 with callers() as sockets:
-                    burst(victim, sockets, 1000, b"GET ")
-        victim.assert_undamaged()
-        assert descriptors(victim.process.popen.pid) <= before + 8
+                    burst(attacked, sockets, 1000, b"GET ")
+        attacked.assert_undamaged()
+        assert descriptors(attacked.process.popen.pid) <= before + 8
 
 
 # -- callers that have asked
@@ -140,35 +142,35 @@ def slow_pod(serve: object = hold, files: int = 4096) -> Iterator[tuple[Attacked
     """A pod one of whose containers takes its time."""
     with app(serve) as slow:  # type: ignore[arg-type]
         probes = {"slow": {"livenessProbe": http_probe(slow.port, timeoutSeconds=600)}}
-        with pod(probes, files=files) as victim:
-            yield victim, slow
+        with pod(probes, files=files) as attacked:
+            yield attacked, slow
 
 
 def test_where_all_have_asked_the_oldest_makes_room() -> None:
-    with slow_pod(files=SCARCE) as (victim, slow), callers() as sockets:
-        with victim.kubelet():
+    with slow_pod(files=SCARCE) as (attacked, slow), callers() as sockets:
+        with attacked.kubelet():
             for number in range(3 * SCARCE_CAP):
-                sockets.append(victim.open(LIVENESS, SLOW))
+                sockets.append(attacked.open(LIVENESS, SLOW))
                 reached(slow, number + 1)
         slow.wait_for(lambda app: app.open <= SCARCE_CAP)
         for sock in sockets:
             sock.setblocking(False)
         assert not any(map(is_open, sockets[:SCARCE_CAP]))
         assert is_open(sockets[-1])
-        victim.assert_undamaged()
+        attacked.assert_undamaged()
 
 
 def test_few_descriptors_mean_few_connections_and_no_errors() -> None:
-    with slow_pod(files=SCARCE) as (victim, slow), callers() as sockets:
-        with victim.kubelet():
+    with slow_pod(files=SCARCE) as (attacked, slow), callers() as sockets:
+        with attacked.kubelet():
             for number in range(SCARCE_CAP // 2):
-                sockets.append(victim.open(LIVENESS, SLOW))
+                sockets.append(attacked.open(LIVENESS, SLOW))
                 reached(slow, number + 1)
             for _ in range(10):
-                burst(victim, sockets, 30)
-        assert descriptors(victim.process.popen.pid) < SCARCE
+                burst(attacked, sockets, 30)
+        assert descriptors(attacked.process.popen.pid) < SCARCE
         assert slow.open >= SCARCE_CAP // 2  # they have asked, and were worth more than the silent
-        victim.assert_undamaged()
+        attacked.assert_undamaged()
 
 
 def test_apps_that_do_not_hang_up_use_up_no_descriptors() -> None:
@@ -178,13 +180,13 @@ def test_apps_that_do_not_hang_up_use_up_no_descriptors() -> None:
         read_head(sock)
         rude.append(sock.dup())  # open for as long as the test has it
 
-    with slow_pod(serve, files=SCARCE) as (victim, slow):
+    with slow_pod(serve, files=SCARCE) as (attacked, slow):
         try:
-            with victim.kubelet():
+            with attacked.kubelet():
                 for number in range(2 * SCARCE):
-                    with victim.open(LIVENESS, SLOW):
+                    with attacked.open(LIVENESS, SLOW):
                         reached(slow, number + 1)
-            victim.assert_undamaged()
+            attacked.assert_undamaged()
         finally:
             for sock in rude:
                 sock.close()
@@ -199,17 +201,17 @@ def test_1000_slow_readers_of_a_big_body_fit_into_memory() -> None:
         while True:
             sock.sendall(bytes(8 * SMALL))
 
-    with slow_pod(serve) as (victim, slow), callers() as sockets:
-        with victim.kubelet():
+    with slow_pod(serve) as (attacked, slow), callers() as sockets:
+        with attacked.kubelet():
             for _ in range(1000):
-                sockets.append(small_socket(victim))
+                sockets.append(small_socket(attacked))
                 sockets[-1].sendall(SLOW)
             slow.wait_for(lambda app: app.open == 1000)
             for _ in range(3):
                 for sock in sockets:
                     assert sock.recv(1024)
         assert slow.open == 1000
-        victim.assert_undamaged()
+        attacked.assert_undamaged()
         for sock in sockets:
             sock.close()
         slow.wait_for(lambda app: app.open == 0)
@@ -219,10 +221,10 @@ def test_1000_slow_readers_of_a_big_body_fit_into_memory() -> None:
 def test_1000_uploads_that_no_app_reads_fit_into_memory() -> None:
     with app(lambda sock: stuck.append(sock.dup())) as tls, callers() as stuck:
         probe = http_probe(tls.port, scheme="HTTPS", timeoutSeconds=600)
-        with pod({"tls": {"livenessProbe": probe}}) as victim, callers() as sockets:
-            with victim.kubelet():
+        with pod({"tls": {"livenessProbe": probe}}) as attacked, callers() as sockets:
+            with attacked.kubelet():
                 for number in range(1000):
-                    sock = small_socket(victim)
+                    sock = small_socket(attacked)
                     sockets.append(sock)
                     sock.sendall(b"\x16")
                     reached(tls, number + 1)
@@ -230,7 +232,7 @@ def test_1000_uploads_that_no_app_reads_fit_into_memory() -> None:
                     with contextlib.suppress(BlockingIOError):
                         while True:
                             sock.send(bytes(SMALL))
-            victim.assert_undamaged()
+            attacked.assert_undamaged()
 
 
 def test_a_caller_that_never_reads_is_cut_off_at_the_deadline() -> None:
@@ -240,11 +242,11 @@ def test_a_caller_that_never_reads_is_cut_off_at_the_deadline() -> None:
         while True:
             sock.sendall(bytes(65536))
 
-    with app(serve) as big, pod({"slow": {"livenessProbe": http_probe(big.port)}}) as victim:
-        with callers() as sockets, victim.kubelet():
-            sockets += [victim.open(LIVENESS, SLOW) for _ in range(50)]
+    with app(serve) as big, pod({"slow": {"livenessProbe": http_probe(big.port)}}) as attacked:
+        with callers() as sockets, attacked.kubelet():
+            sockets += [attacked.open(LIVENESS, SLOW) for _ in range(50)]
             big.wait_for(lambda app: app.connections == 50)
             big.wait_for(lambda app: app.open == 0)
             data, _ = read_to_end(sockets[0])
             assert len(data) < 1_000_000_000
-        victim.assert_undamaged()
+        attacked.assert_undamaged()

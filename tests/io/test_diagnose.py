@@ -16,7 +16,7 @@ from osm_healthcheck.diagnosis.comparison import Comparison, compare, examine, v
 from osm_healthcheck.diagnosis.local_sidecar import local_sidecar
 from osm_healthcheck.diagnosis.probe_pairs import find_probe_pairs
 from osm_healthcheck.kubelet.address import PodAddress
-from osm_healthcheck.wire.stream import settle
+from osm_healthcheck.wire.dial import Network
 from tests.io.apps import app, hold, http_app, read_head, response
 from tests.io.kubelet_servers import closed_port, grpc_server, serve_vector
 from tests.io.sidecar import sidecar
@@ -41,16 +41,17 @@ def findings(manifest: dict[str, Any], *, patience: int = 0) -> list[Comparison]
     """What comes out with a sidecar for the occasion; why only where there is ``patience``."""
 
     async def run() -> list[Comparison]:
+        network = Network()
         (found,) = find_probe_pairs([manifest], "test", None, {})
         async with local_sidecar(found.declaration, "127.0.0.1") as address:
             result = []
             for pair in found.pairs:
-                both = PodAddress(), PodAddress(address)
+                both = PodAddress(network=network), PodAddress(address, network=network)
                 if patience:
                     result.append(await examine(pair, *both, patience))
                 else:
                     result.append(await compare(pair, *both))
-        await settle()
+        await network.lingering.settle()
         return result
 
     return asyncio.run(run())

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from osm_healthcheck.wire import stream
+from osm_healthcheck.wire import lingering
 from tests.io.apps import App, app, hold, read_head, read_until_gone
 from tests.io.attacked_pod import AttackedPod, pod
 from tests.io.sidecar import LIVENESS, http_probe, sidecar
@@ -37,9 +37,9 @@ def big_chunked_body(sock: socket.socket) -> None:
     sock.sendall(b"0\r\n\r\n")
 
 
-def read_body(victim: AttackedPod, each: Callable[[], None]) -> int:
+def read_body(attacked: AttackedPod, each: Callable[[], None]) -> int:
     """How many bytes of answer there are; ``each`` is called on the way."""
-    with victim.open(LIVENESS, BIG) as sock:
+    with attacked.open(LIVENESS, BIG) as sock:
         return count_to_end(sock, each)
 
 
@@ -71,15 +71,15 @@ def test_a_gigabyte_costs_no_memory_and_keeps_no_probe_waiting(
 ) -> None:
     with app(serve) as big:
         probes = {"big": {"livenessProbe": http_probe(big.port, timeoutSeconds=600)}}
-        with pod(probes) as victim:
-            victim.probe_all()
-            before = victim.peak_kb()
-            with victim.kubelet():
+        with pod(probes) as attacked:
+            attacked.probe_all()
+            before = attacked.peak_kb()
+            with attacked.kubelet():
                 # Each of these is answered while the body is on its way: all of it at once would
                 # leave no time for it.
-                assert read_body(victim, victim.probe_all) >= GIGABYTE
-            assert victim.peak_kb() - before < ROOM_KB
-            victim.assert_undamaged()
+                assert read_body(attacked, attacked.probe_all) >= GIGABYTE
+            assert attacked.peak_kb() - before < ROOM_KB
+            attacked.assert_undamaged()
 
 
 def test_a_slow_reader_slows_the_app_down() -> None:
@@ -97,14 +97,14 @@ def test_a_slow_reader_slows_the_app_down() -> None:
 
     with app(serve) as big:
         probes = {"big": {"livenessProbe": http_probe(big.port, timeoutSeconds=600)}}
-        with pod(probes) as victim, victim.open(LIVENESS, BIG) as sock:
-            victim.probe_all()
-            before = victim.peak_kb()
+        with pod(probes) as attacked, attacked.open(LIVENESS, BIG) as sock:
+            attacked.probe_all()
+            before = attacked.peak_kb()
             assert blocked.wait(TIMEOUT)  # nobody reads, so the app cannot send
             assert sent < GIGABYTE // 16
             assert count_to_end(sock) >= GIGABYTE // 8
-            assert victim.peak_kb() - before < ROOM_KB
-            victim.assert_undamaged()
+            assert attacked.peak_kb() - before < ROOM_KB
+            attacked.assert_undamaged()
 
 
 @pytest.mark.parametrize(
@@ -160,7 +160,7 @@ def test_a_head_is_passed_on_before_there_is_a_body() -> None:
 @pytest.fixture
 def patient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Apps have all the time there is to hang up, so that nothing but our FIN can move them."""
-    monkeypatch.setattr(stream, "LINGER_SECONDS", 3600.0)
+    monkeypatch.setattr(lingering, "LINGER_SECONDS", 3600.0)
 
 
 @pytest.mark.usefixtures("patient")

@@ -104,7 +104,7 @@ endings = st.sampled_from(["close", "half", "reset", "read"])
 
 
 @pytest.fixture(scope="module")
-def victim() -> Iterator[AttackedPod]:
+def attacked() -> Iterator[AttackedPod]:
     # its TLS target throws bytes back, so that both directions are in the game
     def echo(sock: socket.socket) -> None:
         while data := sock.recv(4096):
@@ -125,26 +125,26 @@ def victim() -> Iterator[AttackedPod]:
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(
-    shots=st.lists(
+    payloads=st.lists(
         st.tuples(st.sampled_from(PORTS), st.lists(attacks, min_size=1, max_size=3), endings),
         min_size=1,
         max_size=4,
     )
 )
 def test_random_bytes_stop_no_probe(
-    victim: AttackedPod, shots: list[tuple[int, list[bytes], str]]
+    attacked: AttackedPod, payloads: list[tuple[int, list[bytes], str]]
 ) -> None:
     with contextlib.ExitStack() as stack:
-        for port, pieces, ending in shots:
-            sock = stack.enter_context(connect(victim.address, port))
+        for port, pieces, ending in payloads:
+            sock = stack.enter_context(connect(attacked.address, port))
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            shoot(sock, pieces, ending, b"%d" % victim.undeclared.port)
-        victim.probe_all()
-    assert victim.undeclared.connections == 0
-    assert not any(SMUGGLED in request for request in victim.web.requests)
+            send(sock, pieces, ending, b"%d" % attacked.undeclared.port)
+        attacked.probe_all()
+    assert attacked.undeclared.connections == 0
+    assert not any(SMUGGLED in request for request in attacked.web.requests)
 
 
-def shoot(sock: socket.socket, pieces: list[bytes], ending: str, port: bytes) -> None:
+def send(sock: socket.socket, pieces: list[bytes], ending: str, port: bytes) -> None:
     with contextlib.suppress(OSError):
         for piece in pieces:
             sock.sendall(piece.replace(b"{port}", port))

@@ -14,7 +14,7 @@ _FILE = Path(__file__).parent.parent / "vectors" / "go-answers.json"
 ANSWERS = json.loads(_FILE.read_text(encoding="utf-8"))["answers"]
 
 
-class Puppet:
+class ScriptedApp:
     """An app that answers with ``bytes``, and the sidecar in front of it."""
 
     answer = b""
@@ -23,8 +23,8 @@ class Puppet:
 
 
 @pytest.fixture(scope="module")
-def puppet() -> Iterator[Puppet]:
-    told = Puppet()
+def scripted_app() -> Iterator[ScriptedApp]:
+    told = ScriptedApp()
 
     def serve(sock):  # type: ignore[no-untyped-def]
         read_head(sock)
@@ -38,10 +38,10 @@ def puppet() -> Iterator[Puppet]:
 
 @pytest.mark.parametrize(("raw", "expected", "status", "body"), ANSWERS, ids=range(len(ANSWERS)))
 def test_answer(
-    puppet: Puppet, raw: str, expected: str, status: int | None, body: str | None
+    scripted_app: ScriptedApp, raw: str, expected: str, status: int | None, body: str | None
 ) -> None:
-    puppet.answer = raw.encode("latin-1")
-    answer = ask(puppet.sidecar.address, LIVENESS, "/osm-liveness-probe")
+    scripted_app.answer = raw.encode("latin-1")
+    answer = ask(scripted_app.sidecar.address, LIVENESS, "/osm-liveness-probe")
     assert answer is not None
     assert verdict(answer) == expected
     if status is None:

@@ -16,7 +16,6 @@ from osm_healthcheck.kubelet.address import PodAddress
 from osm_healthcheck.kubelet.handlers import run_handler
 from osm_healthcheck.kubelet.verdict import Result, Verdict, go_duration
 from osm_healthcheck.probes.probe import HTTPGetAction
-from osm_healthcheck.wire.stream import settle
 from tests.io.apps import app, hold, http_app, read_head, reset, response
 
 BROKEN = "net/http: HTTP/1.x transport connection broken: "
@@ -26,10 +25,11 @@ OK = b"HTTP/1.1 200 OK\r\n"
 def ask(port: int, scheme: str = "HTTP", time_limit: float = 5) -> Verdict:
     async def run() -> Verdict:
         handler = HTTPGetAction(port, scheme="HTTPS" if scheme == "HTTPS" else "HTTP")
+        pod = PodAddress()
         try:
-            return await run_handler(handler, time_limit, PodAddress(), {})
+            return await run_handler(handler, time_limit, pod, {})
         finally:
-            await settle()
+            await pod.network.lingering.settle()
 
     return asyncio.run(run())
 

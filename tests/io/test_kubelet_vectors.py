@@ -11,7 +11,6 @@ from osm_healthcheck.kubelet.pod_spec import ContainerSpec
 from osm_healthcheck.kubelet.prober import MAX_ATTEMPTS, Outcome, probe
 from osm_healthcheck.kubelet.verdict import Result
 from osm_healthcheck.probes.url import probe_url
-from osm_healthcheck.wire.stream import settle
 from tests.io.apps import header_lines
 from tests.io.kubelet_servers import Scenario, app_of, serve_vector
 from tests.kubelet_vectors import group, vector_id
@@ -24,10 +23,11 @@ def judge(scenario: Scenario) -> Outcome:
     container = ContainerSpec("app", {scenario.kind: scenario.probe})
 
     async def run() -> Outcome:
+        pod = PodAddress(scenario.address)
         try:
-            return await probe(scenario.kind, container, PodAddress(scenario.address))
+            return await probe(scenario.kind, container, pod)
         finally:
-            await settle()
+            await pod.network.lingering.settle()
 
     return asyncio.run(run())
 

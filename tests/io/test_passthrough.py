@@ -179,18 +179,18 @@ def test_a_slow_app_and_a_slow_caller_hold_each_other_up() -> None:
 
     with app(serve) as target:
         probe = http_probe(target.port, scheme="HTTPS", timeoutSeconds=60)
-        with pod({"big": {"livenessProbe": probe}}) as victim:
-            victim.probe_all()
-            before = victim.peak_kb()
-            with victim.kubelet(), victim.open(LIVENESS, b"\x16") as sock:
+        with pod({"big": {"livenessProbe": probe}}) as attacked:
+            attacked.probe_all()
+            before = attacked.peak_kb()
+            with attacked.kubelet(), attacked.open(LIVENESS, b"\x16") as sock:
                 for _ in range(enough // 1_000_000):
                     sock.sendall(bytes(1_000_000))
                 sock.shutdown(socket.SHUT_WR)
                 raw, orderly = read_to_end(sock)
             assert orderly
             assert raw.endswith(b"end%d" % (enough + 1))
-            assert victim.peak_kb() - before < 2048
-            victim.assert_undamaged()
+            assert attacked.peak_kb() - before < 2048
+            attacked.assert_undamaged()
 
 
 def test_a_caller_that_ends_its_half_gets_the_rest() -> None:
@@ -259,16 +259,16 @@ def test_no_descriptor_is_left_behind(client: ssl.SSLContext) -> None:
             "good": {"livenessProbe": http_probe(target.port, scheme="HTTPS", timeoutSeconds=9)},
             "dead": {"readinessProbe": http_probe(dead, scheme="HTTPS")},
         }
-        with pod(probes) as victim:
-            victim.probe_all()
-            before = descriptors(victim.process.popen.pid)
+        with pod(probes) as attacked:
+            attacked.probe_all()
+            before = descriptors(attacked.process.popen.pid)
             for _ in range(50):
-                with secured(victim.sidecar, client) as secure:
+                with secured(attacked.sidecar, client) as secure:
                     secure.sendall(GET)
                     secure.recv(1)
-                with victim.open(LIVENESS, b"\x16\x03\x01\x00\x01"):
+                with attacked.open(LIVENESS, b"\x16\x03\x01\x00\x01"):
                     pass
-                assert victim.send(b"\x16\x03", LIVENESS + 1)[0] == b""
+                assert attacked.send(b"\x16\x03", LIVENESS + 1)[0] == b""
             target.wait_for(lambda app: app.open == 0)
-            victim.assert_undamaged()
-            assert descriptors(victim.process.popen.pid) <= before
+            attacked.assert_undamaged()
+            assert descriptors(attacked.process.popen.pid) <= before

@@ -4,6 +4,7 @@ import json
 import socket
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,8 @@ from osm_healthcheck import __version__
 from osm_healthcheck.errors import InvalidInputError
 from osm_healthcheck.probes.constants import ProbeKind
 from osm_healthcheck.probes.probe import GRPCAction, HTTPGetAction, TCPSocketAction
-from osm_healthcheck.server.settings import OPTIONS, Settings, read_settings
+from osm_healthcheck.server.options import OPTIONS, read_settings
+from osm_healthcheck.server.settings import Settings
 from tests.io.sidecar import process
 
 PROBES = json.dumps({"app": {"livenessProbe": {"tcpSocket": {"port": 5432}}}})
@@ -30,10 +32,16 @@ def errors(*arguments: str, **environ: str) -> list[str]:
 
 def test_nothing_said_is_osm_s_daemon() -> None:
     settings = read()
-    assert settings.targets is None
-    assert settings.bind == ("0.0.0.0", "::")
-    assert (settings.drain, settings.verbosity, settings.log_format) == (25.0, "info", "json")
-    assert [p for p in range(15900, 15910) if p in settings.ports] == [15901, 15902, 15903, 15904]
+    assert settings.pod.targets is None
+    assert settings.pod.bind == ("0.0.0.0", "::")
+    assert settings.pod.drain == 25.0
+    assert (settings.process.verbosity, settings.process.log_format) == ("info", "json")
+    assert [p for p in range(15900, 15910) if p in settings.pod.ports] == [
+        15901,
+        15902,
+        15903,
+        15904,
+    ]
 
 
 def test_every_option_has_a_twin_and_the_flag_beats_it() -> None:
@@ -56,9 +64,9 @@ def test_every_option_has_a_twin_and_the_flag_beats_it() -> None:
     assert set(values) == {option.flag for option in OPTIONS}
 
     def shown(settings: Settings) -> str:
-        targets = settings.targets
+        targets = settings.pod.targets
         ports = None if targets is None else sorted(targets.ports)
-        return str([ports, *(getattr(settings, n) for n in Settings.__slots__ if n != "targets")])
+        return str([ports, replace(settings.pod, targets=None), settings.process])
 
     for option in OPTIONS:
         ours, theirs = values[option.flag]
@@ -71,7 +79,7 @@ def test_every_option_has_a_twin_and_the_flag_beats_it() -> None:
 def test_probes_come_from_a_file(tmp_path: Path) -> None:
     file = tmp_path / "probes.json"
     file.write_text(PROBES)
-    targets = read("--probes", f"@{file}").targets
+    targets = read("--probes", f"@{file}").pod.targets
     assert targets is not None
     assert set(targets.checks) == {(5432, None)}
 
@@ -90,7 +98,7 @@ def test_probes_come_from_a_file(tmp_path: Path) -> None:
     ],
 )
 def test_the_short_form(url: str, handler: object) -> None:
-    targets = read("--startup", url).targets
+    targets = read("--startup", url).pod.targets
     assert targets is not None
     declared = [t.declared for r in targets.routes.values() for t in r.http.values()]
     declared += [probe for target in targets.checks.values() for probe in target.probes]

@@ -10,7 +10,7 @@ from osm_healthcheck.kubelet.address import PodAddress
 from osm_healthcheck.kubelet.pod_spec import ContainerSpec, PodSpec
 from osm_healthcheck.kubelet.prober import Outcome, probe
 from osm_healthcheck.probes.constants import ProbeKind
-from osm_healthcheck.wire.stream import settle
+from osm_healthcheck.wire.dial import Network
 
 from .namespaces import Namespace
 
@@ -50,9 +50,11 @@ class Kubelet:
 async def verdicts(pod: PodSpec, hosts: Iterable[str]) -> dict[str, Verdicts]:
     """See `Kubelet.verdicts`."""
 
+    network = Network()
+
     async def one(host: str) -> Verdicts:
         names = list(probes_of(pod))
-        address = PodAddress(host)
+        address = PodAddress(host, network=network)
         outcomes = await asyncio.gather(*(probe(kind, one, address) for one, kind in names))
         return {
             f"{container.name} {kind}": word(outcome)
@@ -61,7 +63,7 @@ async def verdicts(pod: PodSpec, hosts: Iterable[str]) -> dict[str, Verdicts]:
 
     hosts = list(hosts)
     found = await asyncio.gather(*map(one, hosts))
-    await settle()
+    await network.lingering.settle()
     return dict(zip(hosts, found, strict=True))
 
 

@@ -12,7 +12,6 @@ from osm_healthcheck.kubelet.address import PodAddress
 from osm_healthcheck.kubelet.pod_spec import ContainerSpec, PodSpec
 from osm_healthcheck.kubelet.prober import probe
 from osm_healthcheck.probes.constants import ProbeKind
-from osm_healthcheck.wire.stream import settle
 
 from .kubelet import Kubelet, probes_of, word
 from .namespaces import PATIENCE
@@ -67,7 +66,7 @@ class Watch:
         async with asyncio.TaskGroup() as group:
             for container, kind in probes_of(self._pod):
                 group.create_task(self._repeat(container, kind))
-        await settle()
+        await self._address.network.lingering.settle()
 
     async def _repeat(self, container: ContainerSpec, kind: ProbeKind) -> None:
         while not self._stopped:
@@ -121,5 +120,5 @@ async def flood(pod: PodSpec, host: str, rate: int, seconds: int) -> Flood:
 
     await asyncio.gather(*(work() for _ in range(_AT_A_TIME)))
     took = time.monotonic() - begun
-    await settle()
+    await address.network.lingering.settle()
     return Flood(verdicts, took)

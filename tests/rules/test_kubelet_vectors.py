@@ -362,6 +362,29 @@ def test_describe(vector: dict[str, Any]) -> None:
     assert describe(found) == vector["expect"]["line"]
 
 
-def test_conclude_covers_every_result() -> None:
-    for result in Result:
-        conclude(LIVENESS, "app", Verdict(result))
+# pkg/kubelet/prober/prober.go, probe(): what the worker counts, and the event it reports
+@pytest.mark.parametrize(
+    ("result", "counted", "event"),
+    [
+        (Result.SUCCESS, Result.SUCCESS, None),
+        (Result.WARNING, Result.SUCCESS, ("ProbeWarning", "Liveness probe warning: why")),
+        (Result.FAILURE, Result.FAILURE, ("Unhealthy", "Liveness probe failed: why")),
+        (Result.UNKNOWN, Result.FAILURE, None),
+    ],
+)
+def test_what_each_result_comes_to(
+    result: Result, counted: Result, event: tuple[str, str] | None
+) -> None:
+    found, reported = conclude(LIVENESS, "app", Verdict(result, "why"))
+    assert found is counted
+    assert (reported and (reported.reason, reported.message)) == event
+    assert reported is None or (reported.kind, reported.container) == ("Warning", "app")
+
+
+@pytest.mark.parametrize("result", Result)
+def test_an_error_is_not_counted_whatever_the_result(result: Result) -> None:
+    found, reported = conclude(LIVENESS, "app", Verdict(result, "why", error="broken"))
+    assert found is None
+    assert reported is not None
+    text = f"Liveness probe errored and resulted in {result} state: broken"
+    assert (reported.kind, reported.reason, reported.message) == ("Warning", "Unhealthy", text)

@@ -6,12 +6,14 @@ from hypothesis import strategies as st
 
 from osm_healthcheck.probes.probe import HTTPHeader
 from osm_healthcheck.probes.request import (
+    MAX_CALLER_VALUE_BYTES,
     Headers,
     ProbeHeaders,
     end_to_end,
-    forwarded_headers,
     is_upgrade,
     probe_headers,
+    proxied_headers,
+    request_headers,
 )
 from tests.io import vectors
 
@@ -65,6 +67,11 @@ def test_names_are_canonical(name: str, canonical: str) -> None:
         ([("Host", ""), ("Host", "b")], ""),
         ([("Host", "Example.COM:80")], "Example.COM:80"),
         ([("Host", "bücher.de")], "xn--bcher-kva.de"),
+        ([("Host", "bücher.de:80")], "xn--bcher-kva.de:80"),
+        ([("Host", "bücher:")], "xn--bcher-kva"),
+        ([("Host", "[bücher]:80")], "xn--bcher-kva:80"),
+        ([("Host", "bücher:80:90")], "xn--bcher:80:90-thb"),
+        ([("Host", "[::bücher]:80")], "[xn--::bcher-p2a]:80"),
         ([("Host", " a ")], " a "),  # which is no host: nothing is sent then
     ],
 )
@@ -81,6 +88,18 @@ def test_what_is_never_sent(name: str) -> None:
 def test_an_empty_one_of_these_is_not_sent(name: str) -> None:
     assert made_of((name, "")).lines == ()
     assert made_of((name, "x")).lines != ()
+
+
+@pytest.mark.parametrize("name", ["User-Agent", "Accept"])
+def test_their_first_value_counts_as_it_was_declared(name: str) -> None:
+    assert made_of((name, ""), (name, "b")).lines == ()
+    assert made_of((name, " ")).lines == lines((name, ""))
+
+
+def test_there_is_one_user_agent_and_any_number_of_accepts() -> None:
+    assert made_of(("User-Agent", "a"), ("user-agent", "b")).lines == lines(("User-Agent", "a"))
+    accepts = lines(("Accept", "a"), ("Accept", ""))
+    assert made_of(("Accept", "a"), ("Accept", "")).lines == accepts
 
 
 def test_any_other_empty_one_is_sent() -> None:
@@ -102,41 +121,55 @@ def test_a_tab_and_other_letters_do_not() -> None:
 # -- towards the app
 
 
-def test_the_callers_headers_go_on_as_they_came() -> None:
-    received = lines(("x-A", "1"), ("X-a", "2"), ("User-Agent", "curl"))
-    assert forwarded_headers(received, ProbeHeaders()) == (*received, CLOSE)
+def declare(*pairs: tuple[str, str]) -> list[HTTPHeader]:
+    return [HTTPHeader(name, value) for name, value in pairs]
 
 
-@pytest.mark.parametrize("name", [*HOP_BY_HOP, "Host", "Content-Length", "Expect", "x-named"])
-def test_what_concerns_the_callers_connection_stays_here(name: str) -> None:
-    received = lines((name, "v"), ("CONNECTION", "close, X-Named"), ("X-Kept", "v"))
-    assert forwarded_headers(received, ProbeHeaders()) == (*lines(("X-Kept", "v")), CLOSE)
+def test_it_is_the_kubelets_request_with_the_callers_name_and_wish() -> None:
+    declared = declare(("x-b", "2"), ("X-A", "1"))
+    expected = lines(("User-Agent", "curl"), ("Accept", "a/b"), ("X-A", "1"), ("X-B", "2"))
+    assert proxied_headers(declared, "curl", "a/b") == (*expected, CLOSE)
 
 
-def test_declared_headers_fill_in_for_a_caller_that_sends_none() -> None:
-    declared = made_of(("X-A", "declared"), ("X-B", "1"), ("x-b", "2"))
-    received = lines(("x-a", "sent"))
-    expected = (*received, *lines(("X-B", "1"), ("X-B", "2")), CLOSE)
-    assert forwarded_headers(received, declared) == expected
+@pytest.mark.parametrize("name", ["User-Agent", "accept"])
+def test_a_declared_one_wins_and_a_declared_empty_one_is_none(name: str) -> None:
+    canonical = name.title().encode()
+    sent = dict(proxied_headers(declare((name, "declared")), "caller", "caller"))
+    assert sent[canonical] == b"declared"
+    assert canonical not in dict(proxied_headers(declare((name, "")), "caller", "caller"))
+
+
+def test_a_caller_without_a_name_has_none() -> None:
+    assert proxied_headers((), "", "") == (CLOSE,)
+
+
+@pytest.mark.parametrize("value", ["x" * (MAX_CALLER_VALUE_BYTES + 1), "a\x01", "a\x7f", "\x00"])
+def test_what_the_kubelet_cannot_have_sent_is_left_out(value: str) -> None:
+    assert proxied_headers((), value, value) == (CLOSE,)
+
+
+def test_bytes_that_are_no_utf_8_go_on_as_they_came() -> None:
+    agent = b"\xff\xc3\xa9".decode("utf-8", "surrogateescape")
+    assert proxied_headers((), agent, "")[0] == (b"User-Agent", b"\xff\xc3\xa9")
 
 
 def test_an_upgrade_keeps_the_connection() -> None:
-    declared = made_of(("Connection", "Upgrade"), ("Upgrade", "websocket"))
-    assert forwarded_headers((), declared) == declared.lines
+    declared = declare(("Connection", "Upgrade"), ("Upgrade", "websocket"))
+    assert proxied_headers(declared, "", "") == probe_headers(declared).lines
 
 
 @pytest.mark.parametrize(
     "pairs", [[("Connection", "Upgrade")], [("Upgrade", "x")], [("Connection", "keep-alive")]]
 )
 def test_half_an_upgrade_is_none(pairs: list[tuple[str, str]]) -> None:
-    declared = made_of(*pairs)
-    assert forwarded_headers((), declared) == (*declared.lines, CLOSE)
-    assert not is_upgrade(declared.lines)
+    declared = declare(*pairs)
+    assert proxied_headers(declared, "", "") == (*probe_headers(declared).lines, CLOSE)
+    assert not is_upgrade(probe_headers(declared).lines)
 
 
 def test_close_is_not_sent_twice() -> None:
-    declared = made_of(("Connection", "x, close"))
-    assert forwarded_headers((), declared) == declared.lines
+    declared = declare(("Connection", "x, close"))
+    assert proxied_headers(declared, "", "") == probe_headers(declared).lines
 
 
 # -- and back
@@ -148,22 +181,26 @@ def test_an_answer_loses_what_concerns_the_apps_connection(name: str) -> None:
     assert end_to_end(received) == list(lines(("Date", "d"), ("Content-Length", "1")))
 
 
-HEADERS = st.lists(
-    st.tuples(
-        st.sampled_from([name.encode() for name in [*HOP_BY_HOP, "Host", "X-A", "x-a", "Accept"]]),
-        st.sampled_from([b"", b"close", b"upgrade", b"x-a", b"close, accept", b"v"]),
+DECLARED = st.lists(
+    st.builds(
+        HTTPHeader,
+        st.sampled_from([*HOP_BY_HOP, "Host", "X-A", "x-a", "Accept", "user-agent", "Expect"]),
+        st.sampled_from(["", "close", "upgrade", "x-a", "close, accept", "v"]),
     ),
     max_size=6,
-).map(tuple)
+)
+TEXT = st.text(st.characters(codec="latin-1"), max_size=20)
 
 
-@given(HEADERS, HEADERS)
-def test_no_caller_can_speak_to_the_apps_connection(received: Headers, declared: Headers) -> None:
-    """Only the probe's own headers say anything about it, and it always ends with one answer."""
-    probe = ProbeHeaders(lines=tuple(line for line in declared if line[0] != b"Host"))
-    names = {name.lower() for name, _ in probe.lines}
-    for name, value in forwarded_headers(received, probe):
-        lower = name.lower()
-        if lower in {n.lower().encode() for n in HOP_BY_HOP} and (name, value) != CLOSE:
-            assert lower in names
-        assert lower != b"host"
+@given(DECLARED, TEXT, TEXT)
+def test_the_caller_says_who_it_is_and_what_it_takes_and_no_more(
+    declared: list[HTTPHeader], user_agent: str, accept: str
+) -> None:
+    of_the_kubelet = request_headers(declared, "kube-probe/1.36")
+    named = {header.name.lower() for header in declared}
+    free = {name for name in (b"User-Agent", b"Accept") if name.decode().lower() not in named}
+    sent = proxied_headers(declared, user_agent, accept)
+    assert [line for line in sent if line[0] not in free] == [
+        line for line in of_the_kubelet if line[0] not in free
+    ]
+    assert len([line for line in sent if line[0] in free]) <= len(free)

@@ -415,3 +415,12 @@ def test_old_events_and_those_of_others_are_not_held_against_a_pod() -> None:
     findings = found(live(), events=[old, other, started])
     assert marks(findings, Mark.WRONG) == []
     assert marks(findings, Mark.UNSURE) == ["event web: Readiness probe failed, 7 hours ago"]
+
+
+def test_what_the_injector_warned_of_is_said() -> None:
+    pod = live()
+    kept = "osm-healthcheck: a.livenessProbe: left alone: it has a host\nosm-healthcheck: b"
+    pod["metadata"]["annotations"]["healthcheck.openservicemesh.io/warnings"] = kept
+    said = ["warning: a.livenessProbe: left alone: it has a host", "warning: b"]
+    assert marks(found(pod), Mark.UNSURE)[:2] == said
+    assert not marks(found(pod), Mark.WRONG)

@@ -1,0 +1,103 @@
+"""The options that say how pods are injected, for the commands that inject."""
+
+import argparse
+import re
+
+from osm_healthcheck import __version__
+from osm_healthcheck.injection.containers import DEFAULT_USER, Images
+from osm_healthcheck.injection.inject import Injection
+from osm_healthcheck.injection.mesh import Mesh
+from osm_healthcheck.probes.quote import quoted
+
+_IMAGE = "openservicemesh/osm-healthcheck"
+_INIT_IMAGE = "openservicemesh/osm-healthcheck-init"
+
+
+def add_injection_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options that `read_injection` reads."""
+    add = parser.add_argument
+    add(
+        "--sidecar",
+        choices=("native", "container"),
+        default="native",
+        help="native: an init container that keeps running (Kubernetes 1.29 and newer, the "
+        "default); container: an ordinary one",
+    )
+    add(
+        "--https",
+        choices=("passthrough", "request"),
+        default="passthrough",
+        help="passthrough: the kubelet's TLS goes through to the app, where one container has "
+        "an HTTPS probe of a kind (the default); request: the sidecar makes the request",
+    )
+    add(
+        "--lifecycle-hooks",
+        choices=("rewrite", "leave"),
+        default="leave",
+        help="httpGet hooks (postStart, preStop): rewrite has the sidecar make the request; leave "
+        "(the default) leaves them to meet the mesh",
+    )
+    add("--image", type=_image, default=_image(_IMAGE), help=f"default: {_image(_IMAGE)}")
+    add(
+        "--init-image",
+        type=_image,
+        default=_image(_INIT_IMAGE),
+        help=f"default: {_image(_INIT_IMAGE)}; where a tag is left out, it is {__version__}",
+    )
+    add(
+        "--image-pull-policy",
+        choices=("Always", "IfNotPresent", "Never"),
+        help="default: the cluster's",
+    )
+    add(
+        "--run-as-user",
+        type=_user,
+        default=DEFAULT_USER,
+        metavar="UID|none",
+        help=f"the sidecar's user (default {DEFAULT_USER}); none leaves it to the cluster",
+    )
+    add(
+        "--no-init",
+        dest="init",
+        action="store_false",
+        help="no init container: something else keeps the redirect off our ports",
+    )
+
+
+def read_injection(
+    parser: argparse.ArgumentParser, options: argparse.Namespace, mesh: Mesh
+) -> Injection:
+    """How to inject for ``mesh``; a contradiction ends the process by ``parser.error``."""
+    if options.run_as_user == mesh.proxy_user:
+        parser.error(
+            f"--run-as-user {mesh.proxy_user} is the user of the mesh's proxy: take another one"
+        )
+    return Injection(
+        mesh=mesh,
+        images=Images(options.image, options.init_image, options.image_pull_policy or ""),
+        version=__version__,
+        sidecar=options.sidecar,
+        https=options.https,
+        user=options.run_as_user,
+        init=options.init,
+        hooks=options.lifecycle_hooks,
+    )
+
+
+def _image(text: str) -> str:
+    """An image with a tag or digest: ours is the tag where there is none."""
+    if not re.fullmatch(r"[^\s:@/][^\s]*", text):
+        raise argparse.ArgumentTypeError(f"not the name of an image: {quoted(text)}")
+    if "@" in text or ":" in text.rpartition("/")[2]:
+        return text
+    return f"{text}:{__version__}"
+
+
+def _user(text: str) -> int | None:
+    if text == "none":
+        return None
+    if text.isascii() and text.isdigit() and 0 < int(text) < 2**31:
+        return int(text)
+    raise argparse.ArgumentTypeError(
+        f"must be a user's number, not root's 0, or none: not {quoted(text)}"
+    )

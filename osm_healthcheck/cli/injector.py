@@ -1,0 +1,240 @@
+"""``osm-healthcheck injector``: inject pods as the API server creates them."""
+
+import argparse
+import atexit
+import ipaddress
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from osm_healthcheck.injector.serve import InjectorSettings
+    from osm_healthcheck.injector.shared_certificate import SharedCertificateSettings
+
+_WHAT = """\
+A mutating admission webhook: pods are injected as the API server creates them, with what inject
+would do to their manifests. HTTPS on one port for the API server, HTTP on another one for probes
+and scrapes. The chart in charts/ installs it.
+"""
+_EPILOG = """\
+A pod's label healthcheck.openservicemesh.io/mesh names its mesh, or else the path that is called
+does, /mutate-pod-creation/MESH, or else --mesh.
+
+example: osm-healthcheck injector --certificate /etc/webhook --mesh istio
+"""
+
+
+_SERVICE = "osm-healthcheck-injector"
+_SELF = "with --certificate self"
+
+
+def run(argv: Sequence[str]) -> int:
+    """Serve until told to end; 0, 1 where a port could not be had, 2 for wrong usage."""
+    # Until the event loop takes them over, signals end the start, also for PID 1 of a container,
+    # whose default is to ignore them.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda received, _: os._exit(128 + received))
+    # aiohttp makes two TLS contexts when it is imported, with all the machine's CA certificates
+    # in each; what the injector trusts is named by its options.
+    os.environ["SSL_CERT_FILE"] = os.environ["SSL_CERT_DIR"] = os.devnull
+
+    options, settings = read_arguments(argv)
+
+    import uvloop
+
+    from osm_healthcheck.injector.serve import serve_until_signalled
+    from osm_healthcheck.server import logs
+    from osm_healthcheck.server.connection_limiter import TooFewFilesError, connection_limit
+    from osm_healthcheck.server.listen import ListenError
+
+    log, writer = logs.make_log(options.verbosity, options.log_format, "osm-healthcheck-injector")
+    # From here on nothing waits for standard error, a traceback at the very end included.
+    sys.stderr = writer
+    atexit.register(writer.end)
+    try:
+        connection_limit()  # the event loop itself could not start without files
+        uvloop.run(serve_until_signalled(settings, log))
+    except (ListenError, TooFewFilesError) as error:
+        print(f"osm-healthcheck injector: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def read_arguments(argv: Sequence[str]) -> "tuple[argparse.Namespace, InjectorSettings]":
+    """The options, and what the injector is told by them; wrong ones end the process with 2."""
+    parser = _parser()
+    options = parser.parse_args(argv)
+    return options, _settings(parser, options)
+
+
+def _settings(parser: argparse.ArgumentParser, options: argparse.Namespace) -> "InjectorSettings":
+    from osm_healthcheck.cli.injection_options import read_injection
+    from osm_healthcheck.injector.pod_admission import PodAdmission
+    from osm_healthcheck.injector.serve import InjectorSettings
+    from osm_healthcheck.mesh.annotations import MESHES
+    from osm_healthcheck.server.settings import ANY_ADDRESS
+
+    if options.port == options.health_port:
+        parser.error(f"--health-port {options.port} is the --port already")
+    injections = {
+        name: read_injection(parser, options, mesh)
+        for name, mesh in MESHES.items()
+        if not mesh.injector
+    }
+    return InjectorSettings(
+        admission=PodAdmission(injections, options.mesh, options.on_invalid),
+        certificate=_source(parser, options),
+        port=options.port,
+        health_port=options.health_port,
+        bind=options.bind or ANY_ADDRESS,
+        drain=options.drain,
+    )
+
+
+def _source(
+    parser: argparse.ArgumentParser, options: argparse.Namespace
+) -> "Path | SharedCertificateSettings":
+    """Where the certificate comes from."""
+    if isinstance(options.certificate, Path):
+        return options.certificate
+    from osm_healthcheck.injector.api_server import SERVICE_ACCOUNT, ApiServerAddress
+    from osm_healthcheck.injector.shared_certificate import SharedCertificateSettings
+
+    if find_spec("cryptography") is None:
+        parser.error("--certificate self takes cryptography: install osm-healthcheck[injector]")
+    host = os.environ.get("KUBERNETES_SERVICE_HOST")
+    port = os.environ.get("KUBERNETES_SERVICE_PORT", "443")
+    account = options.service_account or SERVICE_ACCOUNT
+    try:
+        namespace = (account / "namespace").read_text().strip()
+    except OSError as error:
+        parser.error(f"--certificate self is for pods: {error.filename}: {error.strerror}")
+    if not host or not port.isdigit():
+        parser.error("--certificate self is for pods: KUBERNETES_SERVICE_HOST is not set")
+    return SharedCertificateSettings(
+        address=ApiServerAddress(host, int(port), account),
+        namespace=namespace,
+        secret=options.certificate_secret,
+        configuration=options.webhook_configuration,
+        names=options.certificate_name or (f"{_SERVICE}.{namespace}.svc",),
+        lifetime=options.certificate_lifetime,
+    )
+
+
+def _parser() -> argparse.ArgumentParser:
+    from osm_healthcheck.cli.injection_options import add_injection_options
+    from osm_healthcheck.mesh.annotations import MESHES
+    from osm_healthcheck.server.settings import LEVELS
+
+    parser = argparse.ArgumentParser(
+        prog="osm-healthcheck injector",
+        description=_WHAT,
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    add = parser.add_argument
+    add(
+        "--certificate",
+        type=_certificate,
+        default="self",
+        metavar="self|DIR",
+        help="self (the default): the replicas make one, share it in a Secret and renew it; or a "
+        "directory with tls.crt and tls.key, as a Secret's volume has them, which is watched",
+    )
+    add("--certificate-secret", default=f"{_SERVICE}-certificate", metavar="NAME", help=_SELF)
+    add(
+        "--certificate-name",
+        type=lambda text: tuple(text.split(",")),
+        metavar="NAME,…",
+        help=f"names in it (default {_SERVICE}.NAMESPACE.svc); {_SELF}",
+    )
+    add(
+        "--certificate-lifetime",
+        type=_seconds,
+        default=90 * 24 * 3600.0,
+        metavar="SECONDS",
+        help=f"it is renewed after two thirds (default 90 days); {_SELF}",
+    )
+    add("--webhook-configuration", default=f"0-{_SERVICE}", metavar="NAME", help=_SELF)
+    add(
+        "--service-account",
+        type=_directory,
+        metavar="DIR",
+        help=f"token, ca.crt and namespace (default: those of the pod); {_SELF}",
+    )
+    add("--port", type=_port, default=9090, help="HTTPS, for the API server (default 9090)")
+    add(
+        "--health-port",
+        type=_port,
+        default=9091,
+        metavar="PORT",
+        help="HTTP: /health/alive, /health/ready, /healthz, /metrics, /version (default 9091)",
+    )
+    add("--bind", type=_addresses, metavar="ADDRESS,…", help="listen on these (default: all)")
+    add(
+        "--mesh",
+        choices=[name for name, mesh in MESHES.items() if not mesh.injector],
+        default="none",
+        help="the mesh of pods where neither their label nor the path names one (default none)",
+    )
+    add(
+        "--on-invalid",
+        choices=("warn", "deny"),
+        default="warn",
+        help="a pod whose probes cannot work: admit it as it is with a warning (the default), or "
+        "deny it",
+    )
+    add(
+        "--drain",
+        type=_seconds,
+        default=10.0,
+        metavar="SECONDS",
+        help="on SIGTERM, go on admitting for so long while callers turn to other replicas "
+        "(default 10)",
+    )
+    add_injection_options(parser)
+    add("--verbosity", "-v", choices=LEVELS, default="info", help="(default info)")
+    add("--log-format", choices=("json", "console"), default="json", help="(default json)")
+    return parser
+
+
+def _certificate(text: str) -> "str | Path":
+    return text if text == "self" else _directory(text)
+
+
+def _directory(text: str) -> Path:
+    path = Path(text)
+    if not path.is_dir():
+        raise argparse.ArgumentTypeError(f"there is no directory {text!r}")
+    return path
+
+
+def _port(text: str) -> int:
+    if text.isascii() and text.isdigit() and 0 < int(text) < 2**16:
+        return int(text)
+    raise argparse.ArgumentTypeError(f"must be a port from 1 to 65535: not {text!r}")
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = -1.0
+    if not 0 <= seconds < float("inf"):
+        raise argparse.ArgumentTypeError(f"must be seconds, 0 or more: not {text!r}")
+    return seconds
+
+
+def _addresses(text: str) -> tuple[str, ...]:
+    addresses = tuple(part.strip() for part in text.split(","))
+    for address in addresses:
+        try:
+            ipaddress.ip_address(address)
+        except ValueError:
+            raise argparse.ArgumentTypeError(f"{address!r} is not an IP address") from None
+    return addresses

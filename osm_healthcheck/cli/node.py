@@ -1,0 +1,133 @@
+"""``osm-healthcheck node``: answer the probes of every pod of this node, from one process."""
+
+import argparse
+import atexit
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+_WHAT = """\
+Node mode: one process a node. It opens ports 15901-15904 inside the network namespace of every pod
+that was injected with --proxy node, and answers the kubelet's probes there. It takes the pods from
+the container runtime, and needs SYS_ADMIN (to enter the namespaces) and the runtime's socket.
+"""
+_EPILOG = """\
+Exit code: 0 ended as told, 1 where a port cannot be had or a right is missing, 2 for wrong options.
+"""
+
+
+def run(argv: Sequence[str]) -> int:
+    """Serve until told to end; 0, 1 where that cannot be, 2 for wrong options."""
+    # Until the event loop takes them over, signals end the start, also for PID 1 of a container.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda received, _: os._exit(128 + received))
+    os.environ["SSL_CERT_FILE"] = os.environ["SSL_CERT_DIR"] = os.devnull
+    options = _parser().parse_args(argv)
+
+    import uvloop
+
+    from osm_healthcheck.node.agent import NodeSettings
+    from osm_healthcheck.node.network_namespace import NetworkNamespace
+    from osm_healthcheck.node.serve import AgentSettings, serve_until_signalled
+    from osm_healthcheck.server import logs
+    from osm_healthcheck.server.listen import ListenError
+
+    settings = AgentSettings(
+        NodeSettings(options.connections, options.allow_from, options.namespaces),
+        options.runtime,
+        options.handover,
+        options.status,
+    )
+    log, writer = logs.make_log(options.verbosity, options.log_format)
+    sys.stderr = writer
+    atexit.register(writer.end)
+    try:
+        NetworkNamespace("/proc/self/ns/net").holds("127.0.0.1")
+        uvloop.run(serve_until_signalled(settings, log))
+    except ListenError as error:
+        print(f"osm-healthcheck node: {error.problem}", file=sys.stderr)
+        return 1
+    except PermissionError:
+        print(
+            "osm-healthcheck node: may not enter network namespaces: it needs SYS_ADMIN",
+            file=sys.stderr,
+        )
+        return 1
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    from osm_healthcheck.node.cri import DEFAULT_SOCKET
+    from osm_healthcheck.probes.addresses import AllowFrom
+    from osm_healthcheck.server.settings import LEVELS
+
+    parser = argparse.ArgumentParser(
+        prog="osm-healthcheck node",
+        description=_WHAT,
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    add = parser.add_argument
+    add(
+        "--runtime",
+        default=DEFAULT_SOCKET,
+        metavar="SOCKET",
+        help=f"the container runtime's (default {DEFAULT_SOCKET}; CRI-O: /run/crio/crio.sock)",
+    )
+    add(
+        "--namespaces",
+        type=Path,
+        default=Path("/run/netns"),
+        metavar="FOLDER",
+        help="where the runtime keeps the files of network namespaces (default /run/netns)",
+    )
+    add(
+        "--handover",
+        type=Path,
+        metavar="SOCKET",
+        help="hand listening sockets to the next agent, and take them from the one before, here",
+    )
+    add(
+        "--status",
+        type=_address,
+        default=("0.0.0.0", 9092),
+        metavar="[ADDRESS:]PORT",
+        help="where /healthz, /metrics and /debug/pods are served (default 9092)",
+    )
+    add(
+        "--allow-from",
+        type=AllowFrom.parse,
+        metavar="CIDR,…",
+        help="answer only callers from these networks (and a pod's own loopback)",
+    )
+    add(
+        "--connections",
+        type=_count,
+        default=64,
+        metavar="N",
+        help="how many connections one pod holds at once (default 64)",
+    )
+    add(
+        "-v", "--verbosity", choices=LEVELS, default="info", metavar="LEVEL", help=", ".join(LEVELS)
+    )
+    add("--log-format", choices=("json", "console"), default="json", help="default json")
+    return parser
+
+
+def _address(text: str) -> tuple[str, int]:
+    from osm_healthcheck.probes.ports import parse_port
+
+    host, _, number = text.rpartition(":")
+    port = parse_port(number)
+    if port is None:
+        raise argparse.ArgumentTypeError(f"not a port, or an address and a port: {text!r}")
+    return host.strip("[]") or "0.0.0.0", port
+
+
+def _count(text: str) -> int:
+    if text.isascii() and text.isdigit() and 4 <= int(text) <= 1024:
+        return int(text)
+    raise argparse.ArgumentTypeError(f"must be a number from 4 to 1024, not {text!r}")

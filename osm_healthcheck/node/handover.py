@@ -1,0 +1,148 @@
+"""Listening sockets from one agent to the next, so that no probe of a rolling update is refused.
+
+The agent that serves listens on a unix socket. The one that starts beside it connects, gets a line
+of JSON and the descriptors (SCM_RIGHTS) for every pod, serves them as well, and says so; then the
+old one closes its own. A connection that waits in a listener's queue is taken by either.
+"""
+
+import array
+import asyncio
+import contextlib
+import json
+import os
+import socket
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from osm_healthcheck.errors import OSMHealthcheckError
+from osm_healthcheck.server.listen import BACKLOG
+from osm_healthcheck.server.pod_server import Listeners
+
+SECONDS = 5.0
+_MAX_LINE = 64 * 1024
+_MAX_DESCRIPTORS = 64
+_DONE = b"served\n"
+
+
+class HandoverError(OSMHealthcheckError):
+    """The agent that serves does not hand its sockets over."""
+
+
+class HandoverServer:
+    """Hands listening sockets to the next agent.
+
+    Args:
+        path: where it is to be found; a file that an earlier agent has left is replaced.
+
+    Raises:
+        OSError: where nothing can be had there.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self.taken = asyncio.Event()
+        path.unlink(missing_ok=True)
+        self._sock = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_NONBLOCK)
+        try:
+            self._sock.bind(os.fspath(path))
+            path.chmod(0o600)  # who may connect gets the sockets of every pod
+            self._sock.listen(BACKLOG)
+        except BaseException:
+            self._sock.close()
+            raise
+        self._inode = path.stat().st_ino
+
+    async def run(self, listening: Callable[[], Mapping[str, Listeners]]) -> None:
+        """Wait for the next agent, and hand it what ``listening`` returns then, by pod.
+
+        ``taken`` is set once it serves all pods.
+        """
+        loop = asyncio.get_running_loop()
+        while not self.taken.is_set():
+            caller, _ = await loop.sock_accept(self._sock)
+            with caller:
+                caller.settimeout(SECONDS)
+                if await asyncio.to_thread(_hand_over, caller, listening()):
+                    self.taken.set()
+
+    def close(self) -> None:
+        """Be found no more."""
+        self._sock.close()
+        with contextlib.suppress(OSError):
+            if self._path.stat().st_ino == self._inode:  # not the next agent's
+                self._path.unlink()
+
+
+class Handover:
+    """The other side: the sockets that an agent has handed over.
+
+    Args:
+        path: where that agent is to be found.
+
+    Raises:
+        HandoverError: where there is one, and it does not do its part within `SECONDS`.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.listeners: dict[str, Listeners] = {}
+        self._sock: socket.socket | None = None
+        sock = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        sock.settimeout(SECONDS)
+        try:
+            sock.connect(os.fspath(path))
+        except (FileNotFoundError, ConnectionRefusedError):
+            sock.close()  # nobody serves yet, or it has crashed
+            return
+        except OSError as error:
+            sock.close()
+            raise HandoverError(f"{path}: {error.strerror or error}") from None
+        self._sock = sock
+        try:
+            self._receive(sock)
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            self.close()
+            raise HandoverError(f"{path}: {error}") from None
+
+    def finish(self) -> None:
+        """Tell the old agent that its pods are served here; it closes its sockets."""
+        if self._sock is not None:
+            with contextlib.suppress(OSError):
+                self._sock.send(_DONE)
+        self.close()
+
+    def close(self) -> None:
+        """End the conversation; without `finish`, the old agent goes on as before."""
+        if self._sock is not None:
+            self._sock.close()
+            self._sock = None
+
+    def _receive(self, sock: socket.socket) -> None:
+        while True:
+            line, descriptors, _, _ = socket.recv_fds(sock, _MAX_LINE, _MAX_DESCRIPTORS)
+            sockets = [socket.socket(fileno=one) for one in descriptors]
+            for one in sockets:
+                one.setblocking(False)
+            if not line:
+                raise ValueError("the agent hung up before it had named all pods")
+            said = json.loads(line)
+            if said == {}:
+                return
+            listening: dict[str, list[socket.socket]] = {}
+            for name, one in zip(said["names"], sockets, strict=True):
+                listening.setdefault(name, []).append(one)
+            self.listeners[said["pod"]] = listening
+
+
+def _hand_over(caller: socket.socket, listening: Mapping[str, Listeners]) -> bool:
+    """Send all sockets; whether the other side serves them now."""
+    try:
+        for identity, listeners in listening.items():
+            names = [name for name, sockets in listeners.items() for _ in sockets]
+            descriptors = [one.fileno() for sockets in listeners.values() for one in sockets]
+            line = json.dumps({"pod": identity, "names": names}).encode()
+            rights = (socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", descriptors))
+            caller.sendmsg([line], [rights])
+        caller.send(b"{}")
+        return caller.recv(len(_DONE)) == _DONE
+    except OSError:
+        return False

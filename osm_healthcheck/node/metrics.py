@@ -1,0 +1,71 @@
+"""``/metrics`` of the agent, by namespace and pod, in Prometheus' text format.
+
+What is counted is bounded: the declared probes of at most as many pods as the node has.
+"""
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from prometheus_client import CollectorRegistry, exposition
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from osm_healthcheck.server.results import GOOD
+
+if TYPE_CHECKING:
+    from osm_healthcheck.node.agent import NodeAgent
+
+CONTENT_TYPE = exposition.CONTENT_TYPE_PLAIN_0_0_4
+_POD = ("namespace", "pod")
+_PROBE = (*_POD, "target", "kinds", "containers")
+
+
+def render(agent: "NodeAgent") -> bytes:
+    """The state of the agent as a scrape's body."""
+    registry = CollectorRegistry()
+    registry.register(_Snapshot(agent))
+    return exposition.generate_latest(registry)
+
+
+class _Snapshot(Collector):
+    def __init__(self, agent: "NodeAgent") -> None:
+        self._agent = agent
+
+    def collect(self) -> Iterator[Metric]:
+        agent = self._agent
+        yield GaugeMetricFamily(
+            "osm_healthcheck_node_pods", "Pods whose ports are open.", value=len(agent.pods)
+        )
+        yield GaugeMetricFamily(
+            "osm_healthcheck_node_pods_not_served",
+            "Pods that declare probes and could not be served.",
+            value=len(agent.refused),
+        )
+        yield GaugeMetricFamily(
+            "osm_healthcheck_node_runtime_available",
+            "Whether the container runtime answered last time.",
+            value=int(agent.is_runtime_available),
+        )
+        probes = CounterMetricFamily(
+            "osm_healthcheck_probes", "Probes answered, by result.", labels=(*_PROBE, "result")
+        )
+        success = GaugeMetricFamily(
+            "osm_healthcheck_probe_success", "Whether the last one succeeded.", labels=_PROBE
+        )
+        connections = GaugeMetricFamily(
+            "osm_healthcheck_connections_open",
+            "Connections that callers hold at this moment.",
+            labels=_POD,
+        )
+        for pod in agent.pods.values():
+            names = (pod.sandbox.namespace, pod.sandbox.name)
+            connections.add_metric(names, len(pod.server.limiter))
+            for tally in pod.server.results.tallies():
+                labels = (*names, tally.target, tally.kinds, tally.containers)
+                for result, count in tally.counts.items():
+                    probes.add_metric((*labels, result.value), count)
+                if tally.last is not None:
+                    success.add_metric(labels, int(tally.last in GOOD))
+        yield probes
+        yield success
+        yield connections

@@ -1,0 +1,87 @@
+"""Sockets in another network namespace.
+
+A socket stays for life in the network namespace in which its thread was when it was made. So the
+thread goes there, makes it and comes back, with nothing in between that could run anything else:
+no ``await``, no new thread. Whatever is done with the socket later is done from here.
+"""
+
+import ctypes
+import os
+import socket
+import sys
+from pathlib import Path
+from typing import NoReturn
+
+_CLONE_NEWNET = 0x40000000  # include/uapi/linux/sched.h
+_OWN = Path("/proc/self/ns/net")
+
+if sys.version_info >= (3, 12):
+
+    def _setns(descriptor: int) -> None:
+        os.setns(descriptor, _CLONE_NEWNET)
+else:
+    _libc = ctypes.CDLL(None, use_errno=True)
+
+    def _setns(descriptor: int) -> None:
+        if _libc.setns(descriptor, _CLONE_NEWNET):
+            code = ctypes.get_errno()
+            raise OSError(code, os.strerror(code))
+
+
+class NetworkNamespace:
+    """An open network namespace, which stays alive at least as long as this is open.
+
+    ``inode`` tells it from every other namespace that exists at the same time.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        """Open the namespace file ``path``, such as ``/run/netns/cni-…`` or ``/proc/1/ns/net``.
+
+        Raises:
+            OSError: where there is none.
+        """
+        self._there = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            self._home = os.open(_OWN, os.O_RDONLY | os.O_CLOEXEC)
+        except OSError:
+            os.close(self._there)
+            raise
+        self.inode = os.fstat(self._there).st_ino
+
+    def close(self) -> None:
+        """Let go of the namespace; sockets that were made in it stay there."""
+        for descriptor in (self._there, self._home):
+            os.close(descriptor)
+
+    def make_socket(
+        self, family: socket.AddressFamily, kind: int = socket.SOCK_STREAM
+    ) -> socket.socket:
+        """A non-blocking socket in this namespace.
+
+        Raises:
+            OSError: where there is none to be had, or the namespace may not be entered.
+        """
+        _setns(self._there)
+        try:
+            return socket.socket(family, kind | socket.SOCK_NONBLOCK)
+        finally:
+            try:
+                _setns(self._home)
+            except OSError as error:
+                _abort(error)
+
+    def holds(self, address: str) -> bool:
+        """Whether the IP ``address`` is one of this namespace's own."""
+        family = socket.AF_INET6 if ":" in address else socket.AF_INET
+        try:
+            with self.make_socket(family, socket.SOCK_DGRAM) as sock:
+                sock.bind((address, 0))
+        except OSError:
+            return False
+        return True
+
+
+def _abort(error: OSError) -> NoReturn:
+    """End the process: its thread is in the namespace of some pod and everything would be wrong."""
+    os.write(2, f"cannot leave a pod's network namespace: {error.strerror}\n".encode())
+    os.abort()

@@ -1,0 +1,148 @@
+"""The life of the agent: take over, serve, hand over, end."""
+
+import asyncio
+import contextlib
+import resource
+from collections.abc import Awaitable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from osm_healthcheck.node.agent import NodeAgent, NodeSettings
+from osm_healthcheck.node.cri import DEFAULT_SOCKET, ContainerRuntime
+from osm_healthcheck.node.handover import Handover, HandoverError, HandoverServer
+from osm_healthcheck.node.status import StatusServer
+from osm_healthcheck.server.logs import Log
+from osm_healthcheck.server.pod_server import Listeners
+from osm_healthcheck.server.serve import Shutdown, on_signals
+from osm_healthcheck.wire.lingering import LingeringSockets
+
+MAX_PODS = 250
+# a connection may hold one to the app, and one more that is being given back
+_FILES_PER_CONNECTION = 3
+_FILES_PER_POD = 10
+_RESERVED_FILES = 128
+_MAX_LINGERING = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class AgentSettings:
+    """What the process was told.
+
+    ``handover`` is the unix socket by which agents hand over, or ``None`` for none; ``status`` is
+    where /healthz, /metrics and /debug/pods are served, an address and a port.
+    """
+
+    node: NodeSettings = field(default_factory=NodeSettings)
+    runtime: str = DEFAULT_SOCKET
+    handover: Path | None = None
+    status: tuple[str, int] = ("0.0.0.0", 9092)
+
+
+async def serve_until_signalled(settings: AgentSettings, log: Log) -> None:
+    """Run the agent as a process of its own.
+
+    Raises:
+        ListenError: where the port for its status cannot be had.
+    """
+    loop = asyncio.get_running_loop()
+    loop.set_exception_handler(log.asyncio_error)
+    await serve(settings, log, on_signals(loop))
+
+
+async def serve(
+    settings: AgentSettings,
+    log: Log,
+    shutdown: Awaitable[Shutdown],
+    ready: asyncio.Event | None = None,
+) -> None:
+    """Run the agent until ``shutdown``; ``ready`` is set once what the runtime lists is served.
+
+    Raises:
+        ListenError: where the port for its status cannot be had.
+    """
+    node = _within_files(settings.node, log)
+    lingering = LingeringSockets(_MAX_LINGERING)
+    agent = NodeAgent(ContainerRuntime(settings.runtime), node, log, lingering)
+    async with contextlib.AsyncExitStack() as stack:
+        stack.callback(lingering.close)
+        status = StatusServer(agent)
+        await stack.enter_async_context(status.listening(*settings.status))
+        ended = asyncio.ensure_future(shutdown)
+        life = asyncio.create_task(_live(agent, settings.handover, log, status.ready))
+        if ready is not None:
+            await status.ready.wait()
+            ready.set()
+        try:
+            await asyncio.wait((ended, life), return_when=asyncio.FIRST_COMPLETED)
+            if life.done():
+                life.result()
+            await ended
+        finally:
+            status.ready.clear()
+            life.cancel()
+            await asyncio.gather(life, return_exceptions=True)
+            log.info("ending", pods=len(agent.pods))
+            await asyncio.gather(*(pod.server.stop(0.0) for pod in agent.pods.values()))
+            log.info("ended")
+
+
+async def _live(agent: NodeAgent, path: Path | None, log: Log, ready: asyncio.Event) -> None:
+    """Take over from the agent that serves, serve, and hand over to the next one."""
+    before = _take_over(path, log)
+    if before is not None:
+        agent.handed_over.update(before.listeners)
+    await agent.reconcile()
+    if before is not None:
+        before.finish()
+    server = HandoverServer(path) if path is not None else None
+    log.info("ready", pods=len(agent.pods), taken_over=len(before.listeners) if before else 0)
+    ready.set()
+    tasks = [asyncio.create_task(agent.run())]
+    if server is not None:
+        tasks.append(asyncio.create_task(server.run(lambda: _listening(agent))))
+    try:
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in done:
+            task.result()
+    finally:
+        for task in tasks:
+            task.cancel()
+        if server is not None:
+            server.close()
+    for pod in agent.pods.values():
+        pod.server.close()
+    log.info("handed over to another agent", pods=len(agent.pods))
+
+
+def _take_over(path: Path | None, log: Log) -> Handover | None:
+    if path is None:
+        return None
+    try:
+        return Handover(path)
+    except HandoverError as error:
+        log.warning("nothing is taken over from an agent before", reason=str(error))
+        return None
+
+
+def _listening(agent: NodeAgent) -> Mapping[str, Listeners]:
+    return {identity: pod.server.listening for identity, pod in agent.pods.items()}
+
+
+def _within_files(settings: NodeSettings, log: Log) -> NodeSettings:
+    """Raise ``RLIMIT_NOFILE`` to what is allowed; lower the limit of connections to what it is."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    needed = _RESERVED_FILES + MAX_PODS * (
+        _FILES_PER_POD + _FILES_PER_CONNECTION * settings.connections
+    )
+    if soft != resource.RLIM_INFINITY and soft < needed:
+        wanted = needed if hard == resource.RLIM_INFINITY else min(needed, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+        soft = wanted
+    if soft == resource.RLIM_INFINITY or soft >= needed:
+        return settings
+    left = (soft - _RESERVED_FILES) // MAX_PODS - _FILES_PER_POD
+    connections = max(left // _FILES_PER_CONNECTION, 4)
+    log.warning(
+        "open files are few: fewer connections for each pod", files=soft, connections=connections
+    )
+    return NodeSettings(connections, settings.allow_from, settings.namespace_folder)

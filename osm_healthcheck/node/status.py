@@ -1,0 +1,85 @@
+"""HTTP on the agent pod's own address: ``/healthz``, ``/metrics`` and ``/debug/pods``."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING
+
+from aiohttp import web
+
+from osm_healthcheck import __version__
+from osm_healthcheck.server.listen import bind_all
+
+if TYPE_CHECKING:
+    from osm_healthcheck.node.agent import NodeAgent
+
+_TEXT = "text/plain; charset=utf-8"
+
+
+class StatusServer:
+    """Tells what ``agent`` serves; ``ready`` is set while it serves what the runtime lists."""
+
+    def __init__(self, agent: "NodeAgent") -> None:
+        self._agent = agent
+        self.ready = asyncio.Event()
+
+    @contextlib.asynccontextmanager
+    async def listening(self, address: str, port: int) -> AsyncIterator[None]:
+        """Listen at an address.
+
+        Raises:
+            ListenError: where it cannot be had.
+        """
+        bound = bind_all([address], {"status": port}, optional_ipv6=False)
+        web_server = web.Server(self._answer, access_log=None)
+        loop = asyncio.get_running_loop()
+        server = await loop.create_server(web_server, sock=bound["status"][0])
+        try:
+            yield
+        finally:
+            server.close()
+            await web_server.shutdown(1.0)
+
+    async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
+        if request.method not in ("GET", "HEAD"):
+            return web.Response(status=405, headers={"Allow": "GET, HEAD"})
+        match request.path:
+            case "/healthz" | "/health/alive":
+                return web.Response(text="the agent is serving\n")
+            case "/health/ready":
+                if not self.ready.is_set():
+                    return web.Response(status=503, text="the agent does not serve yet\n")
+                if not self._agent.is_runtime_available:
+                    return web.Response(status=503, text="the container runtime does not answer\n")
+                return web.Response(text="the agent serves what the container runtime lists\n")
+            case "/metrics":
+                from osm_healthcheck.node import metrics
+
+                body = metrics.render(self._agent)
+                return web.Response(body=body, headers={"Content-Type": metrics.CONTENT_TYPE})
+            case "/debug/pods":
+                return web.json_response(self._pods())
+        return web.Response(status=404, text="there are /healthz, /metrics and /debug/pods\n")
+
+    def _pods(self) -> dict[str, object]:
+        now = asyncio.get_running_loop().time()
+        served = [
+            {
+                "namespace": pod.sandbox.namespace,
+                "name": pod.sandbox.name,
+                "addresses": list(pod.addresses),
+                "networkNamespace": pod.path,
+                "listening": {
+                    name: [":".join(map(str, one.getsockname()[:2])) for one in sockets]
+                    for name, sockets in pod.server.listening.items()
+                },
+                "connections": len(pod.server.limiter),
+                "secondsServed": round(now - pod.since, 3),
+            }
+            for pod in self._agent.pods.values()
+        ]
+        refused = [
+            {"sandbox": identity, "reason": one.reason}
+            for identity, one in self._agent.refused.items()
+        ]
+        return {"version": __version__, "served": served, "notServed": refused}

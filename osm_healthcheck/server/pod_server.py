@@ -1,0 +1,179 @@
+"""The server of one pod: its listeners, what is behind them, and how they end.
+
+What the process has (event loop, log, network) is handed in, so that one process can serve many
+pods, each in a network namespace of its own.
+"""
+
+import asyncio
+import importlib
+import socket
+from collections.abc import Mapping, Sequence
+
+from osm_healthcheck.probes.addresses import AppAddresses
+from osm_healthcheck.probes.targets import Targets
+from osm_healthcheck.server.check import CheckEndpoint
+from osm_healthcheck.server.connection import Connection
+from osm_healthcheck.server.connection_limiter import ConnectionLimiter
+from osm_healthcheck.server.head_reader import make_server
+from osm_healthcheck.server.listen import BACKLOG, bind_all
+from osm_healthcheck.server.logs import Log
+from osm_healthcheck.server.metrics_page import MetricsPage
+from osm_healthcheck.server.reply import Endpoint
+from osm_healthcheck.server.results import Results
+from osm_healthcheck.server.settings import ANY_ADDRESS, PodSettings
+from osm_healthcheck.wire.dial import Network
+from osm_healthcheck.wire.errors import authority
+from osm_healthcheck.wire.listening import any_listening
+
+_DRAIN_POLL_SECONDS = 0.25
+
+
+Listeners = Mapping[str, Sequence[socket.socket]]
+
+
+class PodServer:
+    """What one pod has: targets, listeners, connections, results.
+
+    Args:
+        settings: what this pod declares and allows.
+        network: where its sockets are made, listening ones and connections to the app.
+        limit: how many connections it holds at once.
+        log: gets a line for each change of a result.
+        loop: the event loop that serves it.
+    """
+
+    def __init__(
+        self,
+        settings: PodSettings,
+        network: Network,
+        limit: int,
+        log: Log,
+        loop: asyncio.AbstractEventLoop,
+    ) -> None:
+        self.loop = loop
+        self.log = log
+        self.limiter = ConnectionLimiter(loop, limit)
+        self.make_reader = make_server()
+        self.allow_from = settings.allow_from
+        self._settings = settings
+        self._network = network
+        self.results = Results(log)
+        self._app_addresses = AppAddresses(
+            settings.target_hosts, settings.pod_ip, settings.targets is not None
+        )
+        self._servers: list[asyncio.Server] = []
+        self.listening: dict[str, list[socket.socket]] = {}
+
+    async def start(self, listening: Listeners | None = None) -> list[str]:
+        """Listen on every port that is needed, and say where.
+
+        Args:
+            listening: sockets that listen already, by the name of the port, which another process
+                has handed over. Those of ports that are not needed are closed.
+
+        Raises:
+            ListenError: where one cannot be had; none is listened on then.
+        """
+        settings, targets = self._settings, self._settings.targets
+        endpoints = self._endpoints()
+        _load_what_will_be_asked_for(targets)
+        ports = {"healthcheck": settings.ports.healthcheck}
+        if targets is not None:
+            ports |= {kind.value: settings.ports.of(kind) for kind in targets.routes}
+        if listening is not None and ports.keys() <= listening.keys():
+            bound: Listeners = {name: listening[name] for name in ports}
+            close_all({name: listening[name] for name in listening.keys() - ports.keys()})
+        else:
+            bound = bind_all(
+                settings.bind,
+                ports,
+                optional_ipv6=settings.bind is ANY_ADDRESS,
+                make_socket=self._network.make_socket,
+            )
+        addresses = []
+        for name, sockets in bound.items():
+            for sock in sockets:
+                endpoint = endpoints[name]
+                server = await self.loop.create_server(
+                    lambda endpoint=endpoint: Connection(self, endpoint),  # type: ignore[misc]
+                    sock=sock,
+                    backlog=BACKLOG,
+                )
+                self._servers.append(server)
+                self.listening.setdefault(name, []).append(sock)
+                address = sock.getsockname()
+                addresses.append(authority(address[0], address[1]))
+        return addresses
+
+    def close(self) -> None:
+        """Take no more connections; those that there are go on."""
+        for server in self._servers:
+            server.close()
+
+    def abort(self) -> None:
+        """End everything at once, connections that wait for an answer included."""
+        self.close()
+        self.limiter.close_all()
+
+    async def stop(self, drain: float) -> None:
+        """Go on answering while the app does, ``drain`` seconds at most; then end.
+
+        An app may be finishing requests after it was told to end, and still be ready.
+        """
+        targets = self._settings.targets
+        if targets is not None:
+            end = self.loop.time() + drain
+            # Nothing tells when a port of another process stops to listen: it has to be looked up.
+            while (left := end - self.loop.time()) > 0 and await any_listening(targets.ports):  # noqa: ASYNC110
+                await asyncio.sleep(min(_DRAIN_POLL_SECONDS, left))
+        self.close()
+        await self.limiter.close_idle()
+
+    def _endpoints(self) -> dict[str, Endpoint]:
+        """What is behind each port, by the port's name."""
+        targets = self._settings.targets
+        endpoints: dict[str, Endpoint] = {
+            "healthcheck": CheckEndpoint(
+                targets,
+                self._settings.ports,
+                self._app_addresses,
+                self._network,
+                self.results,
+                MetricsPage(self.results, self.limiter, self.log, self.loop),
+                self.loop,
+            )
+        }
+        if targets is not None and targets.routes:
+            from osm_healthcheck.server.proxy import ProbeProxy
+
+            for kind, routes in targets.routes.items():
+                endpoints[kind.value] = ProbeProxy(
+                    routes,
+                    self._settings.ports,
+                    self._app_addresses,
+                    self._network,
+                    self.results,
+                    self.loop,
+                )
+        return endpoints
+
+
+def close_all(listeners: Listeners) -> None:
+    """Close listening sockets that nobody needs."""
+    for sockets in listeners.values():
+        for sock in sockets:
+            sock.close()
+
+
+def _load_what_will_be_asked_for(targets: Targets | None) -> None:
+    """Optional parts load at first use; these would do so within the first probe's deadline."""
+    if targets is None:
+        return
+    if any(service is not None for _, service in targets.checks):
+        importlib.import_module("osm_healthcheck.wire.grpc_health")
+    if any(
+        routes.tls is None and any(one.action.scheme == "HTTPS" for one in routes.http.values())
+        for routes in targets.routes.values()
+    ):  # several HTTPS probes of a kind: nothing is passed through, the requests are made here
+        importlib.import_module("osm_healthcheck.wire.tls").client_context()
+        importlib.import_module("osm_healthcheck.wire.http2")

@@ -1,0 +1,127 @@
+"""What a request comes to, and the bytes of the answers that are our own.
+
+`Endpoint.resolve` says what a request comes to, and does nothing yet. `Reply.answer` does it, the
+same way each time, so that a reply can be used again for a head that comes again.
+"""
+
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Protocol
+
+from osm_healthcheck.server.request import Request
+
+if TYPE_CHECKING:
+    from osm_healthcheck.server.connection import Connection
+
+ALLOW = b"Allow: GET, HEAD\r\n"
+# What the kubelet sends for a probe is the same bytes every time.
+MAX_REMEMBERED_HEADS = 64
+MAX_REMEMBERED_HEAD_BYTES = 1024
+
+_TEXT = b"text/plain; charset=utf-8"
+_STATUS_LINES = {
+    status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus
+}
+
+
+class Reply(Protocol):
+    """What a request comes to.
+
+    ``lasting`` is whether the same bytes always come to the same: not for errors, nor where the
+    answer is about this very moment. ``head_only`` is whether the caller wants no body.
+    """
+
+    lasting: bool
+    head_only: bool
+
+    def answer(self, connection: "Connection") -> None:
+        """Answer on ``connection``, at once or in a task that is started there."""
+
+
+class Endpoint(Protocol):
+    """What is behind a port."""
+
+    remembered: "RememberedHeads"
+
+    def resolve(self, request: Request) -> Reply:
+        """Say what ``request`` comes to."""
+
+    def take_over(self, connection: "Connection", first: bytes) -> bool:
+        """Take a connection that begins with TLS bytes; ``False`` where they are not wanted."""
+
+
+class RememberedHeads:
+    """What heads came to, byte for byte, so that they need not be read again.
+
+    At most `MAX_REMEMBERED_HEADS` of `MAX_REMEMBERED_HEAD_BYTES`; the oldest makes room.
+    """
+
+    def __init__(self) -> None:
+        self._replies: dict[bytes, Reply] = {}
+
+    def __len__(self) -> int:
+        return len(self._replies)
+
+    def get(self, head: bytes) -> Reply | None:
+        """What ``head`` came to, if it is remembered. A long one costs no look at its bytes."""
+        return self._replies.get(head) if len(head) <= MAX_REMEMBERED_HEAD_BYTES else None
+
+    def add(self, head: bytes, reply: Reply) -> None:
+        """Remember ``reply`` if it lasts and ``head`` is short enough."""
+        if not reply.lasting or len(head) > MAX_REMEMBERED_HEAD_BYTES:
+            return
+        if len(self._replies) >= MAX_REMEMBERED_HEADS:
+            del self._replies[next(iter(self._replies))]
+        self._replies[head] = reply
+
+
+class TextReply:
+    """A line of text, which is not worth remembering; see `Reply`."""
+
+    lasting = False
+
+    def __init__(
+        self, status: int, text: str, headers: bytes = b"", *, head_only: bool = False
+    ) -> None:
+        self.head_only = head_only
+        self.status = status
+        self.text = text
+        self._headers = headers
+
+    def answer(self, connection: "Connection") -> None:
+        """See `Reply`."""
+        connection.respond(self.status, self.text, self._headers)
+
+
+class Forbidden:
+    """The endpoint of callers outside ``--allow-from``, on every port."""
+
+    remembered = RememberedHeads()
+
+    def resolve(self, request: Request) -> Reply:
+        """See `Endpoint`."""
+        text = "this caller's address is not in --allow-from"
+        return TextReply(403, text, head_only=request.head_only)
+
+    def take_over(self, connection: "Connection", first: bytes) -> bool:
+        """See `Endpoint`: nobody can be told so in TLS."""
+        connection.transport.abort()
+        return True
+
+
+def text_answer(status: int, text: str, headers: bytes = b"", *, head_only: bool) -> bytes:
+    """An answer of one line of text."""
+    body = text.encode("utf-8", "backslashreplace") + b"\n"
+    return whole_answer(status, _TEXT, body, headers, head_only=head_only)
+
+
+def whole_answer(
+    status: int, content_type: bytes, body: bytes, headers: bytes = b"", *, head_only: bool
+) -> bytes:
+    """An answer of our own, which says how long it is and that it is the last."""
+    head = b"%sContent-Type: %s\r\nContent-Length: %d\r\n%sConnection: close\r\n\r\n" % (
+        _STATUS_LINES[status],
+        content_type,
+        len(body),
+        headers,
+    )
+    return head if head_only else head + body

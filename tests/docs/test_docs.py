@@ -1,0 +1,89 @@
+"""The documentation: links lead somewhere, options and limits are those of the code."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from osm_healthcheck.cli.main import COMMANDS
+from osm_healthcheck.server.options import OPTIONS
+
+ROOT = Path(__file__).parents[2]
+PAGES = sorted(path for path in (*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")))
+MAX_README_WORDS = 1200
+# argparse adds it to every command, and no table needs to say so
+_EVERYWHERE = {"--help"}
+
+
+def anchors(page: Path) -> set[str]:
+    """The anchors of a page's headings, as GitHub makes them."""
+    headings = re.findall(r"^#+ (.+)$", page.read_text(), flags=re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", one.lower()).strip().replace(" ", "-") for one in headings}
+
+
+def links(page: Path) -> list[str]:
+    """The targets of a page's links, code left out."""
+    text = re.sub(r"```.*?```|`[^`]*`", "", page.read_text(), flags=re.DOTALL)
+    return re.findall(r"\]\(([^)\s]+)\)", text)
+
+
+def options_in(text: str) -> set[str]:
+    """The options named in a text."""
+    return set(re.findall(r"(?<![\w-])--[a-z][a-z-]*[a-z]", text))
+
+
+def section(page: str, heading: str) -> str:
+    """What stands under a heading of a page, up to the next one of the same depth."""
+    text = (ROOT / "docs" / page).read_text()
+    found = re.search(
+        rf"^(#+) {re.escape(heading)}$(.*?)(?=^\1 |\Z)", text, re.MULTILINE | re.DOTALL
+    )
+    assert found, f"docs/{page} has no heading {heading!r}"
+    return found[2]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_lead_somewhere(page: Path) -> None:
+    for link in links(page):
+        if "://" in link:
+            continue
+        path, _, anchor = link.partition("#")
+        target = (page.parent / path).resolve() if path else page
+        assert target.exists(), f"{page.name}: {link}"
+        if anchor:
+            assert anchor in anchors(target), f"{page.name}: {link}"
+
+
+def test_the_readme_is_one_page() -> None:
+    assert len((ROOT / "README.md").read_text().split()) <= MAX_README_WORDS
+
+
+def test_the_readme_links_every_page_of_the_docs() -> None:
+    linked = set(links(ROOT / "README.md"))
+    assert {str(page.relative_to(ROOT)) for page in ROOT.glob("docs/*.md")} <= linked
+
+
+def test_the_readme_names_every_command() -> None:
+    table = re.findall(r"^\| (.*?) \|", (ROOT / "README.md").read_text(), flags=re.MULTILINE)
+    named = {name for cell in table for name in re.findall(r"`(\w+)[ `]", cell)}
+    assert set(COMMANDS) <= named
+
+
+def test_the_sidecars_options_are_the_documented_ones() -> None:
+    documented = options_in(section("sidecar.md", "Options")) - {"--version"} - _EVERYWHERE
+    assert documented == {option.flag for option in OPTIONS}
+
+
+@pytest.mark.parametrize("command", sorted(set(COMMANDS) - {"serve"}))
+def test_every_option_of_a_command_is_documented(command: str) -> None:
+    help_text = subprocess.run(
+        [sys.executable, "-m", "osm_healthcheck", command, "--help"],
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    usage = help_text[: help_text.find("\n\n")]
+    pages = "".join(page.read_text() for page in PAGES)
+    assert options_in(usage) - _EVERYWHERE - options_in(pages) == set()

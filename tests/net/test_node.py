@@ -1,0 +1,329 @@
+"""Node mode: one agent serves pods from inside their network namespaces."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import threading
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import pytest
+
+from .container_runtime import FakeRuntime, fake_runtime
+from .namespaces import PATIENCE, Namespace, pod_and_node
+from .program import Program
+
+APP = 8080
+PROBES = {
+    "app": {
+        "livenessProbe": {"httpGet": {"path": "/livez", "port": APP}, "timeoutSeconds": PATIENCE},
+        "readinessProbe": {"tcpSocket": {"port": APP}, "timeoutSeconds": PATIENCE},
+    }
+}
+LIVENESS = b"GET /osm-liveness-probe HTTP/1.1\r\nHost: a\r\n\r\n"
+CHECK = f"GET /osm-healthcheck HTTP/1.1\r\nHost: a\r\nOriginal-Tcp-Port: {APP}\r\n\r\n".encode()
+
+
+def answer(word: str) -> str:
+    return f"HTTP/1.1 200 OK\r\nContent-Length: {len(word)}\r\nConnection: close\r\n\r\n{word}"
+
+
+def ask(node: Namespace, address: str, port: int, request: bytes) -> bytes:
+    """What the pod at ``address`` answers to its node; empty where it refuses."""
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    with node.socket(family) as connection:
+        connection.settimeout(PATIENCE)
+        try:
+            connection.connect((address, port))
+        except ConnectionRefusedError:
+            return b""
+        connection.sendall(request)
+        said = b""
+        while data := connection.recv(4096):
+            said += data
+        return said
+
+
+@contextmanager
+def pods(count: int) -> Iterator[list[tuple[Namespace, Namespace]]]:
+    """Pods, each with a node of its own and an app that says which pod's it is."""
+    with ExitStack() as stack:
+        found = [stack.enter_context(pod_and_node()) for _ in range(count)]
+        for number, (pod, _) in enumerate(found):
+            stack.enter_context(pod.serving({APP: answer(f"pod {number}")}))
+        yield found
+
+
+@pytest.fixture
+def runtime(tmp_path: Path) -> Iterator[FakeRuntime]:
+    with fake_runtime(tmp_path / "cri.sock") as running:
+        yield running
+
+
+@contextmanager
+def agent(runtime: FakeRuntime, *more: str) -> Iterator[Program]:
+    """A running agent, which has served what the runtime lists."""
+    with started(runtime, *more) as program:
+        program.wait_for('"ready"')
+        yield program
+
+
+@contextmanager
+def started(runtime: FakeRuntime, *more: str) -> Iterator[Program]:
+    """A starting agent, which ends with the block."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    command = [sys.executable, "-m", "osm_healthcheck", "node", "--runtime", str(runtime.path)]
+    process = subprocess.Popen(
+        [*command, "--status", f"127.0.0.1:{port}", *more],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    program = Program(process)
+    program.status = f"http://127.0.0.1:{port}"  # type: ignore[attr-defined]
+    with process:
+        try:
+            yield program
+        finally:
+            program.end()
+
+
+def status(program: Program, path: str) -> str:
+    with urllib.request.urlopen(program.status + path, timeout=PATIENCE) as response:  # type: ignore[attr-defined]
+        return str(response.read().decode())
+
+
+def until(condition: Callable[[], bool]) -> None:
+    """Look again and again: the kernel tells nobody when a listener goes away."""
+    patience = threading.Event()
+    for _ in range(PATIENCE * 50):
+        if condition():
+            return
+        patience.wait(0.02)
+    raise AssertionError("it did not come about")
+
+
+def test_every_pod_is_answered_in_its_own_namespace(runtime: FakeRuntime) -> None:
+    with pods(2) as both:
+        for number, (pod, _) in enumerate(both):
+            runtime.add(f"pod{number}", pod, PROBES)
+        with agent(runtime) as program:
+            for number, (pod, node) in enumerate(both):
+                for address in (pod.ipv4, pod.ipv6):
+                    said = ask(node, address, 15901, LIVENESS)
+                    assert said.startswith(b"HTTP/1.1 200 OK\r\n")
+                    assert said.endswith(f"pod {number}".encode())
+                    assert ask(node, address, 15904, CHECK).startswith(b"HTTP/1.1 200 ")
+                assert ask(node, pod.ipv4, 15902, LIVENESS) == b""  # nothing needs it
+            shown = json.loads(status(program, "/debug/pods"))
+            assert sorted(one["name"] for one in shown["served"]) == ["web-pod0", "web-pod1"]
+            metrics = status(program, "/metrics")
+            assert "osm_healthcheck_node_pods 2.0" in metrics
+            labels = 'containers="app",kinds="liveness",namespace="shop",pod="web-pod1"'
+            assert labels in metrics
+            assert status(program, "/healthz") == "the agent is serving\n"
+
+
+def test_a_dead_app_is_found(runtime: FakeRuntime) -> None:
+    with pod_and_node() as (pod, node):
+        runtime.add("pod", pod, PROBES)
+        with agent(runtime):
+            assert ask(node, pod.ipv4, 15904, CHECK).startswith(b"HTTP/1.1 404 ")
+            with pod.serving({APP: answer("back")}):
+                assert ask(node, pod.ipv4, 15904, CHECK).startswith(b"HTTP/1.1 200 ")
+
+
+def test_a_pod_that_comes_later_is_served_and_one_that_ends_is_released(
+    runtime: FakeRuntime,
+) -> None:
+    with agent(runtime) as program, pods(1) as [(pod, node)]:
+        runtime.add("pod", pod, PROBES)
+        program.wait_for("pod served")
+        assert ask(node, pod.ipv4, 15904, CHECK).startswith(b"HTTP/1.1 200 ")
+        runtime.end("pod")
+        program.wait_for("pod released")
+        assert ask(node, pod.ipv4, 15904, CHECK) == b""
+
+
+def namespaces_of(program: Program) -> set[str]:
+    """The network namespaces that the agent holds open."""
+    folder = Path(f"/proc/{program.process.pid}/fd")
+    found = set()
+    for one in folder.iterdir():
+        try:
+            found.add(str(one.readlink()))
+        except FileNotFoundError:
+            continue
+    return {name for name in found if name.startswith(("net:", "/run/netns", "/proc/"))}
+
+
+def test_a_namespace_that_vanishes_is_let_go_though_the_runtime_says_nothing(
+    runtime: FakeRuntime,
+) -> None:
+    with ExitStack() as stack:
+        pod, _ = stack.enter_context(pod_and_node())
+        runtime.add("pod", pod, PROBES)
+        with agent(runtime) as program:
+            runtime.answering.clear()
+            runtime.calls.clear()
+            until(lambda: bool(runtime.calls))  # it waits for an answer now
+            stack.close()
+            program.wait_for("pod released")
+            inode = f"net:[{Path('/proc/self/ns/net').stat().st_ino}]"
+            until(lambda: namespaces_of(program) <= {inode, "/proc/self/ns/net"})
+
+
+def test_a_port_that_is_taken_costs_its_own_pod_alone(runtime: FakeRuntime) -> None:
+    with pods(2) as both:
+        for number, (pod, _) in enumerate(both):
+            runtime.add(f"pod{number}", pod, PROBES)
+        with both[0][0].serving({15904: "the app's own"}), agent(runtime) as program:
+            program.wait_for("pod not served, its probes fail")
+            [line] = [json.loads(one) for one in program.lines if "not served" in one]
+            assert line["pod"] == "shop/web-pod0"
+            assert "cannot listen on 0.0.0.0:15904: address already in use" in line["reason"]
+            pod, node = both[1]
+            assert ask(node, pod.ipv4, 15904, CHECK).startswith(b"HTTP/1.1 200 ")
+            assert "osm_healthcheck_node_pods_not_served 1.0" in status(program, "/metrics")
+
+
+@pytest.mark.parametrize(
+    ("probes", "reason"),
+    [
+        ("not JSON", "it is not JSON"),
+        ({"app": {"livenessProbe": {"tcpSocket": {"port": 15904}}}}, "the sidecar's own ports"),
+        (json.dumps(PROBES) + " " * 300_000, "is over 262144 bytes"),
+    ],
+    ids=["text", "port", "size"],
+)
+def test_a_broken_annotation_costs_its_own_pod_alone(
+    runtime: FakeRuntime, probes: object, reason: str
+) -> None:
+    with pods(2) as both:
+        runtime.add("broken", both[0][0], probes)
+        runtime.add("whole", both[1][0], PROBES)
+        with agent(runtime) as program:
+            [line] = [json.loads(one) for one in program.lines if "not served" in one]
+            assert reason in line["reason"]
+            pod, node = both[1]
+            assert ask(node, pod.ipv4, 15904, CHECK).startswith(b"HTTP/1.1 200 ")
+
+
+def test_a_namespace_that_is_not_the_pods_is_not_trusted(runtime: FakeRuntime) -> None:
+    with pods(1) as [(pod, node)]:
+        runtime.add("pod", pod, PROBES, namespace_path=f"/run/netns/{node.name}")
+        with agent(runtime) as program:
+            program.wait_for(f"does not hold its address {pod.ipv4}")
+            assert ask(node, pod.ipv4, 15904, CHECK) == b""
+
+
+@contextmanager
+def probing(node: Namespace, address: str) -> Iterator[list[bytes]]:
+    """Probe on and on; the answers."""
+    answers: list[bytes] = []
+    over = threading.Event()
+
+    def work() -> None:
+        while not over.is_set():
+            try:
+                answers.append(ask(node, address, 15904, CHECK))
+            except OSError as error:
+                answers.append(repr(error).encode())
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for one in threads:
+        one.start()
+    try:
+        yield answers
+    finally:
+        over.set()
+        for one in threads:
+            one.join(PATIENCE)
+
+
+def test_handed_over_under_load_no_probe_fails(runtime: FakeRuntime, tmp_path: Path) -> None:
+    handover = ("--handover", str(tmp_path / "handover.sock"))
+    with pods(1) as [(pod, node)]:
+        runtime.add("pod", pod, PROBES)
+        with ExitStack() as stack:
+            first = stack.enter_context(agent(runtime, *handover))
+            with probing(node, pod.ipv4) as answers:
+                until(lambda: len(answers) > 50)
+                second = stack.enter_context(agent(runtime, *handover))
+                first.wait_for("handed over to another agent")
+                first.process.terminate()
+                assert first.process.wait(PATIENCE) == 0
+                before = len(answers)
+                until(lambda: len(answers) > before + 50)
+                third = stack.enter_context(agent(runtime, *handover))
+                second.wait_for("handed over to another agent")
+                second.process.terminate()
+                assert second.process.wait(PATIENCE) == 0
+                before = len(answers)
+                until(lambda: len(answers) > before + 50)
+            assert {one[:13] for one in answers} == {b"HTTP/1.1 200 "}
+            assert any('"taken_over": 1' in line for line in third.lines)
+
+
+def test_after_a_crash_everything_is_served_again(runtime: FakeRuntime, tmp_path: Path) -> None:
+    handover = ("--handover", str(tmp_path / "handover.sock"))
+    with pods(2) as both:
+        for number, (pod, _) in enumerate(both):
+            runtime.add(f"pod{number}", pod, PROBES)
+        with agent(runtime, *handover) as first:
+            first.end()
+        with agent(runtime, *handover):
+            for pod, node in both:
+                assert ask(node, pod.ipv4, 15904, CHECK).startswith(b"HTTP/1.1 200 ")
+
+
+def test_a_successor_that_dies_on_the_way_changes_nothing(
+    runtime: FakeRuntime, tmp_path: Path
+) -> None:
+    path = tmp_path / "handover.sock"
+    with pods(1) as [(pod, node)]:
+        runtime.add("pod", pod, PROBES)
+        with agent(runtime, "--handover", str(path)):
+            for _ in range(3):
+                with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as caller:
+                    caller.settimeout(PATIENCE)
+                    caller.connect(str(path))
+                    _, descriptors, _, _ = socket.recv_fds(caller, 4096, 16)
+                    for one in descriptors:  # and it is gone
+                        os.close(one)
+            assert ask(node, pod.ipv4, 15904, CHECK).startswith(b"HTTP/1.1 200 ")
+
+
+def test_sigterm_ends_it_orderly(runtime: FakeRuntime) -> None:
+    with pods(1) as [(pod, node)]:
+        runtime.add("pod", pod, PROBES)
+        with agent(runtime) as program:
+            program.process.terminate()
+            assert program.process.wait(PATIENCE) == 0
+            assert ask(node, pod.ipv4, 15904, CHECK) == b""
+            assert not [line for line in program.lines if '"error"' in line]
+
+
+def test_without_a_runtime_it_waits_for_one(tmp_path: Path) -> None:
+    missing = FakeRuntime(tmp_path / "cri.sock")
+    with started(missing) as program:
+        program.wait_for("the container runtime does not answer")
+        with fake_runtime(missing.path):
+            program.wait_for("the container runtime answers again")
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [("--status", "nowhere"), ("--connections", "1"), ("--allow-from", "all"), ("--wrong", "x")],
+)
+def test_bad_options(option: str, value: str) -> None:
+    command = [sys.executable, "-m", "osm_healthcheck", "node", option, value]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=False)
+    assert done.returncode == 2
+    assert option in done.stderr
+    assert "Traceback" not in done.stderr
