@@ -61,7 +61,7 @@ class WorstApp:
 
     def wait_until_all_are_stuck(self) -> None:
         with self._changed:
-            assert self._changed.wait_for(lambda: self._stuck >= PROBES, 2 * TIMEOUT), self._stuck
+            assert self._changed.wait_for(lambda: self._stuck >= PROBES, 4 * TIMEOUT), self._stuck
 
 
 @pytest.mark.parametrize(("name", "scheme"), CASES)
