@@ -208,7 +208,8 @@ def test_a_second_look_tells_a_reset_from_an_orderly_end(
     end: Callable[[socket.socket], None],
 ) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        attempt = Attempt(*listener.getsockname(), Network())
+        address, port = listener.getsockname()
+        attempt = Attempt(address, port, Network())
         assert not attempt.pending
         end(listener.accept()[0])
         poll = select.poll()
