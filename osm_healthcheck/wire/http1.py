@@ -6,6 +6,7 @@ client take the latter, and Go does), the same length twice, bare line feeds in 
 are those of ``ReadResponse``, ``readTransfer`` and ``internal/chunked``.
 """
 
+import asyncio
 import contextlib
 import re
 from collections.abc import Iterable
@@ -21,6 +22,8 @@ from osm_healthcheck.wire.stream import ByteStream
 _CHUNK_OVERHEAD_BYTES = 16
 _MAX_EXCESS_BYTES = 16 * 1024
 _MAX_LENGTH = 2**63 - 1
+# Chunks of a byte: so many may have come with one call, and each is a piece for a caller.
+_CHUNKS_A_TURN = 64
 # strconv.Atoi takes a sign, and three characters are looked for
 _STATUS = re.compile(rb"\d{3}|\+\d\d|-00")
 _STATUS_LINE = re.compile(rb"HTTP/(\d)\.(\d) +(%b)(?: (.*))?" % _STATUS.pattern, re.DOTALL)
@@ -77,6 +80,7 @@ class HTTP1Response:
     def __init__(self, reader: Reader, status: int, reason: bytes, headers: Headers) -> None:
         self._reader = reader
         self._left = 0
+        self._chunks = 0
         self._excess = 0
         self._passed_on = 0
         self._in_chunk = False
@@ -166,6 +170,9 @@ class HTTP1Response:
         """Read up to the data of the next chunk, or to the end of the last one."""
         if self._in_chunk:
             await self._end_chunk()
+        self._chunks += 1
+        if not self._chunks % _CHUNKS_A_TURN:
+            await asyncio.sleep(0)
         self._left = await self._chunk_size()
         self._in_chunk = bool(self._left)
         if not self._left:

@@ -5,7 +5,6 @@ stops in the middle of a head fails at the deadline. The rules are those of ``te
 ``internal/chunked`` and ``body.readTrailer``.
 """
 
-import contextlib
 import re
 import sys
 
@@ -37,6 +36,7 @@ class Reader:
         self._stream = stream
         self._buffer = bytearray()
         self._head_left = MAX_RESPONSE_HEAD_BYTES
+        self._end = ""
         self.whole = False
 
     def close(self) -> None:
@@ -98,7 +98,7 @@ class Reader:
             searched = len(buffer)
             if not await self._more_of_head():
                 if not buffer:
-                    raise MalformedError("unexpected EOF")
+                    raise MalformedError(self._end)
                 self._count(searched)
                 line = bytes(buffer)
                 buffer.clear()
@@ -128,13 +128,20 @@ class Reader:
         return bytes(unfolded)
 
     async def _more_of_head(self) -> bool:
-        """Receive; false at the end, and a reset is one too: Go's buffer forgets the error."""
+        """Receive; false at the end, and where the connection breaks off.
+
+        What broke it off is told where nothing is left, and by the stream itself if it is asked
+        again: Go's buffer forgets an error that it has told, and a socket tells its own once.
+        """
         self._count(0, len(self._buffer))
-        with contextlib.suppress(BrokenOffError):
-            if data := await self._stream.receive():
-                self._buffer += data
-                return True
-        return False
+        try:
+            data = await self._stream.receive()
+        except BrokenOffError as error:
+            self._end = str(error)
+            return False
+        self._end = "unexpected EOF"
+        self._buffer += data
+        return bool(data)
 
     def _count(self, used: int, waiting: int = 0) -> None:
         """Count ``used`` bytes of the head; ``waiting`` are those of an unfinished line."""

@@ -67,6 +67,7 @@ class TLSStream:
     def __init__(self, stream: Stream, hostname: str) -> None:
         self._stream = stream
         self._began = b""
+        self._broken: BrokenOffError | None = None
         self._incoming = ssl.MemoryBIO()
         self._outgoing = ssl.MemoryBIO()
         self._tls = client_context().wrap_bio(
@@ -118,8 +119,14 @@ class TLSStream:
             try:
                 return self._tls.read(CHUNK_BYTES)
             except ssl.SSLWantReadError:
-                await self._flush()
-                await self._more()
+                if self._broken is not None:  # Go's Conn does not forget it either
+                    raise self._broken from None
+                try:
+                    await self._flush()
+                    await self._more()
+                except BrokenOffError as error:
+                    self._broken = error
+                    raise
             except (ssl.SSLZeroReturnError, ssl.SSLEOFError):
                 return b""
             except ssl.SSLError as error:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from osm_healthcheck.wire.dial import Attempt
+from osm_healthcheck.wire.dial import Attempt, Network
 from osm_healthcheck.wire.errors import RefusedError
 from tests.io.apps import app, hold, read_until_gone, reset
 from tests.io.sidecar import HEALTHCHECK, Sidecar, sidecar, tcp_probe
@@ -208,7 +208,8 @@ def test_a_second_look_tells_a_reset_from_an_orderly_end(
     end: Callable[[socket.socket], None],
 ) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        attempt = Attempt(*listener.getsockname())
+        address, port = listener.getsockname()
+        attempt = Attempt(address, port, Network())
         assert not attempt.pending
         end(listener.accept()[0])
         poll = select.poll()

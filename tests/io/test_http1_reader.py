@@ -6,7 +6,10 @@ from collections.abc import Iterator
 
 import pytest
 
+from osm_healthcheck.probes.redirect import Hop
+from osm_healthcheck.probes.url import probe_url
 from osm_healthcheck.wire.errors import BadAnswerError, MalformedError
+from osm_healthcheck.wire.http1 import exchange
 from osm_healthcheck.wire.http1_reader import FIELD_BYTES, MAX_RESPONSE_HEAD_BYTES, Reader
 
 PIECE = 8 * 1024
@@ -113,3 +116,25 @@ def test_a_line_is_searched_once() -> None:
 def test_what_is_wrong_is_told_before_the_head_ends() -> None:
     with pytest.raises(MalformedError, match="missing colon"):
         asyncio.run(read_head(Endless(b"x", FIRST + b"no colon\r\n")))
+
+
+def test_chunks_of_a_byte_give_others_their_turn() -> None:
+    async def read() -> int:
+        turns = 0
+
+        async def count() -> None:
+            nonlocal turns
+            while True:
+                turns += 1
+                await asyncio.sleep(0)
+
+        neighbour = asyncio.create_task(count())
+        head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+        stream = Endless(b"1\r\nx\r\n", head, 6 * 1000)
+        response = await exchange(stream, "GET", Hop(probe_url("http", "h", 1, "/"), "", ()))
+        for _ in range(6400):
+            assert await response.read() == b"x"
+        neighbour.cancel()
+        return turns
+
+    assert asyncio.run(read()) >= 99

@@ -5,6 +5,7 @@ import ipaddress
 import ssl
 import tempfile
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import cache, partial
 from pathlib import Path
 
@@ -121,6 +122,15 @@ CHANGES: dict[str, Callable[[ssl.SSLContext], object]] = {
     "ALPN http/1.1": lambda context: context.set_alpn_protocols(["http/1.1"]),
     "ALPN http/1.0": lambda context: context.set_alpn_protocols(["http/1.0"]),
 }
+
+
+def over_tls(plain: Iterator[Case]) -> Iterator[Case]:
+    """The cases of another group over TLS."""
+    _certificate()
+    made = context()
+    for case in plain:
+        handler = http_get(**{**case.handler["httpGet"], "scheme": "HTTPS"})
+        yield replace(case, group=f"{case.group}-tls", handler=handler, tls=lambda: made)
 
 
 def cases() -> Iterator[Case]:
