@@ -1,8 +1,12 @@
-"""15904: ``/osm-healthcheck`` for tcpSocket and grpc probes, ``/healthz`` and ``/metrics``."""
+"""15904: ``/osm-healthcheck`` for tcpSocket and grpc probes, ``/healthz`` and ``/metrics``.
+
+Lifecycle hooks are on this port, too, and are the business of ``hooks``.
+"""
 
 import asyncio
 from collections.abc import Sequence
 from time import perf_counter
+from typing import TYPE_CHECKING
 
 from osm_healthcheck.probes.addresses import AppAddresses
 from osm_healthcheck.probes.constants import (
@@ -13,6 +17,7 @@ from osm_healthcheck.probes.constants import (
     ORIGINAL_GRPC_SERVICE,
     ORIGINAL_TCP_PORT,
 )
+from osm_healthcheck.probes.hooks import is_hook_path
 from osm_healthcheck.probes.ports import OwnPorts, parse_port
 from osm_healthcheck.probes.targets import CheckTarget, Targets
 from osm_healthcheck.server.connection import Connection
@@ -21,6 +26,7 @@ from osm_healthcheck.server.reply import (
     ALLOW,
     RememberedHeads,
     Reply,
+    ResetReply,
     TextReply,
     text_answer,
 )
@@ -29,13 +35,19 @@ from osm_healthcheck.server.results import MAX_UNDECLARED_TARGETS, Results, Targ
 from osm_healthcheck.wire.dial import Attempt, Network
 from osm_healthcheck.wire.errors import BadAnswerError, NoSocketError, RefusedError, WireError
 
+if TYPE_CHECKING:
+    from osm_healthcheck.server.hooks import LifecycleHooks
+
 # A check that nobody declared has no timeout of its own: it ends when its caller leaves, or here.
 UNDECLARED_SECONDS = 30.0
 _CONNECTED = "connected"
 
 
 class CheckEndpoint:
-    """Answers checks. ``targets`` is ``None`` where any port may be asked for."""
+    """Answers checks. ``targets`` is ``None`` where any port may be asked for.
+
+    ``hooks`` is ``None`` where none is declared.
+    """
 
     def __init__(
         self,
@@ -46,7 +58,9 @@ class CheckEndpoint:
         results: Results,
         metrics_page: MetricsPage,
         loop: asyncio.AbstractEventLoop,
+        hooks: "LifecycleHooks | None" = None,
     ) -> None:
+        self._hooks = hooks
         self._declared = None if targets is None else targets.checks
         self._undeclared: dict[tuple[int, str | None], CheckTarget] = {}
         self._ports = ports
@@ -68,6 +82,8 @@ class CheckEndpoint:
         def text(status: int, line: str, headers: bytes = b"") -> Reply:
             return TextReply(status, line, headers, head_only=request.head_only)
 
+        if is_hook_path(path):
+            return self._hook(request)
         if path not in (HEALTHCHECK_PATH, HEALTHZ_PATH, METRICS_PATH):
             return text(404, f"no such path; checks are at {HEALTHCHECK_PATH}")
         if request.method not in ("GET", "HEAD"):
@@ -86,6 +102,14 @@ class CheckEndpoint:
         if target is None:
             return text(403, f"{CheckTarget(*key)}: not declared")
         return _CheckReply(self, target, request)
+
+    def _hook(self, request: Request) -> Reply:
+        """A hook that is not declared has no status either: 404 would be a success."""
+        if request.method != "GET":
+            text = "a lifecycle hook is a GET"
+            return TextReply(405, text, b"Allow: GET\r\n", head_only=request.head_only)
+        found = None if self._hooks is None else self._hooks.resolve(request)
+        return found or ResetReply()
 
     def check(self, connection: Connection, reply: "_CheckReply") -> None:
         """Check the target of ``reply``, and answer."""

@@ -111,6 +111,8 @@ TRANSITIONS: dict[State, dict[Event, State]] = {
     State.CLOSED: {Event.ANSWERED: State.CLOSED},
 }
 
+_UNFINISHED = frozenset({State.ANSWERING, State.ANSWERING_UNREAD, State.PASSING})
+
 
 class ServerContext(Protocol):
     """What every connection of a pod shares."""
@@ -204,7 +206,7 @@ class Connection(asyncio.Protocol):
 
     def expire(self) -> None:
         """See `LimitedConnection`."""
-        self.transport.abort()
+        self._break_off()
 
     # -- what `HeadReader` calls
 
@@ -223,7 +225,7 @@ class Connection(asyncio.Protocol):
     def failed(self, error: Exception) -> None:
         """Give up: whatever the error is, the kubelet must not wait for an answer."""
         self._context.log.error("a probe could not be answered", exc_info=error)
-        self.transport.abort()
+        self._break_off()
 
     # -- what endpoints call
 
@@ -282,7 +284,8 @@ class Connection(asyncio.Protocol):
     def reset(self) -> None:
         """Break the connection off, so that nobody takes what was written for the whole."""
         sock = self.transport.get_extra_info("socket")
-        if sock is not None and not self.transport.is_closing():
+        is_open = not self.transport.is_closing() or self.transport.get_write_buffer_size()
+        if sock is not None and is_open:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
         self.transport.abort()
 
@@ -291,6 +294,13 @@ class Connection(asyncio.Protocol):
         return await self._inbox.get() if self._inbox is not None else b""
 
     # -- the rest
+
+    def _break_off(self) -> None:
+        """End at once. FIN after half an answer would read as the end of a whole one."""
+        if self._state in _UNFINISHED or self.transport.get_write_buffer_size():
+            self.reset()
+        else:
+            self.transport.abort()
 
     def _move(self, event: Event) -> None:
         self._state = TRANSITIONS[self._state][event]

@@ -7,6 +7,7 @@ same way each time, so that a reply can be used again for a head that comes agai
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Protocol
 
+from osm_healthcheck.probes.hooks import is_hook_path
 from osm_healthcheck.server.request import Request
 
 if TYPE_CHECKING:
@@ -92,13 +93,30 @@ class TextReply:
         connection.respond(self.status, self.text, self._headers)
 
 
+class ResetReply:
+    """A connection that is reset, where any status would be a success; see `Reply`."""
+
+    lasting = False
+    head_only = False
+
+    def answer(self, connection: "Connection") -> None:
+        """See `Reply`."""
+        connection.reset()
+
+
 class Forbidden:
-    """The endpoint of callers outside ``--allow-from``, on every port."""
+    """The endpoint of callers outside ``--allow-from``, on every port.
+
+    A hook of theirs is reset: the kubelet takes any status for a success, and were it one of them,
+    its hooks would be lost without a word.
+    """
 
     remembered = RememberedHeads()
 
     def resolve(self, request: Request) -> Reply:
         """See `Endpoint`."""
+        if request.method == "GET" and is_hook_path(request.path):
+            return ResetReply()
         text = "this caller's address is not in --allow-from"
         return TextReply(403, text, head_only=request.head_only)
 

@@ -168,7 +168,6 @@ CASES = (
         HOOK_FAILED,
         fault=ask("/close", of="second", port=9080),
         probe=("second", "Liveness"),
-        missing="inject leaves lifecycle hooks alone",
     ),
     Case("a Job", _job(), FAILED, healthy=COMPLETE),
     Case("hung (SIGSTOP)", pod("hung", _probed(http_get())), RESTARTED, fault=stop),
