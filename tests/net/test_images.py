@@ -31,6 +31,11 @@ def sidecar() -> Image:
 
 
 @pytest.fixture
+def injector() -> Image:
+    return image("injector")
+
+
+@pytest.fixture
 def init() -> Image:
     return image("init")
 
@@ -249,3 +254,33 @@ class TestInit:
 
     def test_scanners_find_its_packages(self, init: Image) -> None:
         assert packages(init.root) >= {"libc6", "iptables", "dash"}
+
+
+class TestInjector:
+    def test_what_it_says_of_itself(self, injector: Image) -> None:
+        assert injector.config["Entrypoint"] == ["/osm-healthcheck", "injector"]
+        assert injector.config["User"] == "15904:15904"
+        assert set(injector.config["ExposedPorts"]) == {"9090/tcp", "9091/tcp"}
+
+    def test_it_makes_a_certificate_that_it_can_serve(
+        self, injector: Image, pod: Namespace
+    ) -> None:
+        code = (
+            "from osm_healthcheck.injector.certificate import examined\n"
+            "from osm_healthcheck.injector.key_pair import make_key_pair\n"
+            "pair = make_key_pair(['injector.shop.svc'], 60.0)\n"
+            "print(*examined(pair.chain, pair.key).names)"
+        )
+        # as /osm-healthcheck is started
+        python = ["/opt/osm-healthcheck/bin/python", "-IOOXlazy_imports=all"]
+        argv = injector.run("-c", code, entrypoint=python, user=SOME_USER)
+        assert pod.run(*argv).stdout == "injector.shop.svc\n"
+
+    def test_it_says_what_it_lacks_outside_of_a_pod(self, injector: Image, pod: Namespace) -> None:
+        process = pod.start(*injector.run(user=SOME_USER))
+        _, said = process.communicate(timeout=PATIENCE)
+        assert process.returncode == 2
+        assert "--certificate self is for pods: /var/run/secrets/" in said
+
+    def test_nobody_can_change_it(self, injector: Image) -> None:
+        assert not writable_or_special(injector.root)
