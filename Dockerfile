@@ -2,7 +2,7 @@
 #
 #   sidecar   (the default) the daemon, as OSM's injector calls it: /osm-healthcheck
 #   init      iptables and /init.sh, which installs the bypass in a pod
-#   injector  the sidecar's, and what makes certificates
+#   injector  the sidecar's, with what the injector takes to make certificates of its own
 #
 # Both begin from nothing and hold what they run and no more: no package manager, and in the sidecar
 # no shell. The bases are only built on. Either may be any Debian-like image; that of the sidecar
@@ -33,11 +33,14 @@ WORKDIR /src
 # All that the daemon needs, as `uv pip compile pyproject.toml --generate-hashes --no-header
 # --no-emit-index-url --no-emit-package pyyaml --python-version 3.15` writes it. PyYAML is for the
 # commands that read manifests, and has no wheel for 3.15.
-COPY requirements.lock requirements-injector.lock ./
+COPY requirements.lock ./
 RUN /opt/osm-healthcheck/bin/python -m pip install --no-cache-dir --only-binary :all: \
-      --require-hashes -r requirements.lock \
- && /opt/osm-healthcheck/bin/python -m pip install --no-cache-dir --only-binary :all: \
-      --require-hashes --target /injector -r requirements-injector.lock
+      --require-hashes -r requirements.lock
+# What the injector needs beside that, out of the sidecar's way. Written by `uv pip compile` as above,
+# from `cryptography`.
+COPY requirements-injector.lock ./
+RUN /opt/osm-healthcheck/bin/python -m pip install --no-cache-dir --only-binary :all: \
+      --require-hashes -r requirements-injector.lock --target /opt/injector
 # What builds the wheel, too, is one file that is known by its hash; it does not stay.
 RUN echo 'setuptools==84.2.1 --hash=sha256:ca140b45d5325a9478f880e351484f62fef15f336462e449ca0c03c873d589c2' \
   | /opt/osm-healthcheck/bin/python -m pip install --no-cache-dir --only-binary :all: \
@@ -72,18 +75,13 @@ RUN find /image/opt -name '*.so' -exec strip --strip-unneeded {} + \
  && chmod 755 /image/osm-healthcheck
 
 FROM sidecar-files AS injector-files
-# cryptography, which no sidecar needs; cffi's part that it loads, and not the one that parses C.
-RUN site=/opt/osm-healthcheck/lib/python3.15/site-packages \
- && cp -a /injector/cryptography* /injector/cffi* /injector/_cffi* "$site" \
- && files=$(find "$site"/cryptography* "$site"/cffi* "$site"/_cffi* -type f) \
- && sh /usr/local/bin/pack /image $(echo "$files" | grep '\.so$') \
- && cp -a --parents -t /image $files \
- && cd "/image$site" \
- && find cryptography _cffi* -name '*.so' -exec strip --strip-unneeded {} + \
- && find . -name __pycache__ -exec rm -r {} + \
- && python3.15 -X no_debug_ranges -m compileall -q -b -o 2 --invalidation-mode unchecked-hash \
-      -s /image "/image$site/cryptography" "/image$site/cffi" \
- && find . -name '*.py' -o -name '*.py[ix]' -o -name '*.[ch]' | xargs rm
+RUN sh /usr/local/bin/pack /image $(find /opt/injector -name '*.so') \
+ && cp -a --parents -t /image /opt/injector \
+ && find /image/opt/injector -name '*.so' -exec strip --strip-unneeded {} + \
+ && find /image/opt/injector -name __pycache__ -exec rm -r {} + \
+ && python3.15 -X no_debug_ranges -m compileall -q -b -o 2 --invalidation-mode unchecked-hash -s /image /image/opt/injector \
+ && find /image/opt/injector -name '*.py' | xargs rm \
+ && echo /opt/injector > /image/opt/osm-healthcheck/lib/python3.15/site-packages/injector.pth
 
 FROM scratch AS injector
 COPY --from=injector-files /image /

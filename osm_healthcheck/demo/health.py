@@ -44,6 +44,7 @@ class HealthProtocol(asyncio.Protocol):
             size = _HEAD_BYTES + int.from_bytes(self._buffer[:3])
             if size > _HEAD_BYTES + frames.MAX_FRAME_BYTES:
                 self._transport.close()
+                return
             if len(self._buffer) < size:
                 return
             frame = bytes(self._buffer[:size])

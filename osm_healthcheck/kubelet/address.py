@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import ipaddress
 import os
+import re
 import socket
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,6 +17,9 @@ from osm_healthcheck.wire.stream import Stream
 
 # The kubelet whose rules these are. An app may look at its caller's name.
 USER_AGENT = "kube-probe/1.36"
+
+_LABEL = re.compile(r"(?!-)[A-Za-z0-9_-]{1,63}(?<!-)")
+_MAX_NAME_LENGTH = 254
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,8 +51,16 @@ async def resolve(host: str) -> Sequence[str]:
         LookupFailedError: where there is none.
     """
     with contextlib.suppress(ValueError):
-        ipaddress.ip_address(host)  # a zone goes with IPv6 only, as in Go's net/netip
-        return (host,)
+        text, percent, zone = host.partition("%")
+        address = ipaddress.ip_address(text)
+        if percent and address.version == 4:  # as in Go's net/netip
+            raise ValueError(host)
+        mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
+        return (f"{mapped or address}{percent}{zone}",)
+    if not _is_domain_name(host):
+        raise LookupFailedError(f"lookup {host}: no such host")
+    if _is_old_spelling(host):
+        raise LookupFailedError(f"lookup {host}{_resolver()}: no such host")
     loop = asyncio.get_running_loop()
     try:
         found = await loop.getaddrinfo(host, None, type=socket.SOCK_STREAM)
@@ -57,6 +69,25 @@ async def resolve(host: str) -> Sequence[str]:
         reason = "server misbehaving" if again else "no such host"
         raise LookupFailedError(f"lookup {host}{_resolver()}: {reason}") from None
     return tuple(dict.fromkeys(str(address[0]) for *_, address in found))
+
+
+def _is_domain_name(host: str) -> bool:
+    """``isDomainName`` of Go's ``net``: ``127.1`` and ``a..b`` are none, and are not looked up."""
+    labels = host.removesuffix(".").split(".")
+    return (
+        len(host) <= _MAX_NAME_LENGTH
+        and all(_LABEL.fullmatch(label) for label in labels)
+        and any(re.search(r"[A-Za-z_-]", label) for label in labels)
+    )
+
+
+def _is_old_spelling(host: str) -> bool:
+    """``0x7f.1``: an address for the C library, a name for Go."""
+    try:
+        socket.inet_aton(host)
+    except OSError:
+        return False
+    return True
 
 
 def _resolver() -> str:

@@ -10,8 +10,8 @@ from osm_healthcheck.kubelet.address import (
     USER_AGENT,
     LookupFailedError,
     PodAddress,
-    connect,
     dial_error,
+    resolve,
 )
 from osm_healthcheck.kubelet.httpget import get
 from osm_healthcheck.kubelet.verdict import Result, Verdict, go_duration
@@ -21,6 +21,7 @@ from osm_healthcheck.probes.probe import (
     Handler,
     TCPSocketAction,
 )
+from osm_healthcheck.wire.dial import check_dial
 from osm_healthcheck.wire.errors import (
     DialError,
     WireError,
@@ -81,13 +82,12 @@ def resolve_container_port(port: int | str, named: Mapping[str, int]) -> int:
 async def _connect_tcp(host: str, port: int, time_limit: float, pod: PodAddress) -> Verdict:
     try:
         async with asyncio.timeout(time_limit):
-            stream = await connect(host, port, pod)
+            await check_dial(await resolve(host), pod.port(host, port), pod.network)
     except (DialError, LookupFailedError) as error:
         return Verdict(Result.FAILURE, dial_error(error))
     except TimeoutError:
         where = authority(host, pod.port(host, port))
         return Verdict(Result.FAILURE, f"dial tcp {where}: i/o timeout")
-    stream.close()
     return Verdict(Result.SUCCESS)
 
 

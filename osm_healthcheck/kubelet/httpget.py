@@ -5,6 +5,7 @@ A connection for each request, no proxy, redirects by the kubelet's rule, and of
 """
 
 import asyncio
+import contextlib
 
 from osm_healthcheck.kubelet.address import (
     USER_AGENT,
@@ -24,12 +25,8 @@ from osm_healthcheck.wire.errors import (
     DialError,
     MalformedError,
 )
-from osm_healthcheck.wire.http import ask_on
-from osm_healthcheck.wire.response import Framing, Response
-
-MAX_BODY_BYTES = 10 * 1024
-# net/http client.go: before it follows a redirect, a client reads so much of the answer's body
-_MAX_SLURP_BYTES = 2 * 1024
+from osm_healthcheck.wire.http import ask_on, skip_body
+from osm_healthcheck.wire.response import PROBED_BODY_BYTES, Response
 
 
 class _RefusedRequestError(Exception):
@@ -96,7 +93,7 @@ class _Exchange:
                     self.has_answer = True
                     return _judge(response.status, await _read_body(response))
                 self._hops.append(following)
-                await _slurp(response)
+                await skip_body(response)
             finally:
                 response.close()
 
@@ -104,7 +101,7 @@ class _Exchange:
         if not hop.url.host:
             raise _RefusedRequestError("http: no Host in request URL")
         try:
-            stream = await connect(hop.url.hostname, hop.url.port, self._pod)
+            stream = await connect(_host_name(hop.url), hop.url.port, self._pod)
             return await ask_on(stream, "GET", hop, self._pod.network)
         except (DialError, LookupFailedError) as error:
             raise _RefusedRequestError(dial_error(error)) from None
@@ -116,24 +113,21 @@ class _Exchange:
             raise _RefusedRequestError(str(error)) from None
 
 
+def _host_name(url: URL) -> str:
+    """The name to look up: in ASCII where it can be (``idnaASCIIFromURL`` of ``net/http``)."""
+    name = url.hostname.encode("latin-1").decode("utf-8", "replace")
+    if name.isascii():
+        return name
+    with contextlib.suppress(UnicodeError):
+        return name.encode("idna").decode("ascii")
+    return name
+
+
 async def _read_body(response: Response) -> bytes:
     body = b""
-    while len(body) < MAX_BODY_BYTES and (piece := await response.read()):
+    while len(body) < PROBED_BODY_BYTES and (piece := await response.read()):
         body += piece
-    return body[:MAX_BODY_BYTES]
-
-
-async def _slurp(response: Response) -> None:
-    """What the client reads of a redirect's body before it goes on; that it breaks off is fine."""
-    length = {name.lower(): value for name, value in response.headers}.get(b"content-length")
-    if response.framing is Framing.LENGTH and length and int(length) > _MAX_SLURP_BYTES:
-        return
-    count = 0
-    try:
-        while count < _MAX_SLURP_BYTES and (piece := await response.read()):
-            count += len(piece)
-    except BrokenOffError:
-        return
+    return body[:PROBED_BODY_BYTES]
 
 
 def _judge(status: int, body: bytes) -> Verdict:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 from osm_healthcheck.errors import OSMHealthcheckError
 from osm_healthcheck.probes.quote import quote
-from osm_healthcheck.probes.request import Headers
+from osm_healthcheck.probes.request import CLOSE, Headers
 from osm_healthcheck.probes.url import URL, URLError, parse
 
 MAX_REQUESTS = 10
@@ -97,8 +97,8 @@ def next_hop(status: int, location: str, hops: list[Hop]) -> Hop | None:
         raise RedirectError(f"Get {_quoted(location)}: stopped after {MAX_REQUESTS} redirects")
     if url.scheme not in ("http", "https"):
         raise RedirectError(f'Get {url.quoted}: unsupported protocol scheme "{url.scheme}"')
-    if not 1 <= url.port <= 65535:
-        raise RedirectError(f"Get {url.quoted}: dial tcp: address {url.port}: invalid port")
+    if url.port > 65535:
+        raise RedirectError(f"Get {url.quoted}: dial tcp: address {url.port_text}: invalid port")
     # a Location with a scheme ends the probe's Host header, on all requests that follow
     keeps_host = last.host != last.url.host and not parse(location).scheme
     headers = last.headers
@@ -123,5 +123,12 @@ def _get(lines: Headers, name: bytes) -> bytes:
 
 
 def _set(lines: Headers, name: bytes, value: bytes) -> Headers:
-    """``Header.Set``: this value, and no other."""
-    return (*(line for line in lines if line[0].lower() != name.lower()), (name, value))
+    """``Header.Set``: this value, and no other.
+
+    It goes where ``Request.write`` has it: ``User-Agent`` comes first, the others by name, and the
+    transport's own ``Connection`` last.
+    """
+    kept = [line for line in lines if line[0].lower() != name.lower()]
+    after = (at for at, line in enumerate(kept) if line[0] > name and line[0] != b"User-Agent")
+    kept.insert(next(after, len(kept) - (kept[-1:] == [CLOSE])), (name, value))
+    return tuple(kept)

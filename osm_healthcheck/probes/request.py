@@ -18,6 +18,7 @@ Headers = tuple[tuple[bytes, bytes], ...]
 # Browsers stay below this; the kubelet's own have 16 and 3 bytes.
 MAX_CALLER_VALUE_BYTES = 512
 
+_HOST_AND_PORT = re.compile(r"(?:\[([^\[\]]*)\]|([^:\[\]]*)):([^:\[\]]*)")
 _TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 # RFC 9110 section 7.6.1, and the two that clients use without asking anyone
 _HOP_BY_HOP = frozenset(
@@ -34,7 +35,9 @@ _HOP_BY_HOP = frozenset(
     }
 )
 _NEVER_SENT = frozenset({"Content-Length", "Transfer-Encoding", "Trailer"})
-_CLOSE = (b"Connection", b"close")
+# newProbeRequest and Request.write: it is the first value that counts, as it was declared
+_NOT_SENT_EMPTY = frozenset({"User-Agent", "Accept"})
+CLOSE = (b"Connection", b"close")
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +57,7 @@ def probe_headers(declared: Iterable[HTTPHeader]) -> ProbeHeaders:
     """Turn a probe's ``httpHeaders`` into what the kubelet sends for them."""
     host: str | None = None
     lines: list[tuple[bytes, bytes]] = []
+    first: dict[str, str] = {}
     refusal = ""
     for header in declared:
         name = _canonical(header.name)
@@ -62,8 +66,11 @@ def probe_headers(declared: Iterable[HTTPHeader]) -> ProbeHeaders:
             refusal = f'net/http: invalid header field value for "{name}"'
         elif name == "Host":
             host = _punycode(header.value) if host is None else host
-        elif name not in _NEVER_SENT and (value or name not in ("User-Agent", "Accept")):
-            lines.append((name.encode("latin-1"), value.encode("utf-8", "surrogateescape")))
+        elif name not in _NEVER_SENT:
+            again = name in first
+            empty = not first.setdefault(name, header.value)
+            if not ((empty and name in _NOT_SENT_EMPTY) or (again and name == "User-Agent")):
+                lines.append((name.encode("latin-1"), value.encode("utf-8", "surrogateescape")))
     return ProbeHeaders(host or "", tuple(lines), refusal)
 
 
@@ -85,7 +92,7 @@ def request_headers(
     others = sorted((line for line in sent if line[0] != b"User-Agent"), key=lambda line: line[0])
     lines = agents[:1] + others
     if not (is_upgrade(lines) or _closes(lines)):
-        lines.append(_CLOSE)
+        lines.append(CLOSE)
     return tuple(lines)
 
 
@@ -133,12 +140,20 @@ def _nominated(lines: Iterable[tuple[bytes, bytes]]) -> frozenset[bytes]:
     return frozenset(found)
 
 
-def _punycode(host: str) -> str:
+def _punycode(text: str) -> str:
     """``httpguts.PunycodeHostPort``: a name in letters that ASCII does not have."""
-    return ".".join(
+    if text.isascii():
+        return text
+    host, port = text, ""
+    if match := _HOST_AND_PORT.fullmatch(text):  # what net.SplitHostPort takes apart
+        host, port = match[1] if match[1] is not None else match[2], match[3]
+    host = ".".join(
         label if label.isascii() else "xn--" + label.encode("punycode").decode("ascii")
         for label in host.split(".")
     )
+    if not port:
+        return host
+    return f"[{host}]:{port}" if ":" in host or "%" in host else f"{host}:{port}"
 
 
 def _canonical(name: str) -> str:

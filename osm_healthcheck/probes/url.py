@@ -34,6 +34,7 @@ _BAD_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _ESCAPE = re.compile(r"%([0-9A-Fa-f]{2})")
 _OPTIONAL_PORT = re.compile(r"(?::[0-9]*)?")
 _USERINFO = re.compile(r"[A-Za-z0-9\-._:~!$&'()*+,;=%@]*")
+_NO_PORT = 65536
 _NOT_IN_HOST = re.compile("[\x00-\x20#/?@\\\\^`{|}\x7f]")
 
 
@@ -43,7 +44,7 @@ class URLError(OSMHealthcheckError):
     def __init__(self, text: str, reason: str) -> None:
         self.text = text
         self.reason = reason
-        super().__init__(f"parse {_quoted(text)}: {reason}")
+        super().__init__(f"parse {quote(text.encode('utf-8', 'surrogateescape'))}: {reason}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,12 +76,17 @@ class URL:
 
     @property
     def port(self) -> int:
-        """The port, by default the scheme's; 0 where it is no port."""
+        """The port, by default the scheme's (0 where it has none); it may be too large for one."""
         text = self._split_host()[1]
         if not text:
             return {"http": 80, "https": 443}.get(self.scheme, 0)
         digits = text.lstrip("0")
-        return int(digits) if 0 < len(digits) <= 5 else 0
+        return int(digits or "0") if len(digits) <= 5 else _NO_PORT
+
+    @property
+    def port_text(self) -> str:
+        """The port as it is written; empty where it is not."""
+        return self._split_host()[1]
 
     @property
     def userinfo(self) -> str | None:
@@ -183,6 +189,7 @@ def probe_url(scheme: str, host: str, port: int, path: str) -> URL:
     except URLError:
         # "Something is busted with the path, but it's too late to reject it."
         url = URL(path=_raw(path))
+    host = _raw(host)
     authority = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
     return _parse_raw(str(replace(url, scheme=scheme.lower(), host=authority)))
 
@@ -197,25 +204,27 @@ def _raw(text: str) -> str:
 
 
 def _parse_raw(raw: str) -> URL:
+    rest, _, fragment = raw.partition("#")
+    shown = rest
     try:
-        return _parse(raw)
+        url = _parse(rest)
+        shown = raw
+        return _with_fragment(url, fragment)
     except _RefusedError as refused:
-        raise URLError(_readable(raw), _readable(str(refused))) from None
+        raise URLError(_readable(shown), _readable(str(refused))) from None
 
 
 def _readable(raw: str) -> str:
-    return raw.encode("latin-1").decode("utf-8", "backslashreplace")
+    return raw.encode("latin-1").decode("utf-8", "surrogateescape")
 
 
-def _parse(raw: str) -> URL:
-    rest, _, fragment = raw.partition("#")
-    url = _parse_without_fragment(rest)
+def _with_fragment(url: URL, fragment: str) -> URL:
     unescaped = _unescape(fragment)
     plain = _escape(unescaped, _FRAGMENT_SAFE) == fragment
     return replace(url, fragment=unescaped, raw_fragment="" if plain else fragment)
 
 
-def _parse_without_fragment(rest: str) -> URL:
+def _parse(rest: str) -> URL:
     if _CONTROL.search(rest):
         raise _RefusedError("net/url: invalid control character in URL")
     scheme = ""
@@ -281,11 +290,16 @@ def _check_ipv6(literal: str) -> None:
     """What ``netip.ParseAddr`` takes for an IPv6 address, zone included."""
     address, percent, zone = literal.partition("%")
     try:
+        if ipaddress.ip_address(address).version == 4 and not percent:
+            raise _RefusedError("invalid IP-literal")
         ipaddress.IPv6Address(address)
     except ValueError:
-        raise _RefusedError(f"invalid host: {_quoted(literal)} is no IPv6 address") from None
-    if percent and not zone:
-        raise _RefusedError("invalid host: zone must be a non-empty string")
+        problem = "unable to parse IP"
+    else:
+        if zone or not percent:
+            return
+        problem = "zone must be a non-empty string"
+    raise _RefusedError(f"invalid host: ParseAddr({_quoted(literal)}): {problem}")
 
 
 def _unescape_host(text: str, *, zone: bool = False) -> str:
@@ -344,6 +358,6 @@ def _escape(text: str, safe: frozenset[str]) -> str:
     return "".join(c if c in safe else f"%{ord(c):02X}" for c in text)
 
 
-def _quoted(text: str) -> str:
-    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
-    return '"' + _CONTROL.sub(lambda match: f"\\x{ord(match[0]):02x}", escaped) + '"'
+def _quoted(raw: str) -> str:
+    """A piece of the input in quotes, its own characters behind `_readable` again."""
+    return _raw(quote(raw.encode("latin-1")))

@@ -117,6 +117,8 @@ class CheckEndpoint:
         for number, address in enumerate(addresses):
             try:
                 attempt = Attempt(address, target.port, self._network)
+                if not attempt.pending:
+                    attempt.confirm()
             except RefusedError as error:
                 refusal = refusal or error
                 continue
@@ -150,6 +152,7 @@ class CheckEndpoint:
                 while True:
                     try:
                         await attempt.finish()
+                        attempt.confirm()
                         attempt.sock.close()
                         break
                     except RefusedError as error:

@@ -18,7 +18,7 @@ from osm_healthcheck.server.request import Request
 from osm_healthcheck.server.results import Results, TargetResult
 from osm_healthcheck.wire.dial import Network, dial
 from osm_healthcheck.wire.errors import BadAnswerError, BrokenOffError, DialError, NoSocketError
-from osm_healthcheck.wire.http import ask, ask_on
+from osm_healthcheck.wire.http import ask, ask_on, skip_body
 from osm_healthcheck.wire.http1 import encode_request
 from osm_healthcheck.wire.response import Framing, Response
 
@@ -139,7 +139,10 @@ class ProbeProxy:
                 raise
             if hop is None:
                 break
-            response.close()
+            try:
+                await skip_body(response)
+            finally:
+                response.close()
             if hop.url.port in self._ports:
                 # Without us nothing listens there; asking ourselves would be an answer of our own.
                 raise RedirectError(f"redirect to {hop.url}, which is the sidecar's own port")

@@ -7,6 +7,7 @@ Only a dropped SYN needs the event loop. That makes a check two system calls and
 
 import asyncio
 import errno
+import os
 import socket
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -15,6 +16,9 @@ from osm_healthcheck.wire.errors import NoSocketError, RefusedError
 from osm_healthcheck.wire.lingering import LingeringSockets
 from osm_healthcheck.wire.stream import Stream, wait_writable
 
+# Of an app's answer the kernel keeps so much before it is read; left alone, it keeps up to 6 MiB.
+# It doubles the number, and counts its own overhead against that.
+RECEIVE_BUFFER_BYTES = 32 * 1024
 _PENDING = frozenset({errno.EINPROGRESS, errno.EALREADY, errno.EWOULDBLOCK})
 # socket(2): files of the process or of the machine, memory
 _NO_SOCKET = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
@@ -60,6 +64,8 @@ class Attempt:
             code = error.errno or errno.EIO
             kind = NoSocketError if code in _NO_SOCKET else RefusedError
             raise kind(address, port, code) from None
+        # Before the connection, because the window that is agreed on hangs on it.
+        self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER_BYTES)
         target = (address, port)
         try:
             code = self.sock.connect_ex(target)
@@ -86,16 +92,39 @@ class Attempt:
             self.pending = False
             self._decide(self.sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR))
 
+    def confirm(self) -> None:
+        """Look at a connection that was made once more, where to be made is all that it is for.
+
+        An app that resets what it has just accepted is not there for Go, which sleeps until the
+        connection is made and looks at it then (``waitForConnect`` of ``net/fd_unix.go``): whether
+        it sees the reset is a race. Over loopback there is no sleep to be had, so the app's turn is
+        given to it.
+
+        Raises:
+            RefusedError: where the app has reset it by now.
+        """
+        os.sched_yield()
+        self._decide(self.sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR))
+
     def _decide(self, code: int) -> None:
         if code in (0, errno.EISCONN):
-            # A closed port in the ephemeral range can be given to the very socket that dials it.
-            # TCP then connects the socket to itself, and nobody is listening all the same.
-            own = self.sock.getsockname()
-            if own[1] != self.port or own != self.sock.getpeername():
+            if not self._is_own():
                 return
             code = errno.ECONNREFUSED
         self.sock.close()
         raise RefusedError(self.address, self.port, code)
+
+    def _is_own(self) -> bool:
+        """Whether TCP connected the socket to itself.
+
+        A closed port in the ephemeral range can be given to the very socket that dials it: nobody
+        is listening there all the same.
+        """
+        own = self.sock.getsockname()
+        try:
+            return bool(own[1] == self.port and own == self.sock.getpeername())
+        except OSError:  # it has been reset meanwhile, and so it was to somebody
+            return False
 
 
 async def dial(
@@ -112,18 +141,37 @@ async def dial(
         RefusedError: where all refuse, with the first one's reason.
         NoSocketError: where there is nothing to connect with.
     """
+    attempt = await _connect(addresses, port, network, confirm=False)
+    if not one_write:
+        # As Go does. HTTP/2 and TLS write twice in a row, and would wait 40 ms for the app's
+        # delayed acknowledgement in between.
+        attempt.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    peer = (attempt.address, port)
+    loop = asyncio.get_running_loop()
+    return Stream(attempt.sock, loop, peer, network.lingering), attempt.address
+
+
+async def check_dial(addresses: Sequence[str], port: int, network: Network) -> None:
+    """Connect for the connection's own sake, as a ``tcpSocket`` probe does, and end it.
+
+    Raises:
+        RefusedError: where no address takes the connection and keeps it.
+    """
+    (await _connect(addresses, port, network, confirm=True)).sock.close()
+
+
+async def _connect(
+    addresses: Sequence[str], port: int, network: Network, *, confirm: bool
+) -> Attempt:
     refusal: RefusedError | None = None
     for address in addresses:
         try:
             attempt = Attempt(address, port, network)
             await attempt.finish()
+            if confirm:
+                attempt.confirm()
         except RefusedError as error:
             refusal = refusal or error
         else:
-            if not one_write:
-                # As Go does. HTTP/2 and TLS write twice in a row, and would wait 40 ms for the
-                # app's delayed acknowledgement in between.
-                attempt.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            loop = asyncio.get_running_loop()
-            return Stream(attempt.sock, loop, (address, port), network.lingering), address
+            return attempt
     raise refusal or RefusedError("", port, errno.EDESTADDRREQ)

@@ -6,6 +6,7 @@ A call that the server has not looked at is made again on a new connection.
 """
 
 import asyncio
+import math
 import socket
 from collections.abc import Sequence
 
@@ -27,11 +28,17 @@ from osm_healthcheck.wire.http2_connection import (
     Client,
     HTTP2Connection,
 )
-from osm_healthcheck.wire.http2_frames import Frame, StreamFailedError, error_name
+from osm_healthcheck.wire.http2_frames import (
+    ConnectionFailedError,
+    Frame,
+    StreamFailedError,
+    error_name,
+    quoted,
+)
 from osm_healthcheck.wire.stream import Stream
 
 # An app that looks at its caller's name must see the kubelet's, whose client is grpc-go.
-_GRPC_CLIENT = b"grpc-go/1.64.0"
+_GRPC_CLIENT = b"grpc-go/1.79.3"
 _GRPC_GO = Client(settings={}, connection_window=0, max_list=16 * 1024 * 1024, is_strict=False)
 _STATUSES = {0: "UNKNOWN", 1: "SERVING", 2: "NOT_SERVING", 3: "SERVICE_UNKNOWN"}
 _SERVING = 1
@@ -64,8 +71,7 @@ class DeadlineExceededError(UnhealthyError):
 class Channel:
     """A connection to an app that is made anew where a call needs it: grpc-go's ``ClientConn``.
 
-    ``failure`` is why the last attempt to connect failed, for whoever cuts this short at a
-    deadline.
+    ``failure`` is why there is no connection for a call, for whoever cuts this short at a deadline.
     """
 
     def __init__(self, addresses: Sequence[str], port: int, network: Network) -> None:
@@ -107,7 +113,8 @@ class Channel:
         while True:
             try:
                 status = await self._call(host, service, deadline, caller)
-            except _NotStartedError:
+            except _NotStartedError as error:
+                self.failure = BadAnswerError(str(error))
                 self.abandon()
             except _UnprocessedError as error:
                 if not is_first:
@@ -117,6 +124,7 @@ class Channel:
             except StatusError as error:
                 raise _failed(error) from None
             else:
+                self.failure = None
                 break
             is_first = False
             if self._connection is None:
@@ -163,7 +171,8 @@ class Channel:
         connection, stream = self._connection, self._stream
         assert connection is not None  # noqa: S101
         assert stream is not None  # noqa: S101
-        left = max(1, int((deadline - asyncio.get_running_loop().time()) * 1000))
+        # Rounded up, as grpc-go does: the app's own deadline must not come before ours.
+        left = max(1, math.ceil((deadline - asyncio.get_running_loop().time()) * 1000))
         fields: list[Field] = [
             (b":method", b"POST"),
             (b":scheme", b"http"),
@@ -243,6 +252,7 @@ async def _wait_for_room(connection: HTTP2Connection, stream: Stream) -> None:
 
     Raises:
         _NotStartedError: where it has closed the connection, or is about to.
+        StatusError: where it speaks no HTTP/2.
     """
     settings = connection.settings or {}
     try:
@@ -253,16 +263,18 @@ async def _wait_for_room(connection: HTTP2Connection, stream: Stream) -> None:
                     break
                 frame = await connection.next_frame()
             if frame.type == frames.GOAWAY:
-                raise _NotStartedError
-    except BrokenOffError:
-        raise _NotStartedError from None
+                raise _NotStartedError("the connection is draining")
+    except (ConnectionFailedError, StreamFailedError) as error:
+        raise StatusError("Unavailable", f"error reading from server: {error}") from None
+    except BrokenOffError as error:
+        raise _NotStartedError(str(error)) from None
     try:
         if stream.sock.recv(1, socket.MSG_PEEK) == b"":
-            raise _NotStartedError
+            raise _NotStartedError("EOF")
     except (BlockingIOError, InterruptedError):
         return
-    except OSError:
-        raise _NotStartedError from None
+    except OSError as error:
+        raise _NotStartedError(error.strerror) from None
 
 
 async def _read_reply(connection: HTTP2Connection) -> int:
@@ -315,7 +327,7 @@ def _take_goaway(frame: Frame, stream: int) -> str:
     if last < stream:
         raise _UnprocessedError("the connection is draining", ends_connection=True)
     code, debug = int.from_bytes(frame.payload[4:8]), frame.payload[8:]
-    said = f", debug data: {quote(debug)}" if debug else ""
+    said = f", debug data: {quoted(debug)}" if debug else ""
     return f"code: {error_name(code)}{said}"
 
 

@@ -4,6 +4,7 @@ The answer is two bytes long where an app is sane, and may be 4 MiB: nothing of 
 """
 
 from osm_healthcheck.wire.errors import WireError
+from osm_healthcheck.wire.http2_frames import quoted
 
 MAX_MESSAGE_BYTES = 4 * 1024 * 1024
 _PREFIX_BYTES = 5
@@ -48,10 +49,10 @@ class MessageReader:
                 self._begin()
             piece, data = data[: self._left], data[self._left :]
             self._left -= len(piece)
-            self._field.feed(piece)
+            if not self._prefix[0]:
+                self._field.feed(piece)
             if not self._left:
-                self._field.finish()
-                self._prefix = b""
+                self._end()
 
     def finish(self) -> int | None:
         """The status of the one message; ``None`` where there was none.
@@ -64,6 +65,29 @@ class MessageReader:
         return self._field.value if self._count else None
 
     def _begin(self) -> None:
+        self._left = int.from_bytes(self._prefix[1:])
+        if self._left > MAX_MESSAGE_BYTES:
+            raise MessageError(
+                "ResourceExhausted",
+                f"grpc: received message larger than max ({self._left} vs. {MAX_MESSAGE_BYTES})",
+            )
+
+    def _end(self) -> None:
+        """A message is whole. Only now grpc-go looks at what it is."""
+        flag = self._prefix[0]
+        self._prefix = b""
+        if flag == 1 and self.encoding in (b"", b"identity"):
+            raise MessageError(
+                "Internal", "grpc: compressed flag set with identity or empty encoding"
+            )
+        if flag == 1:
+            raise MessageError(
+                "Internal",
+                f"grpc: Decompressor is not installed for grpc-encoding {quoted(self.encoding)}",
+            )
+        if flag:
+            raise MessageError("Internal", f"grpc: received unexpected payload format {flag}")
+        self._field.finish()
         self._count += 1
         if self._count > 1:
             raise MessageError(
@@ -71,24 +95,6 @@ class MessageReader:
                 "cardinality violation: expected <EOF> for non server-streaming RPCs, but received "
                 "another message",
             )
-        flag = self._prefix[0]
-        self._left = int.from_bytes(self._prefix[1:])
-        if self._left > MAX_MESSAGE_BYTES:
-            raise MessageError(
-                "ResourceExhausted",
-                f"grpc: received message larger than max ({self._left} vs. {MAX_MESSAGE_BYTES})",
-            )
-        if flag == 1 and self.encoding in (b"", b"identity"):
-            raise MessageError(
-                "Internal", "grpc: compressed flag set with identity or empty encoding"
-            )
-        if flag == 1:
-            name = self.encoding.decode("latin-1")
-            raise MessageError(
-                "Internal", f'grpc: Decompressor is not installed for grpc-encoding "{name}"'
-            )
-        if flag:
-            raise MessageError("Internal", f"grpc: received unexpected payload format {flag}")
 
 
 class FirstField:

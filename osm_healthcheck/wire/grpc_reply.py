@@ -9,15 +9,15 @@ import re
 from http import HTTPStatus
 from urllib.parse import unquote_to_bytes
 
-from osm_healthcheck.probes.quote import quote
 from osm_healthcheck.wire.errors import WireError
 from osm_healthcheck.wire.grpc_message import FirstField, MessageError, MessageReader
 from osm_healthcheck.wire.header_block import Field
-from osm_healthcheck.wire.http2_frames import Frame
+from osm_healthcheck.wire.http2_frames import Frame, quoted
 
 _CONTENT_TYPE = re.compile(rb"application/grpc(?:[+;].*)?", re.DOTALL)
 _INTEGER = re.compile(r"[+-]?[0-9]+")
 _MAX_INTEGER_DIGITS = 30
+_MAX_DETAIL_BYTES = 1024  # an event is cut there
 # base64.StdEncoding, and base64.RawStdEncoding where the length is no multiple of four
 _PADDED = re.compile(rb"(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?")
 _UNPADDED = re.compile(rb"(?:[A-Za-z0-9+/]{4})*[A-Za-z0-9+/]{2,3}")
@@ -143,21 +143,21 @@ class _Head:
                 self.is_grpc = True
             case b"content-type":
                 self._content_type_error = (
-                    f"transport: received unexpected content-type {quote(value)}"
+                    f"transport: received unexpected content-type {quoted(value)}"
                 )
             case b"grpc-encoding":
                 self.encoding = value
             case b"grpc-status":
                 self._code = _status_code(value)
             case b"grpc-message":
-                self._message = unquote_to_bytes(value).decode("utf-8", "replace")
+                message = unquote_to_bytes(value[:_MAX_DETAIL_BYTES])
+                self._message = message.decode("utf-8", "replace")
             case b":status":
                 self._http_status = value
             case _ if not _is_base64(value):
-                self.error = (
-                    f"transport: malformed {name.decode()}: illegal base64 data at input byte "
-                    f"{_base64_error(value)}"
-                )
+                field = name[:_MAX_DETAIL_BYTES].decode()
+                at = _base64_error(value)
+                self.error = f"transport: malformed {field}: illegal base64 data at input byte {at}"
             case _:
                 self._details.append(value)
 
@@ -174,7 +174,7 @@ class _Head:
                 raise StatusError(
                     "Internal",
                     "transport: malformed http-status: strconv.Atoi: parsing "
-                    f"{quote(self._http_status)}: invalid syntax",
+                    f"{quoted(self._http_status)}: invalid syntax",
                 )
             if 100 <= status < 200:
                 if not ends_stream:
@@ -200,7 +200,7 @@ class _Head:
                 raise StatusError(
                     "Internal",
                     f"grpc-status-details-bin mismatch: grpc-status={_code_name(self._code)}, "
-                    f"grpc-message={quote(self._message.encode())}, "
+                    f"grpc-message={quoted(self._message.encode())}, "
                     f"grpc-status-details-bin=code:{detailed}",
                 )
         if self._code:
@@ -215,7 +215,8 @@ def _status_code(value: bytes) -> int:
         reason = "invalid syntax" if number is None else "value out of range"
         raise StatusError(
             "Unknown",
-            f"transport: malformed grpc-status: strconv.ParseInt: parsing {quote(value)}: {reason}",
+            "transport: malformed grpc-status: strconv.ParseInt: parsing "
+            f"{quoted(value)}: {reason}",
         )
     return number
 

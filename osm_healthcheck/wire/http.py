@@ -6,10 +6,12 @@ from collections.abc import Sequence
 from osm_healthcheck.probes.redirect import Hop
 from osm_healthcheck.wire import http1
 from osm_healthcheck.wire.dial import Network, dial
-from osm_healthcheck.wire.errors import UnprocessedError
-from osm_healthcheck.wire.response import Response
+from osm_healthcheck.wire.errors import BrokenOffError, UnprocessedError
+from osm_healthcheck.wire.response import Framing, Response
 from osm_healthcheck.wire.stream import Stream
 
+# net/http client.go: before it follows a redirect, a client reads so much of the answer's body
+_MAX_SKIPPED_BYTES = 2 * 1024
 # Go asks again at once, each time. The second time and later we wait: each is a TLS handshake.
 _FIRST_PAUSE = 0.01
 _MAX_PAUSE = 0.1
@@ -72,3 +74,20 @@ async def _ask_securely(stream: Stream, method: str, hop: Hop) -> Response:
     except BaseException:
         secure.abandon()
         raise
+
+
+async def skip_body(response: Response) -> None:
+    """Read of a redirect's body what Go's client reads before it goes on (``Client.do``).
+
+    A body that ends early does no harm; one that never does keeps its reader until the deadline.
+    The response stays the caller's to close.
+    """
+    length = {name.lower(): value for name, value in response.headers}.get(b"content-length")
+    if response.framing is Framing.LENGTH and length and int(length) > _MAX_SKIPPED_BYTES:
+        return
+    count = 0
+    try:
+        while count < _MAX_SKIPPED_BYTES and (piece := await response.read()):
+            count += len(piece)
+    except BrokenOffError:
+        return

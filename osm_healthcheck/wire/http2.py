@@ -6,7 +6,6 @@ loaded where it is first needed, because most pods never do.
 
 import re
 
-from osm_healthcheck.probes.quote import quote
 from osm_healthcheck.probes.redirect import Hop
 from osm_healthcheck.probes.request import Headers
 from osm_healthcheck.wire import http2_frames as frames
@@ -30,6 +29,7 @@ from osm_healthcheck.wire.http2_frames import (
     Frame,
     StreamFailedError,
     error_name,
+    quoted,
 )
 from osm_healthcheck.wire.response import Framing
 from osm_healthcheck.wire.stream import ByteStream
@@ -189,7 +189,7 @@ class _Answer:
         last, code, debug = self._goaway
         return (
             "http2: server sent GOAWAY and closed the connection; "
-            f"LastStreamID={last}, ErrCode={error_name(code)}, debug={quote(debug)}"
+            f"LastStreamID={last}, ErrCode={error_name(code)}, debug={quoted(debug)}"
         )
 
 

@@ -137,7 +137,10 @@ class HTTP2Connection:
         try:
             frame = await self._reader.read()
         except StreamFailedError as error:
-            if error.stream == self.stream:
+            # grpc-go takes nothing but settings for a beginning, net/http passes over a bad frame
+            if error.stream == self.stream or (
+                self.settings is None and not self._client.is_strict
+            ):
                 raise
             return None
         if self.settings is None and frame.type != frames.SETTINGS:

@@ -5,6 +5,9 @@ from typing import Protocol
 
 from osm_healthcheck.probes.request import Headers
 
+# pkg/probe/http/http.go maxRespBodyLength: what comes after that is neither read nor missed
+PROBED_BODY_BYTES = 10 * 1024
+
 
 class Framing(Enum):
     """How the end of a body is told, which is also how a caller can tell a half one."""

@@ -10,6 +10,7 @@ import ipaddress
 import re
 import ssl
 
+from osm_healthcheck.wire.certificate import refusal
 from osm_healthcheck.wire.errors import BadAnswerError, BrokenOffError
 from osm_healthcheck.wire.stream import CHUNK_BYTES, Stream
 
@@ -20,6 +21,10 @@ _CIPHERS = (
     "ECDHE+AESGCM:ECDHE+CHACHA20:ECDHE-ECDSA-AES128-SHA:ECDHE-RSA-AES128-SHA:"
     "ECDHE-ECDSA-AES256-SHA:ECDHE-RSA-AES256-SHA"
 )
+# Go's curves and ML-KEM (crypto/tls defaultCurvePreferences); "?": where this OpenSSL has it, "*":
+# with a key share in the first message, so that no second one is called for
+_OLD_GROUPS = "X25519:P-256:P-384:P-521"
+_GROUPS = f"?*X25519MLKEM768:?SecP256r1MLKEM768:?SecP384r1MLKEM1024:*{_OLD_GROUPS}"
 _HANDSHAKE, _ALERT = 0x16, 0x15  # RFC 8446 section 5.1
 # crypto/tls alertText, where it is not the name that RFC 8446 section 6 gives the alert
 _ALERT_TEXTS = {
@@ -48,6 +53,11 @@ def client_context() -> ssl.SSLContext:
     context.options |= _OP_LEGACY_SERVER_CONNECT
     context.set_ciphers(_CIPHERS + ":@SECLEVEL=0")
     context.set_alpn_protocols(["h2", "http/1.1"])
+    if set_groups := getattr(context, "set_groups", None):  # Python 3.15
+        try:
+            set_groups(_GROUPS)
+        except ssl.SSLError:  # an OpenSSL before 3.5
+            set_groups(_OLD_GROUPS)
     return context
 
 
@@ -57,6 +67,7 @@ class TLSStream:
     def __init__(self, stream: Stream, hostname: str) -> None:
         self._stream = stream
         self._began = b""
+        self._broken: BrokenOffError | None = None
         self._incoming = ssl.MemoryBIO()
         self._outgoing = ssl.MemoryBIO()
         self._tls = client_context().wrap_bio(
@@ -81,7 +92,17 @@ class TLSStream:
             except ssl.SSLError as error:
                 raise BadAnswerError(self._handshake_reason(error)) from None
             else:
-                return
+                break
+        for certificate in self._certificates():
+            if reason := refusal(certificate):
+                raise BadAnswerError(f"tls: failed to parse certificate from server: {reason}")
+
+    def _certificates(self) -> list[bytes]:
+        """What the app has shown of itself; before Python 3.13 only the first can be had."""
+        if chain := getattr(self._tls, "get_unverified_chain", None):
+            return list(chain())
+        leaf = self._tls.getpeercert(binary_form=True)
+        return [leaf] if leaf else []
 
     @property
     def protocol(self) -> str:
@@ -98,8 +119,14 @@ class TLSStream:
             try:
                 return self._tls.read(CHUNK_BYTES)
             except ssl.SSLWantReadError:
-                await self._flush()
-                await self._more()
+                if self._broken is not None:  # Go's Conn does not forget it either
+                    raise self._broken from None
+                try:
+                    await self._flush()
+                    await self._more()
+                except BrokenOffError as error:
+                    self._broken = error
+                    raise
             except (ssl.SSLZeroReturnError, ssl.SSLEOFError):
                 return b""
             except ssl.SSLError as error:
@@ -129,10 +156,17 @@ class TLSStream:
         began = self._began
         if began == b"HTTP/":
             return "http: server gave HTTP response to HTTPS client"
+        if isinstance(error, ssl.SSLZeroReturnError):
+            return "EOF"
         if isinstance(error, ssl.SSLEOFError):
             return "unexpected EOF" if began else "EOF"
+        if began[:1] == b"\x80":
+            return "tls: unsupported SSLv2 handshake received"
         if len(began) == 5 and (began[0] not in (_HANDSHAKE, _ALERT) or began[1] >= 0x10):
             return "tls: first record does not look like a TLS handshake"
+        if error.reason == "PACKET_LENGTH_TOO_LONG":
+            length = int.from_bytes(began[3:])
+            return f"tls: oversized record received with length {length}"
         return _reason(error)
 
     async def _flush(self) -> None:

@@ -25,12 +25,15 @@ class App:
         self.errors: list[OSError] = []
         self.open = 0
         self.changed = threading.Condition()
-        threading.Thread(target=self._accept, daemon=True).start()
+        self._accepting = threading.Thread(target=self._accept, daemon=True)
+        self._accepting.start()
 
     def close(self) -> None:
         """Stop listening."""
         with contextlib.suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)
+        # or else it could accept on a listener that is given the same descriptor
+        self._accepting.join(TIMEOUT)
         self._listener.close()
 
     def wait_for(self, condition: Callable[["App"], bool]) -> None:

@@ -245,6 +245,7 @@ HTTPS: dict[str, Case] = {
     "settings of five bytes": one(FINE, first=frame(SETTINGS, b"12345", stream=0)),
     "settings again": one(settings((3, 1)) + FINE),
     "no settings": one(FINE, first=b""),
+    "a bad header before settings": one(FINE, first=headers([(b"X", b"y")], stream=3) + settings()),
     "PING before settings": one(FINE, first=ping() + settings()),
     "nothing": one(first=b"", end="fin"),
     "settings, then the end": one(end="fin"),
@@ -432,6 +433,12 @@ GRPC: dict[str, Case] = {
     "an empty message": one(message(b"")),
     "no message": one(headers(GRPC_OK) + headers(TRAILERS, END)),
     "two messages": one(headers(GRPC_OK) + SERVING * 2 + headers(TRAILERS, END)),
+    "a message and a half": one(
+        headers(GRPC_OK) + SERVING + frame(DATA, b"\0\0\0\0\x02\x08") + headers(TRAILERS, END)
+    ),
+    "half a compressed message": one(
+        headers(GRPC_OK) + frame(DATA, b"\1\0\0\0\x02\x08") + headers(TRAILERS, END)
+    ),
     "half a message": one(headers(GRPC_OK) + SERVING[:-1] + b"\x01", end="fin"),
     "a half message that ends": one(
         headers(GRPC_OK) + frame(DATA, b"\0\0\0\0\x02\x08") + headers(TRAILERS, END)
@@ -528,6 +535,7 @@ GRPC: dict[str, Case] = {
     "two acknowledgements": one(HEALTHY, first=settings() + settings(flags=ACK) * 2),
     "settings on a stream": one(HEALTHY, first=settings(stream=1)),
     "no settings": one(HEALTHY, first=b""),
+    "a bad header before settings": one(HEALTHY, first=headers([(b"X", b"y")]) + settings()),
     "PING before settings": one(HEALTHY, first=ping() + settings()),
     # GOAWAY and what is asked again
     "GOAWAY, then the reply": one(goaway(1) + HEALTHY),

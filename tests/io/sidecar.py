@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import structlog
@@ -121,14 +121,19 @@ class Process:
     """The sidecar as a process of its own, with its log lines as they come."""
 
     def __init__(
-        self, arguments: list[str], environ: Mapping[str, str] | None = None, *, bind: bool = True
+        self,
+        arguments: list[str],
+        environ: Mapping[str, str] | None = None,
+        *,
+        bind: bool = True,
+        prefix: Sequence[str] = (),
     ) -> None:
         self.address = own_address()
         if bind:
             arguments = [*arguments, "--bind", self.address]
         inherited = {k: v for k, v in os.environ.items() if not k.startswith("OSM_")}
         self.popen = subprocess.Popen(
-            [sys.executable, "-m", "osm_healthcheck", *arguments],
+            [*prefix, sys.executable, "-m", "osm_healthcheck", *arguments],
             env={**inherited, **(environ or {})},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -190,10 +195,13 @@ class Process:
 
 @contextlib.contextmanager
 def process(
-    *arguments: str, environ: Mapping[str, str] | None = None, bind: bool = True
+    *arguments: str,
+    environ: Mapping[str, str] | None = None,
+    bind: bool = True,
+    prefix: Sequence[str] = (),
 ) -> Iterator[Process]:
-    """Run ``osm-healthcheck`` with these arguments."""
-    running = Process(list(arguments), environ, bind=bind)
+    """Run ``osm-healthcheck`` with these arguments; ``prefix`` begins the command."""
+    running = Process(list(arguments), environ, bind=bind, prefix=prefix)
     try:
         yield running
     finally:

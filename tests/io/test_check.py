@@ -1,5 +1,6 @@
 """15904: every status code of the check endpoint."""
 
+import select
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -7,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from osm_healthcheck.wire.dial import Attempt
+from osm_healthcheck.wire.dial import Attempt, Network
 from osm_healthcheck.wire.errors import RefusedError
-from tests.io.apps import app, hold, read_until_gone
+from tests.io.apps import app, hold, read_until_gone, reset
 from tests.io.sidecar import HEALTHCHECK, Sidecar, sidecar, tcp_probe
-from tests.io.wire import black_hole, closed_port, connect, get, own_address
+from tests.io.wire import TIMEOUT, black_hole, closed_port, connect, get, own_address
 
 CHECK = "/osm-healthcheck"
 Headers = dict[str, str] | list[tuple[str, str]]
@@ -200,6 +201,27 @@ def test_going_on_is_for_refusals_only() -> None:
         with sidecar(probes) as running:
             assert running.check(port).status == 504
     assert six.connections == 0
+
+
+@pytest.mark.parametrize("end", [reset, socket.socket.close])
+def test_a_second_look_tells_a_reset_from_an_orderly_end(
+    end: Callable[[socket.socket], None],
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        address, port = listener.getsockname()
+        attempt = Attempt(address, port, Network())
+        assert not attempt.pending
+        end(listener.accept()[0])
+        poll = select.poll()
+        poll.register(attempt.sock, select.POLLRDHUP)
+        assert poll.poll(TIMEOUT * 1000)
+        if end is reset:
+            with pytest.raises(RefusedError, match="connection reset by peer"):
+                attempt.confirm()
+        else:
+            attempt.confirm()
+            attempt.sock.close()
+        assert attempt.sock.fileno() < 0
 
 
 def test_a_connection_to_itself_is_a_refusal() -> None:

@@ -230,6 +230,43 @@ def test_a_hundred_answers_at_once_cost_so_much_memory(way: str, then: bytes) ->
         assert peak_kb(running.popen.pid) - before < 100 * KB_EACH
 
 
+LONG_TEXT = b"V" * 90_000
+LONG_WORDS: dict[str, tuple[str, h2.Case]] = {
+    "a name": ("https", h2.one(h2.headers([*h2.OK, (LONG_TEXT, b"")]))),
+    "a name in gRPC": ("grpc", h2.one(h2.headers([*h2.GRPC_OK, (LONG_TEXT, b"")]))),
+    "a value of -bin": ("grpc", h2.one(h2.reply([*h2.GRPC_OK, (b"v" * 90_000 + b"-bin", b"!")]))),
+    "a content type": ("grpc", h2.one(h2.typed(LONG_TEXT))),
+    "an encoding": (
+        "grpc",
+        h2.one(
+            h2.headers([*h2.GRPC_OK, (b"grpc-encoding", LONG_TEXT)])
+            + h2.frame(h2.DATA, b"\1\0\0\0\1x")
+        ),
+    ),
+    "a message": (
+        "grpc",
+        h2.one(h2.reply(h2.GRPC_OK, [(b"grpc-status", b"5"), (b"grpc-message", LONG_TEXT)])),
+    ),
+    "a code": ("grpc", h2.one(h2.reply(h2.GRPC_OK, [(b"grpc-status", LONG_TEXT)]))),
+    "a farewell": ("https", h2.one(h2.goaway(1, h2.CALM, b"\0" * 16000), end="fin")),
+    "a farewell in gRPC": ("grpc", h2.one(h2.goaway(1, h2.CALM, b"\0" * 16000), end="fin")),
+}
+
+
+@pytest.mark.parametrize("name", LONG_WORDS)
+def test_of_what_an_app_says_so_much_is_repeated(name: str) -> None:
+    way, case = LONG_WORDS[name]
+    with (
+        h2.talker(server_context("h2") if way == "https" else None) as app,
+        between(app.port, way, LONG) as running,
+    ):
+        app.play(case)
+        answer = running.grpc(app.port) if way == "grpc" else running.probe("liveness", "flood")
+        assert answer.status in (502, 503)
+        assert len(answer.body) < 2048
+        assert all(len(str(line)) < 4096 for line in running.lines)
+
+
 # -- in bytes
 
 
@@ -264,9 +301,9 @@ async def nothing() -> None:
 @pytest.mark.parametrize(
     ("data", "bytes_a_turn"),
     [
-        (h2.frame(h2.UNKNOWN, bytes(16384)) * 100, 5 * 16384),
-        (h2.ping() * 10_000, 256 * 17 + 2 * 8192),
-        (h2.cut(b"\x90" * 100_000), 256 + 2 * 16384 + 8192),
+        (h2.frame(h2.UNKNOWN, bytes(16384)) * 100, 16393 + 8192),
+        (h2.ping() * 10_000, 64 * 17 + 8192),
+        (h2.cut(b"\x90" * 100_000), 16393 + 8192),
     ],
     ids=["bytes", "frames", "fields"],
 )

@@ -139,8 +139,10 @@ def test_the_longest_requests_that_inject_accepts_are_answered() -> None:
     """The bounds of ``injection/limits.py`` are those of the sidecar."""
 
     def manifest(length: int, web: int, health: int) -> dict[str, Any]:
-        long = [{"name": "X-Long", "value": "x" * length}]
-        service = {"grpc": {"port": health, "service": "é" * (length // 2)}}
+        # with a Host and a User-Agent of its own, all of the head is known
+        given = {"Host": "shop.example", "User-Agent": "probe/1", "X-Long": "x" * length}
+        long = [{"name": name, "value": value} for name, value in given.items()]
+        service = {"grpc": {"port": health, "service": "é" * ((length - 200) // 2)}}
         probes = {"livenessProbe": _probe(web, httpHeaders=long), "readinessProbe": service}
         spec = {"containers": [{"name": "a", **probes}]}
         return {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p"}, "spec": spec}
@@ -154,7 +156,7 @@ def test_the_longest_requests_that_inject_accepts_are_answered() -> None:
 
     longest = bisect.bisect_left(range(10_000), True, key=lambda length: not accepted(length)) - 1
     assert 7_800 < longest < 8_192
-    with answering("web") as web, grpc_app(**{"é" * (longest // 2): True}) as health_port:
+    with answering("web") as web, grpc_app(**{"é" * ((longest - 200) // 2): True}) as health_port:
         [pod] = pods_in(
             inject(manifest(longest, web.port, health_port), injection()).manifest, Validation()
         )

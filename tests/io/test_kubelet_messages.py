@@ -16,6 +16,9 @@ from osm_healthcheck.kubelet.address import PodAddress
 from osm_healthcheck.kubelet.handlers import run_handler
 from osm_healthcheck.kubelet.verdict import Result, Verdict, go_duration
 from osm_healthcheck.probes.probe import HTTPGetAction
+from tests.differential.case import Case, Reply, http_get
+from tests.differential.compare import ask_ours
+from tests.differential.zoo.tls import context
 from tests.io.apps import app, hold, http_app, read_head, reset, response
 
 BROKEN = "net/http: HTTP/1.x transport connection broken: "
@@ -153,6 +156,14 @@ def tls_app(answer: bytes) -> Callable[[socket.socket], None]:
             secure.sendall(answer)
 
     return serve
+
+
+def test_a_reset_in_the_middle_of_a_head_is_named_over_tls_alone() -> None:
+    script = (Reply((b"HTTP/1.1 200", 0.05), "reset"),)
+    over_tls = Case("tls", "", script, http_get(scheme="HTTPS"), context)
+    with asyncio.Runner() as runner:
+        assert ask_ours(over_tls, runner).text.endswith(": connection reset by peer")
+        assert ask_ours(Case("plain", "", script), runner).text.endswith(": unexpected EOF")
 
 
 def test_tls_may_end_without_saying_so() -> None:

@@ -132,19 +132,19 @@ def test_what_a_followed_request_carries() -> None:
             "Host: my.example",
             *common,
             "Content-Type: text/plain",
+            f"Referer: http://127.0.0.1:{app.port}/a",
             "X-Token: t",
             "Connection: close",
-            f"Referer: http://127.0.0.1:{app.port}/a",
         ],
     ]
     assert [header_lines(request) for request in other.requests] == [
         [
             f"Host: 127.0.0.1:{other.port}",
             *common,
-            "X-Token: t",
-            "Connection: close",
             "Authorization: Basic dTpw",
             f"Referer: http://127.0.0.1:{app.port}/b",
+            "X-Token: t",
+            "Connection: close",
         ]
     ]
 

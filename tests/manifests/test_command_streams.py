@@ -98,6 +98,14 @@ def test_names_of_files_and_resources_cannot_write_to_the_terminal(tmp_path: Pat
         ), done.stderr
 
 
+def test_what_holds_for_all_pods_is_said_once(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text(f"{GOOD}---\n{GOOD}")
+    (tmp_path / "b.yaml").write_text(GOOD)
+    done = run("inject", "--mesh", "istio", str(tmp_path / "a.yaml"), str(tmp_path / "b.yaml"))
+    [line] = done.stderr.splitlines()
+    assert line.startswith("traffic.sidecar.istio.io/excludeInboundPorts: on a pod it replaces")
+
+
 def test_what_verify_prints_of_a_cluster_is_printable() -> None:
     event = (
         '---\napiVersion: v1\nkind: Event\nreason: Unhealthy\nmessage: "a\\e[31mb"\n'

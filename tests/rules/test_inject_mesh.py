@@ -91,6 +91,14 @@ def test_linkerds_default_ports_are_kept_in_the_annotation_that_replaces_them() 
     assert back["metadata"]["annotations"] == {LINKERD_PORTS: "4567,4568,9090"}
 
 
+def test_of_an_edited_list_of_users_only_ours_goes() -> None:
+    name = "consul.hashicorp.com/transparent-proxy-exclude-uids"
+    injected = after(pod(app(livenessProbe=HTTP)), "consul", user=7)
+    injected["metadata"]["annotations"][name] += ",8"
+    back: Any = uninject(injected, VERSION).manifest
+    assert back["metadata"]["annotations"] == {name: "8"}
+
+
 def test_a_users_list_is_extended_by_our_ports_alone() -> None:
     manifest = annotated(pod(app(livenessProbe=HTTP)), **{LINKERD_PORTS: "80"})
     injected = after(manifest, "linkerd")

@@ -73,14 +73,34 @@ def test_anybody_else_is_left_to_the_kubelet(location: str) -> None:
         ("/%zz", "invalid URL escape"),
         ("/\x7f", "invalid control character"),
         ("ftp://10.0.0.1/", 'unsupported protocol scheme "ftp"'),
-        ("http://10.0.0.1:0/", "invalid port"),
-        ("http://10.0.0.1:65536/", "invalid port"),
+        ("http://10.0.0.1:65536/", "address 65536: invalid port"),
+        ("http://10.0.0.1:099999999999/", "address 099999999999: invalid port"),
         ("http://10.0.0.1:x/", "invalid port"),
     ],
 )
 def test_a_redirect_to_nowhere_fails(location: str, words: str) -> None:
     with pytest.raises(RedirectError, match=words):
         next_hop(302, location, [hop()])
+
+
+def test_port_0_is_one_to_dial() -> None:
+    assert followed("http://10.0.0.1:0/").url.port == 0
+
+
+@pytest.mark.parametrize(
+    ("location", "message"),
+    [
+        ("/a\tb#c", r'parse "/a\tb": net/url: invalid control character in URL'),
+        ("/a#%zz", r'parse "/a#%zz": invalid URL escape "%zz"'),
+        ("\udcff:x", r'parse "\xff:x": first path segment in URL cannot contain colon'),
+        ("http://[10.0.0.1]/", 'parse "http://[10.0.0.1]/": invalid IP-literal'),
+        ("http://a:\udcff/", r'parse "http://a:\xff/": invalid port ":\xff" after host'),
+    ],
+)
+def test_a_location_that_is_none_is_named_as_go_names_it(location: str, message: str) -> None:
+    with pytest.raises(RedirectError) as caught:
+        next_hop(302, location, [hop()])
+    assert str(caught.value).endswith(f": {message}")
 
 
 def test_ten_requests_and_no_more() -> None:

@@ -67,6 +67,11 @@ def test_names_are_canonical(name: str, canonical: str) -> None:
         ([("Host", ""), ("Host", "b")], ""),
         ([("Host", "Example.COM:80")], "Example.COM:80"),
         ([("Host", "bücher.de")], "xn--bcher-kva.de"),
+        ([("Host", "bücher.de:80")], "xn--bcher-kva.de:80"),
+        ([("Host", "bücher:")], "xn--bcher-kva"),
+        ([("Host", "[bücher]:80")], "xn--bcher-kva:80"),
+        ([("Host", "bücher:80:90")], "xn--bcher:80:90-thb"),
+        ([("Host", "[::bücher]:80")], "[xn--::bcher-p2a]:80"),
         ([("Host", " a ")], " a "),  # which is no host: nothing is sent then
     ],
 )
@@ -83,6 +88,18 @@ def test_what_is_never_sent(name: str) -> None:
 def test_an_empty_one_of_these_is_not_sent(name: str) -> None:
     assert made_of((name, "")).lines == ()
     assert made_of((name, "x")).lines != ()
+
+
+@pytest.mark.parametrize("name", ["User-Agent", "Accept"])
+def test_their_first_value_counts_as_it_was_declared(name: str) -> None:
+    assert made_of((name, ""), (name, "b")).lines == ()
+    assert made_of((name, " ")).lines == lines((name, ""))
+
+
+def test_there_is_one_user_agent_and_any_number_of_accepts() -> None:
+    assert made_of(("User-Agent", "a"), ("user-agent", "b")).lines == lines(("User-Agent", "a"))
+    accepts = lines(("Accept", "a"), ("Accept", ""))
+    assert made_of(("Accept", "a"), ("Accept", "")).lines == accepts
 
 
 def test_any_other_empty_one_is_sent() -> None:

@@ -1,0 +1,168 @@
+"""What injection is to do to one pod, found out and checked before anything is changed."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from osm_healthcheck.errors import Validation
+from osm_healthcheck.injection.containers import DEFAULT_USER, Images, environment_value
+from osm_healthcheck.injection.hooks import (
+    OriginalHook,
+    check_hooks,
+    original_hooks,
+    warn_of_left_hooks,
+)
+from osm_healthcheck.injection.limits import check_request, check_requests, check_variable
+from osm_healthcheck.injection.manifest_probe import asks_the_pod
+from osm_healthcheck.injection.mesh import Mesh
+from osm_healthcheck.injection.mesh_annotations import mesh_annotations
+from osm_healthcheck.injection.opt_out import reason_to_skip
+from osm_healthcheck.injection.original import OriginalProbe, original_probes
+from osm_healthcheck.injection.pod_checks import (
+    check_completion,
+    check_containers,
+    check_pod,
+    warn_of_passthrough,
+    warn_of_update,
+)
+from osm_healthcheck.injection.pods import INIT_CONTAINER, SIDECAR, Manifest, Pod
+from osm_healthcheck.injection.rewrite import (
+    HTTPSMode,
+    declaration_of,
+    is_check,
+    rewritten,
+    why_no_probe_is_ours,
+)
+from osm_healthcheck.injection.uninject import LOST_RECORD, has_lost_record, is_rewritten
+from osm_healthcheck.probes.constants import HEALTHCHECK_PORT
+
+
+@dataclass(frozen=True, slots=True)
+class Injection:
+    """How to inject.
+
+    ``proxy`` says what answers on 15901-15903: our ``sidecar`` or the proxy of the ``mesh``.
+    ``user`` is the sidecar's user ID, ``None`` leaves it to the cluster; ``init`` allows the init
+    container where the mesh has no annotation that excludes ports. ``hooks`` says what becomes of
+    ``httpGet`` lifecycle hooks.
+    """
+
+    mesh: Mesh
+    images: Images
+    version: str
+    sidecar: Literal["native", "container"] = "native"
+    https: HTTPSMode = "passthrough"
+    proxy: Literal["sidecar", "mesh"] = "sidecar"
+    user: int | None = DEFAULT_USER
+    init: bool = True
+    hooks: Literal["rewrite", "leave"] = "leave"
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What is to be done to one pod.
+
+    ``probes`` are the original probes with what they become, ``declared`` is what the sidecar is
+    told (JSON), ``ports`` are those of ours that are used; ``annotations`` are the mesh's, with
+    what stands there and what is to stand there.
+    """
+
+    probes: Sequence[tuple[OriginalProbe, Manifest]]
+    hooks: Sequence[OriginalHook]
+    declared: str
+    ports: Sequence[int]
+    annotations: Mapping[str, tuple[str | None, str]]
+    with_sidecar: bool
+    with_init: bool
+
+
+def plan_injection(pod: Pod, injection: Injection, validation: Validation) -> Plan | None:
+    """Plan the injection of ``pod``; ``None`` where it is left alone, or has errors."""
+    if reason := reason_to_skip(pod, validation):
+        validation.warn(pod.where, f"left alone: {reason}")
+        return None
+    if has_lost_record(pod):
+        _leave_alone(pod, validation)
+        return None
+    originals = original_probes(pod, validation, native=injection.sidecar == "native")
+    hooks = _hooks(pod, injection, validation)
+    if validation.errors:
+        return None
+    if not originals and not hooks:
+        validation.warn(pod.where, f"nothing to rewrite: {why_no_probe_is_ours(pod)}")
+        return None
+    answered = [
+        one for one in originals if injection.proxy == "sidecar" or is_check(one.declared.probe)
+    ]
+    with_sidecar = bool(answered or hooks)
+    ports = ports_for(originals, sidecar=with_sidecar)
+    plan = Plan(
+        probes=list(zip(originals, rewritten(originals, injection.https), strict=True)),
+        hooks=hooks,
+        declared=environment_value(declaration_of(answered, hooks)),
+        ports=ports,
+        annotations=mesh_annotations(
+            pod, injection.mesh, ports, injection.user if with_sidecar else None, validation
+        ),
+        with_sidecar=with_sidecar,
+        with_init=injection.init and not injection.mesh.ports,
+    )
+    check_requests(pod, [one for one in plan.probes if one[0] in answered], validation)
+    _check(pod, plan, injection, validation)
+    return None if validation.errors else plan
+
+
+def ports_for(originals: Sequence[OriginalProbe], *, sidecar: bool) -> list[int]:
+    """Those of 15901-15904 that a pod with these probes uses, sorted."""
+    ports = {one.kind.port for one in originals if not is_check(one.declared.probe)}
+    return sorted(ports | ({HEALTHCHECK_PORT} if sidecar else set()))
+
+
+def _hooks(pod: Pod, injection: Injection, validation: Validation) -> list[OriginalHook]:
+    if injection.hooks == "leave":
+        warn_of_left_hooks(pod, validation)
+        return []
+    hooks = original_hooks(pod, validation, native=injection.sidecar == "native")
+    check_hooks(pod, hooks, injection.sidecar, validation)
+    return hooks
+
+
+def _check(pod: Pod, plan: Plan, injection: Injection, validation: Validation) -> None:
+    """Whether the plan goes together with the rest of the pod, and what its author should know."""
+    added = [SIDECAR] * plan.with_sidecar + [INIT_CONTAINER] * plan.with_init
+    check_containers(pod, plan.ports, added, validation)
+    check_pod(pod, injection.mesh, validation)
+    warn_of_update(pod, validation)
+    warn_of_passthrough(pod, plan.probes, validation)
+    for hook in plan.hooks:
+        where = f"{pod.where}: {hook.declared.container}.{hook.declared.hook.field}"
+        check_request(hook.rewritten, f"{where}.httpGet.httpHeaders", validation)
+    if not plan.with_sidecar:
+        return
+    check_variable(pod, plan.declared, validation)
+    if injection.sidecar == "container":
+        check_completion(pod, validation)
+    if injection.mesh.users and injection.user is None:
+        validation.warn(
+            pod.where,
+            f"warning: {injection.mesh.name} takes the sidecar's questions to the app: name "
+            f"its user in {injection.mesh.users}, or give --run-as-user a number",
+        )
+
+
+def _leave_alone(pod: Pod, validation: Validation) -> None:
+    """A pod whose record is lost: each probe that is not rewritten is an error."""
+    direct = [
+        f"{pod.where}: {container.name}.{kind.field}"
+        for container in pod.containers
+        if container.name != SIDECAR and not pod.is_mesh_container(container)
+        for kind, probe in container.probes()
+        if asks_the_pod(probe) and not is_rewritten(probe, pod, container, kind)
+    ]
+    for where in direct:
+        validation.error(
+            where,
+            f"this probe is not rewritten; of others, {LOST_RECORD}: inject the original manifest",
+        )
+    if not direct:
+        validation.warn(pod.where, f"left alone: {LOST_RECORD}")

@@ -1,0 +1,27 @@
+"""Our prober concludes, says and sends what Kubernetes' own does; what does not is explained."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.differential.compare import compare
+from tests.differential.kubernetes import NoGoError, build
+from tests.differential.report import render
+from tests.differential.zoo import GROUPS
+
+
+@pytest.fixture(scope="module")
+def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    try:
+        return build(tmp_path_factory.mktemp("go"))
+    except NoGoError as error:
+        pytest.skip(str(error))
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("group", GROUPS)
+def test_nothing_differs_without_a_reason(program: Path, group: str) -> None:
+    cases = list(GROUPS[group]())
+    text, unexplained = render(group, len(cases), compare(cases, program))
+    assert not unexplained, text

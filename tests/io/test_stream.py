@@ -1,0 +1,49 @@
+"""A connection to an app that sends more than anybody reads."""
+
+import asyncio
+import socket
+
+import pytest
+
+from osm_healthcheck.wire.lingering import LingeringSockets
+from osm_healthcheck.wire.stream import CHUNK_BYTES, TURN_BYTES, Stream
+
+
+@pytest.mark.parametrize("size", [CHUNK_BYTES, 100])
+def test_others_get_their_turn_while_an_app_floods(size: int) -> None:
+    """No more than `TURN_BYTES` are read, in 64 pieces at most, before the loop turns."""
+    turns = 0
+
+    async def count() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    async def flood() -> tuple[list[int], list[int]]:
+        received, calls = [0], [0]
+        neighbour = asyncio.create_task(count())
+        reader, writer = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with reader, writer:
+            reader.setblocking(False)
+            writer.setblocking(False)
+            stream = Stream(
+                reader, asyncio.get_running_loop(), ("127.0.0.1", 1), LingeringSockets()
+            )
+            for _ in range(300):
+                # there is always something to read
+                writer.send(b"x" * size)
+                before = turns
+                data = await stream.receive()
+                if turns > before:
+                    received.append(0)
+                    calls.append(0)
+                received[-1] += len(data)
+                calls[-1] += 1
+        neighbour.cancel()
+        return received, calls
+
+    received, calls = asyncio.run(flood())
+    assert len(calls) > 4
+    assert max(received) <= TURN_BYTES + CHUNK_BYTES
+    assert max(calls) <= 65
