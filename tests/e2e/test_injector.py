@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 
+from osm_healthcheck import __version__
+from osm_healthcheck.cli.injector import read_arguments
 from osm_healthcheck.errors import Validation
 from osm_healthcheck.injection.pods import pods_in
 from tests.io.injector import Injector
@@ -14,11 +16,13 @@ from tests.manifests.test_golden import _documents as documents
 from .command import osm_healthcheck
 from .control_plane import ControlPlane
 from .webhook import (
+    MANIFEST,
     beside,
     calls,
     created,
     installed,
     is_injected,
+    objects,
     pod,
 )
 
@@ -236,3 +240,19 @@ def test_deny_in_the_words_of_the_api_server(cluster: ControlPlane, running: Inj
         'denied the request: Pod "denied" is invalid: spec.containers[0].livenessProbe.httpGet.port'
         ': Invalid value: "http": container app has no port of that name'
     ) in done.stderr
+
+
+def test_the_api_server_takes_the_whole_manifest_and_the_command_its_options(
+    cluster: ControlPlane,
+) -> None:
+    """Every object of the manifest, by a strict dry run; and what the container is told."""
+    text = MANIFEST.read_text()
+    cluster.kubectl.apply(*objects("Namespace"))
+    cluster.kubectl("apply", "--dry-run=server", "--validate=strict", "-f", "-", stdin=text)
+    [deployment] = objects("Deployment")
+    [container] = deployment["spec"]["template"]["spec"]["containers"]
+    told = [one for one in container["args"] if "certificate" not in one and "webhook" not in one]
+    options, settings = read_arguments([*told, "--certificate", "."])
+    assert (settings.port, settings.health_port) == (9090, 9091)
+    assert options.image.endswith(f":{__version__}")
+    assert options.init_image.endswith(f"-init:{__version__}")

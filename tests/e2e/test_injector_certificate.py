@@ -3,6 +3,7 @@
 import base64
 import concurrent.futures
 import contextlib
+import http.client
 import json
 import ssl
 import threading
@@ -16,7 +17,7 @@ from osm_healthcheck.injector.certificate import certificates_in
 from tests.io.injector import HEALTH, WEBHOOK, Injector, injector
 from tests.io.wire import get, own_address
 
-from .control_plane import ControlPlane
+from .control_plane import ControlPlane, control_plane
 from .process import until
 from .webhook import NAME, configuration, created, is_injected, objects, pod
 
@@ -31,18 +32,21 @@ _LIFETIME = 24.0  # seconds: renewed after 16
 @pytest.fixture
 def account(cluster: ControlPlane, tmp_path: Path) -> Iterator[Path]:
     """The service account as the manifest has it, with no more rights than that."""
-    kubectl = cluster.kubectl
-    kinds = ["Namespace", "ServiceAccount", "Role", "RoleBinding"]
-    kinds += ["ClusterRole", "ClusterRoleBinding"]
-    for kind in kinds:
-        kubectl.apply(*objects(kind), namespace=_NAMESPACE)
-    token = kubectl("create", "token", "osm-healthcheck-injector", "-n", _NAMESPACE)
-    (tmp_path / "token").write_text(token)
-    (tmp_path / "namespace").write_text(_NAMESPACE)
-    (tmp_path / "ca.crt").write_bytes(cluster.authority_file.read_bytes())
-    yield tmp_path
+    yield _account(cluster, tmp_path)
     for kind, name in (("secret", _SECRET), ("mutatingwebhookconfiguration", NAME)):
-        kubectl("delete", kind, name, "-n", _NAMESPACE, "--ignore-not-found")
+        cluster.kubectl("delete", kind, name, "-n", _NAMESPACE, "--ignore-not-found")
+
+
+def _account(cluster: ControlPlane, folder: Path) -> Path:
+    """What the kubelet mounts into a pod of the service account."""
+    kinds = ["Namespace", "ServiceAccount", "Role", "RoleBinding"]
+    for kind in (*kinds, "ClusterRole", "ClusterRoleBinding"):
+        cluster.kubectl.apply(*objects(kind), namespace=_NAMESPACE)
+    token = cluster.kubectl("create", "token", "osm-healthcheck-injector", "-n", _NAMESPACE)
+    (folder / "token").write_text(token)
+    (folder / "namespace").write_text(_NAMESPACE)
+    (folder / "ca.crt").write_bytes(cluster.authority_file.read_bytes())
+    return folder
 
 
 @contextlib.contextmanager
@@ -210,3 +214,25 @@ def test_rights_are_no_wider_than_its_own_objects(cluster: ControlPlane, account
         ("get", "pods", _NAMESPACE),
     ):
         assert not may(verb, what, namespace), (verb, what, namespace)
+
+
+def test_without_the_api_server_what_is_served_still_is(tmp_path: Path) -> None:
+    folder = tmp_path / "control-plane"
+    folder.mkdir()
+    with contextlib.ExitStack() as stack:
+        with control_plane(folder) as cluster:
+            shared = _replicas(
+                cluster, _account(cluster, tmp_path), "--certificate-lifetime", "120"
+            )
+            [one, *_] = replicas = stack.enter_context(shared)
+            _configure(cluster, replicas)
+            one.wait_for("ready")
+        line = one.wait_for("certificate cannot be kept")
+        assert "the API server: GET " in line["error"]
+        assert _reason(one) == b"Service is ready"
+        context = ssl.create_default_context()
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+        connection = http.client.HTTPSConnection(one.address, WEBHOOK, context=context, timeout=20)
+        with contextlib.closing(connection):
+            connection.request("GET", "/healthz")
+            assert connection.getresponse().read() == b"Health OK"

@@ -18,13 +18,13 @@ from .kubectl import Kubectl
 from .process import until
 
 NAME = "0-osm-healthcheck-injector"
-_MANIFEST = Path(__file__).parents[2] / "deploy" / "osm-healthcheck.yaml"
+MANIFEST = Path(__file__).parents[2] / "deploy" / "osm-healthcheck.yaml"
 PROBE = {"httpGet": {"path": "/h", "port": 8080}}
 
 
 def objects(kind: str) -> list[Any]:
     """The objects of a kind in the manifest that users apply."""
-    documents = yaml.safe_load_all(_MANIFEST.read_text())
+    documents = yaml.safe_load_all(MANIFEST.read_text())
     return [one for one in documents if one and one["kind"] == kind]
 
 

@@ -209,6 +209,8 @@ def test_silent_callers_take_nobodys_place(running: Injector) -> None:
                 stack.enter_context(wrapped).sendall(beginnings[number % 3])
         for _ in range(20):
             assert running.admit(_POD)["allowed"]
+        # 256 connections, and what the process has open otherwise
+        assert len(list(Path(f"/proc/{running.popen.pid}/fd").iterdir())) < 300
 
 
 def test_health_is_to_the_letter_what_osms_control_plane_answers(running: Injector) -> None:

@@ -1,0 +1,83 @@
+"""The chart, as Helm installs, upgrades and uninstalls it on a real API server."""
+
+import base64
+import json
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from .control_plane import ControlPlane
+from .webhook import NAME
+
+pytestmark = pytest.mark.e2e
+
+_CHART = Path(__file__).parents[2] / "charts" / "osm-healthcheck"
+_NAMESPACE = "chart"
+_CA = base64.b64encode(b"a CA").decode()
+
+
+def _helm() -> Path:
+    """The program that .ci/chart installs."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    found = sorted((cache / "osm-healthcheck-ci" / "bin").glob("helm-*"))
+    if not found:
+        pytest.skip("there is no Helm: .ci/chart installs it")
+    return found[-1]
+
+
+@pytest.fixture
+def release(cluster: ControlPlane) -> Iterator[None]:
+    """The namespace of the release, empty."""
+    metadata = {"name": _NAMESPACE, "labels": {"pod-security.kubernetes.io/enforce": "restricted"}}
+    cluster.kubectl.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": metadata})
+    yield
+    cluster.kubectl("delete", "mutatingwebhookconfiguration", NAME, "--ignore-not-found")
+
+
+def _run(cluster: ControlPlane, *arguments: str) -> str:
+    argv = [str(_helm()), *arguments, "--namespace", _NAMESPACE]
+    argv += ["--kubeconfig", str(cluster.kubeconfig)]
+    done = subprocess.run(argv, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_install_upgrade_uninstall(cluster: ControlPlane, release: None) -> None:
+    said = _run(cluster, "install", "hc", str(_CHART))
+    assert f"kubectl -n {_NAMESPACE} rollout status deployment/osm-healthcheck-injector" in said
+    entries = cluster.kubectl.get("mutatingwebhookconfiguration", NAME)["webhooks"]
+    assert all("caBundle" not in one["clientConfig"] for one in entries)
+    operations = [
+        {"op": "add", "path": f"/webhooks/{index}/clientConfig/caBundle", "value": _CA}
+        for index, _ in enumerate(entries)
+    ]
+    configuration = ("mutatingwebhookconfiguration", NAME)
+    cluster.kubectl("patch", *configuration, "--type=json", "-p", json.dumps(operations))
+    # what the injector has written stays when the chart changes the same objects
+    _run(cluster, "upgrade", "hc", str(_CHART), "--set", "webhook.timeoutSeconds=7")
+    entries = cluster.kubectl.get(*configuration)["webhooks"]
+    assert {one["clientConfig"]["caBundle"] for one in entries} == {_CA}
+    assert {one["timeoutSeconds"] for one in entries} == {7}
+    # and entries that go take nothing of the others along
+    _run(cluster, "upgrade", "hc", str(_CHART), "--set", "webhook.meshes={linkerd}")
+    entries = cluster.kubectl.get(*configuration)["webhooks"]
+    assert {one["clientConfig"].get("caBundle") for one in entries} == {_CA}
+    assert not [one for one in entries if one["name"].startswith("kuma-injection")]
+    _run(cluster, "uninstall", "hc")
+    assert cluster.kubectl.run("get", *configuration).returncode == 1
+    left = cluster.kubectl.get("all,secrets,serviceaccounts,roles,pdb", "-n", _NAMESPACE)["items"]
+    assert [one["kind"] for one in left if one["metadata"]["name"] != "default"] == []
+
+
+@pytest.mark.parametrize("extra", [["certificate.secret=tls"], ["networkPolicy.enabled=true"]])
+def test_what_is_rendered_with_other_values_is_accepted(
+    cluster: ControlPlane, release: None, extra: list[str]
+) -> None:
+    values = [word for one in extra for word in ("--set", one)]
+    text = _run(cluster, "template", "hc", str(_CHART), "--kube-version", "1.30.0", *values)
+    cluster.kubectl(
+        *("apply", "-n", _NAMESPACE, "--dry-run=server", "--validate=strict", "-f", "-"), stdin=text
+    )
