@@ -35,10 +35,14 @@ WORKDIR /src
 COPY requirements.lock ./
 RUN /opt/osm-healthcheck/bin/python -m pip install --no-cache-dir --only-binary :all: \
       --require-hashes -r requirements.lock
+# What builds the wheel, too, is one file that is known by its hash; it does not stay.
+RUN echo 'setuptools==84.2.1 --hash=sha256:ca140b45d5325a9478f880e351484f62fef15f336462e449ca0c03c873d589c2' \
+  | /opt/osm-healthcheck/bin/python -m pip install --no-cache-dir --only-binary :all: \
+      --require-hashes -r /dev/stdin
 COPY LICENSE README.md pyproject.toml ./
 COPY osm_healthcheck osm_healthcheck
-RUN /opt/osm-healthcheck/bin/python -m pip install --no-cache-dir --no-deps . \
- && /opt/osm-healthcheck/bin/python -m pip uninstall -q -y pip
+RUN /opt/osm-healthcheck/bin/python -m pip install --no-cache-dir --no-deps --no-build-isolation . \
+ && /opt/osm-healthcheck/bin/python -m pip uninstall -q -y pip setuptools
 COPY .ci/pack /usr/local/bin/
 # Python, its standard library and the virtual environment, at the paths that they have here, but for
 # what a daemon never imports: tests, windows, terminals, databases, debuggers, installers.
