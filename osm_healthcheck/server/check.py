@@ -20,10 +20,10 @@ from osm_healthcheck.probes.constants import (
 from osm_healthcheck.probes.hooks import is_hook_path
 from osm_healthcheck.probes.ports import OwnPorts, parse_port
 from osm_healthcheck.probes.targets import CheckTarget, Targets
-from osm_healthcheck.server.connection import Connection
 from osm_healthcheck.server.metrics_page import MetricsPage
 from osm_healthcheck.server.reply import (
     ALLOW,
+    Caller,
     RememberedHeads,
     Reply,
     ResetReply,
@@ -71,7 +71,7 @@ class CheckEndpoint:
         self._loop = loop
         self.remembered = RememberedHeads()
 
-    def take_over(self, connection: Connection, first: bytes) -> bool:
+    def take_over(self, connection: Caller, first: bytes) -> bool:
         """See `Endpoint`: there is nothing behind TLS here."""
         return False
 
@@ -111,7 +111,7 @@ class CheckEndpoint:
         found = None if self._hooks is None else self._hooks.resolve(request)
         return found or ResetReply()
 
-    def check(self, connection: Connection, reply: "_CheckReply") -> None:
+    def check(self, connection: Caller, reply: "_CheckReply") -> None:
         """Check the target of ``reply``, and answer."""
         target = reply.target
         addresses = self._app_addresses.addresses(connection.local_address)
@@ -132,7 +132,7 @@ class CheckEndpoint:
         return target
 
     def _check_tcp(
-        self, connection: Connection, reply: "_CheckReply", addresses: Sequence[str]
+        self, connection: Caller, reply: "_CheckReply", addresses: Sequence[str]
     ) -> None:
         """Decide the check in this very call, as far as the kernel can."""
         started = perf_counter()
@@ -163,7 +163,7 @@ class CheckEndpoint:
 
     async def _finish_tcp(
         self,
-        connection: Connection,
+        connection: Caller,
         target: CheckTarget,
         attempt: Attempt,
         rest: Sequence[str],
@@ -190,7 +190,7 @@ class CheckEndpoint:
         self._conclude(connection, target, started, outcome)
 
     async def _check_grpc(
-        self, connection: Connection, target: CheckTarget, addresses: Sequence[str], caller: bytes
+        self, connection: Caller, target: CheckTarget, addresses: Sequence[str], caller: bytes
     ) -> None:
         from osm_healthcheck.wire import grpc_health
 
@@ -211,7 +211,7 @@ class CheckEndpoint:
 
     def _conclude(
         self,
-        connection: Connection,
+        connection: Caller,
         target: CheckTarget,
         started: float,
         outcome: WireError | TimeoutError | None,
@@ -250,7 +250,7 @@ class _CheckReply:
         self.user_agent = request.first("User-Agent") or "kube-probe/"
         self.connected = text_answer(200, f"{target}: {_CONNECTED}", head_only=self.head_only)
 
-    def answer(self, connection: Connection) -> None:
+    def answer(self, connection: Caller) -> None:
         """See `Reply`."""
         self._endpoint.check(connection, self)
 
@@ -264,7 +264,7 @@ class _MetricsReply:
         self._page = page
         self.head_only = head_only
 
-    def answer(self, connection: Connection) -> None:
+    def answer(self, connection: Caller) -> None:
         """See `Reply`."""
         connection.start(self._page.answer(connection))
 

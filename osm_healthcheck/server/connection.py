@@ -23,7 +23,6 @@ from osm_healthcheck.server.reply import (
     Reply,
     TextReply,
     text_answer,
-    whole_answer,
 )
 from osm_healthcheck.server.request import Request
 
@@ -227,7 +226,7 @@ class Connection(asyncio.Protocol):
         self._context.log.error("a probe could not be answered", exc_info=error)
         self._break_off()
 
-    # -- what endpoints call
+    # -- what endpoints and replies call: see `Caller`
 
     @property
     def local_address(self) -> str:
@@ -237,10 +236,6 @@ class Connection(asyncio.Protocol):
     def respond(self, status: int, text: str, headers: bytes = b"") -> None:
         """Answer with one line of text, and close."""
         self.send(text_answer(status, text, headers, head_only=self.head_only))
-
-    def respond_with(self, status: int, content_type: bytes, body: bytes) -> None:
-        """Answer with ``body``, and close."""
-        self.send(whole_answer(status, content_type, body, head_only=self.head_only))
 
     def send(self, answer: bytes) -> None:
         """Send an answer that is whole, and close."""
@@ -287,6 +282,10 @@ class Connection(asyncio.Protocol):
         is_open = not self.transport.is_closing() or self.transport.get_write_buffer_size()
         if sock is not None and is_open:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
+        self.transport.abort()
+
+    def abort(self) -> None:
+        """End without a word."""
         self.transport.abort()
 
     async def receive(self) -> bytes:

@@ -8,7 +8,7 @@ from osm_healthcheck.probes.probe import HTTPGetAction
 from osm_healthcheck.probes.redirect import Hop, RedirectError, location_of, next_hop
 from osm_healthcheck.probes.request import end_to_end
 from osm_healthcheck.probes.url import URL, URLError, probe_url
-from osm_healthcheck.server.connection import Connection
+from osm_healthcheck.server.reply import Caller
 from osm_healthcheck.wire.errors import BadAnswerError, BrokenOffError
 from osm_healthcheck.wire.http import skip_body
 from osm_healthcheck.wire.response import Framing, Response
@@ -65,7 +65,7 @@ async def follow_redirects(
     return response
 
 
-async def stream_answer(connection: Connection, response: Response, http11: bool) -> None:
+async def stream_answer(connection: Caller, response: Response, http11: bool) -> None:
     """Pass an answer on as it comes, and break off where it does.
 
     ``http11`` is whether the caller knows chunks.

@@ -15,9 +15,8 @@ from osm_healthcheck.probes.ports import OwnPorts
 from osm_healthcheck.probes.redirect import Hop, RedirectError
 from osm_healthcheck.probes.request import Headers, hook_headers
 from osm_healthcheck.probes.targets import HookTarget
-from osm_healthcheck.server.connection import Connection
 from osm_healthcheck.server.forwarding import follow_redirects, stream_answer, url_of
-from osm_healthcheck.server.reply import Reply
+from osm_healthcheck.server.reply import Caller, Reply
 from osm_healthcheck.server.request import Request
 from osm_healthcheck.server.results import Results, TargetResult
 from osm_healthcheck.wire.dial import Network, dial
@@ -54,7 +53,7 @@ class LifecycleHooks:
         target = self._targets.get(request.path)
         return None if target is None else _HookReply(self, target, request)
 
-    async def run(self, connection: Connection, reply: "_HookReply") -> None:
+    async def run(self, connection: Caller, reply: "_HookReply") -> None:
         """Ask the app for the hook of ``reply``, and pass its answer on."""
         target = reply.target
         addresses = self._app_addresses.addresses(connection.local_address)
@@ -123,7 +122,7 @@ class _HookReply:
         self.http11 = request.http11
         self.head_only = request.head_only
 
-    def answer(self, connection: Connection) -> None:
+    def answer(self, connection: Caller) -> None:
         """See `Reply`."""
         connection.start(self._hooks.run(connection, self))
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from time import perf_counter
 
 from osm_healthcheck.probes.targets import HTTPTarget
-from osm_healthcheck.server.connection import Connection
+from osm_healthcheck.server.reply import Caller
 from osm_healthcheck.server.results import Results, TargetResult
 from osm_healthcheck.wire.dial import Network, dial
 from osm_healthcheck.wire.errors import BrokenOffError, NoSocketError, RefusedError
@@ -13,7 +13,7 @@ from osm_healthcheck.wire.stream import Stream
 
 
 async def pass_through(
-    connection: Connection,
+    connection: Caller,
     target: HTTPTarget,
     addresses: Sequence[str],
     first: bytes,
@@ -69,7 +69,7 @@ async def pass_through(
     results.record(target, result, perf_counter() - started, reason)
 
 
-async def _to_app(connection: Connection, stream: Stream, data: bytes) -> None:
+async def _to_app(connection: Caller, stream: Stream, data: bytes) -> None:
     try:
         while data:
             await stream.send(data)

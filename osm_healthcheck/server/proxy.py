@@ -11,10 +11,9 @@ from osm_healthcheck.probes.redirect import Hop, RedirectError
 from osm_healthcheck.probes.request import proxied_headers
 from osm_healthcheck.probes.targets import HTTPTarget, Routes
 from osm_healthcheck.probes.url import URL
-from osm_healthcheck.server.connection import Connection
 from osm_healthcheck.server.forwarding import follow_redirects, stream_answer, url_of
 from osm_healthcheck.server.passthrough import pass_through
-from osm_healthcheck.server.reply import ALLOW, RememberedHeads, Reply, TextReply
+from osm_healthcheck.server.reply import ALLOW, Caller, RememberedHeads, Reply, TextReply
 from osm_healthcheck.server.request import Request
 from osm_healthcheck.server.results import Results, TargetResult
 from osm_healthcheck.wire.dial import Network, dial
@@ -47,11 +46,11 @@ class ProbeProxy:
         self._loop = loop
         self.remembered = RememberedHeads()
 
-    def take_over(self, connection: Connection, first: bytes) -> bool:
+    def take_over(self, connection: Caller, first: bytes) -> bool:
         """See `Endpoint`: TLS goes to the one HTTPS probe of this kind, if it is one."""
         target = self._routes.tls
         if target is None:
-            connection.transport.abort()
+            connection.abort()
         else:
             addresses = self._app_addresses.addresses(connection.local_address)
             connection.start(
@@ -72,13 +71,13 @@ class ProbeProxy:
             return TextReply(405, "a probe is a GET or a HEAD", ALLOW)
         return _ProxyReply(self, target, request)
 
-    def proxy(self, connection: Connection, reply: "_ProxyReply") -> None:
+    def proxy(self, connection: Caller, reply: "_ProxyReply") -> None:
         """Ask the app for the probe of ``reply``, and pass its answer on."""
         addresses = self._app_addresses.addresses(connection.local_address)
         connection.start(self._proxy(connection, reply, addresses))
 
     async def _proxy(
-        self, connection: Connection, reply: "_ProxyReply", addresses: Sequence[str]
+        self, connection: Caller, reply: "_ProxyReply", addresses: Sequence[str]
     ) -> None:
         target = reply.target
         started = perf_counter()
@@ -155,7 +154,7 @@ class _ProxyReply:
         self.http11 = request.http11
         self.head_only = request.head_only
 
-    def answer(self, connection: Connection) -> None:
+    def answer(self, connection: Caller) -> None:
         """See `Reply`."""
         self._proxy.proxy(connection, self)
 
