@@ -1,0 +1,221 @@
+"""A node: containerd and the kubelet, in the namespaces that .ci/e2e makes.
+
+What is unusual here is what the machines are that tests run on:
+
+- cgroup v1 serves as well (``failCgroupV1``), and all pods are below a cgroup that .ci/e2e names
+  and removes, as the hierarchies are those of the machine outside.
+- Root without CAP_SYS_RESOURCE may not lower a process's OOM score: containerd is told so
+  (``restrict_oom_score_adj``), or no sandbox starts.
+- There is no DNS and no kube-proxy. Pods find the API server by the node's address.
+"""
+
+import json
+import os
+import signal
+import urllib.request
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from subprocess import run as run_program
+
+from .build import program
+from .control_plane import NODE, ControlPlane
+from .process import Process
+
+ADDRESS = "10.99.0.1"
+"""The node's, which .ci/e2e gives to an interface."""
+_PODS = "10.98.0.0/24"
+_SOCKET = "/run/containerd/containerd.sock"
+PAUSE = "e2e.local/pause:1"
+
+
+class Node:
+    """A running node.
+
+    Attributes:
+        folder: with containerd's and the kubelet's logs.
+        containerd: the process.
+    """
+
+    def __init__(self, folder: Path, containerd: Process) -> None:
+        self.folder = folder
+        self.containerd = containerd
+
+    def ctr(self, *arguments: str) -> str:
+        """Run containerd's own client."""
+        argv = [str(program("ctr")), "--namespace", "k8s.io", *arguments]
+        done = run_program(argv, capture_output=True, text=True, check=False, timeout=120)
+        assert done.returncode == 0, f"{argv}: {done.stderr}"
+        return done.stdout
+
+    def load(self, archive: Path, name: str | None = None) -> None:
+        """Load an image from an archive: under the name that it has, or another one.
+
+        The kubelet cannot look up what ``--index-name`` would leave, so an image with no name in
+        its archive gets one in two steps.
+        """
+        if name is None:
+            self.ctr("images", "import", str(archive))
+            return
+        base = name.rpartition(":")[0]
+        self.ctr("images", "import", "--base-name", base, str(archive))
+        [loaded] = [
+            one for one in self.ctr("images", "ls", "-q").split() if one.startswith(f"{base}:osm-")
+        ]
+        self.ctr("images", "tag", "--force", loaded, name)
+        self.ctr("images", "rm", loaded)
+
+    def process_of(self, container_id: str) -> int:
+        """The process ID of a container's first process, on the node.
+
+        Args:
+            container_id: as a pod's status has it.
+        """
+        wanted = container_id.rpartition("/")[2]
+        for line in self.ctr("tasks", "ls").splitlines():
+            name, pid, *_ = line.split()
+            if name == wanted:
+                return int(pid)
+        raise AssertionError(f"no task {wanted}")
+
+    def signal(self, container_id: str, name: str) -> None:
+        """Send a signal to a container's first process, from outside: within, it is immune."""
+        os.kill(self.process_of(container_id), signal.Signals[f"SIG{name}"])
+
+    def restart_containerd(self) -> None:
+        """End containerd, which the containers survive, and start it anew."""
+        self.containerd.end()
+        self.containerd = _start_containerd(self.folder)
+
+
+@contextmanager
+def node(folder: Path, cluster: ControlPlane) -> Iterator[Node]:
+    """Start a node and let it join; it is Ready when this returns, and gone with the context.
+
+    Args:
+        folder: for its configuration, logs and images; a temporary one on a disk.
+        cluster: with controllers, or nothing is scheduled.
+    """
+    with ExitStack() as stack:
+        running = Node(folder, _start_containerd(folder))
+        stack.callback(lambda: running.containerd.end())
+        kubelet = _start_kubelet(folder, cluster)
+        stack.callback(kubelet.end)
+        kubelet.wait_until(lambda: _answers("http://127.0.0.1:10248/healthz"))
+        cluster.kubectl.wait_for_existence("node", NODE)
+        cluster.kubectl.wait(f"node/{NODE}", "condition=Ready")
+        yield running
+
+
+def _start_containerd(folder: Path) -> Process:
+    networks = folder / "cni"
+    networks.mkdir(exist_ok=True)
+    addresses = {
+        "type": "host-local",
+        "ranges": [[{"subnet": _PODS}]],
+        "routes": [{"dst": "0.0.0.0/0"}],
+        "dataDir": "/run/cni",
+    }
+    (networks / "10-e2e.conflist").write_text(
+        json.dumps(
+            {
+                "cniVersion": "1.0.0",
+                "name": "e2e",
+                "plugins": [
+                    {"type": "ptp", "ipMasq": False, "ipam": addresses},
+                    {"type": "portmap", "capabilities": {"portMappings": True}},
+                ],
+            }
+        )
+    )
+    config = folder / "containerd.toml"
+    config.write_text(f"""\
+version = 2
+root = "/var/lib/containerd"
+state = "/run/containerd/state"
+[grpc]
+  address = "{_SOCKET}"
+[plugins."io.containerd.grpc.v1.cri"]
+  sandbox_image = "{PAUSE}"
+  disable_apparmor = true
+  restrict_oom_score_adj = true
+  [plugins."io.containerd.grpc.v1.cri".containerd]
+    snapshotter = "overlayfs"
+    [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc]
+      runtime_type = "io.containerd.runc.v2"
+      [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc.options]
+        BinaryName = "{program("runc")}"
+        SystemdCgroup = false
+  [plugins."io.containerd.grpc.v1.cri".cni]
+    bin_dir = "/usr/lib/cni"
+    conf_dir = "{networks}"
+""")
+    process = Process(folder / "containerd.log", program("containerd"), "-c", str(config))
+    argv = [str(program("ctr")), "version"]
+    process.wait_until(lambda: run_program(argv, capture_output=True, check=False).returncode == 0)
+    return process
+
+
+def _start_kubelet(folder: Path, cluster: ControlPlane) -> Process:
+    config = folder / "kubelet.json"
+    config.write_text(
+        json.dumps(
+            {
+                "apiVersion": "kubelet.config.k8s.io/v1beta1",
+                "kind": "KubeletConfiguration",
+                "failCgroupV1": False,
+                "cgroupDriver": "cgroupfs",
+                "cgroupRoot": _cgroup(os.environ["E2E_CGROUP"]),
+                "enforceNodeAllocatable": [],
+                "failSwapOn": False,
+                "containerRuntimeEndpoint": f"unix://{_SOCKET}",
+                "clusterDomain": "cluster.local",
+                # Nobody is there; without it every pod gets an event about it.
+                "clusterDNS": ["10.96.0.10"],
+                "resolvConf": "/dev/null",
+                "makeIPTablesUtilChains": False,
+                "evictionHard": {"memory.available": "50Mi", "nodefs.available": "1%"},
+                "imageGCHighThresholdPercent": 100,
+                "authentication": {
+                    "anonymous": {"enabled": False},
+                    "webhook": {"enabled": False},
+                    "x509": {"clientCAFile": str(cluster.authority_file)},
+                },
+                "authorization": {"mode": "AlwaysAllow"},
+            }
+        )
+    )
+    return Process(
+        *(folder / "kubelet.log", program("kubelet"), "--config", str(config)),
+        *("--kubeconfig", str(cluster.kubelet_kubeconfig), "--hostname-override", NODE),
+        *("--node-ip", ADDRESS, "--v", "2"),
+    )
+
+
+def _cgroup(name: str) -> str:
+    """Make the cgroup of all pods, which the kubelet does not do itself, and return its path."""
+    root = Path("/sys/fs/cgroup")
+    if (root / "cgroup.controllers").exists():  # cgroup v2
+        (root / name).mkdir(exist_ok=True)
+        controllers = " ".join(
+            f"+{one}" for one in (root / "cgroup.controllers").read_text().split()
+        )
+        (root / "cgroup.subtree_control").write_text(controllers)
+        (root / name / "cgroup.subtree_control").write_text(controllers)
+        return f"/{name}"
+    for hierarchy in root.iterdir():
+        if hierarchy.is_symlink() or hierarchy.name == "unified" or not hierarchy.is_dir():
+            continue
+        (hierarchy / name).mkdir(exist_ok=True)
+        for file in ("cpuset.cpus", "cpuset.mems"):  # a new cpuset has none, and nothing runs in it
+            if (hierarchy / file).exists():
+                (hierarchy / name / file).write_text((hierarchy / file).read_text())
+    return f"/{name}"
+
+
+def _answers(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(url, timeout=2):
+            return True
+    except OSError:
+        return False

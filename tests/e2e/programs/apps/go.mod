@@ -1,0 +1,3 @@
+module e2e.local/apps
+
+go 1.26
