@@ -14,6 +14,8 @@ from osm_healthcheck.probes.request import ProbeHeaders, probe_headers
 
 # The kubelet stops its clock at timeoutSeconds; an answer has to be with it before that.
 ANSWER_MARGIN = 0.05
+# characters of a service that nobody declared, in answers and in the log
+MAX_SHOWN_SERVICE = 80
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +47,10 @@ class CheckTarget:
     def __str__(self) -> str:
         if self.service is None:
             return f"tcp://:{self.port}"
-        return f"grpc://:{self.port}/{self.service}"
+        service = self.service
+        if not self.probes and len(service) > MAX_SHOWN_SERVICE:  # a caller made it up
+            service = f"{service[:MAX_SHOWN_SERVICE]}…"
+        return f"grpc://:{self.port}/{service}"
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -4,9 +4,11 @@ Lifecycle hooks are on this port, too, and are the business of ``hooks``.
 """
 
 import asyncio
-from collections.abc import Sequence
+import contextlib
+from collections.abc import AsyncIterator, Sequence
 from time import perf_counter
 from typing import TYPE_CHECKING
+from weakref import WeakValueDictionary
 
 from osm_healthcheck.probes.addresses import AppAddresses
 from osm_healthcheck.probes.constants import (
@@ -40,6 +42,8 @@ if TYPE_CHECKING:
 
 # A check that nobody declared has no timeout of its own: it ends when its caller leaves, or here.
 UNDECLARED_SECONDS = 30.0
+# Each holds a connection to the app so long; so many hold one at once for a target.
+MAX_UNDECLARED_GRPC_CHECKS = 8
 _CONNECTED = "connected"
 
 
@@ -63,6 +67,8 @@ class CheckEndpoint:
         self._hooks = hooks
         self._declared = None if targets is None else targets.checks
         self._undeclared: dict[tuple[int, str | None], CheckTarget] = {}
+        self._turns: WeakValueDictionary[tuple[int, str | None], asyncio.Semaphore]
+        self._turns = WeakValueDictionary()
         self._ports = ports
         self._app_addresses = app_addresses
         self._network = network
@@ -195,19 +201,39 @@ class CheckEndpoint:
         from osm_healthcheck.wire import grpc_health
 
         started = perf_counter()
+        deadline = self._loop.time() + _seconds(target)
         outcome: WireError | TimeoutError | None = None
         try:
-            await grpc_health.check(
-                addresses,
-                target.port,
-                target.service or "",
-                self._loop.time() + _seconds(target),
-                self._network,
-                caller,
-            )
+            async with self._turn(target, deadline):
+                await grpc_health.check(
+                    addresses, target.port, target.service or "", deadline, self._network, caller
+                )
         except (WireError, TimeoutError) as error:
             outcome = error
         self._conclude(connection, target, started, outcome)
+
+    @contextlib.asynccontextmanager
+    async def _turn(self, target: CheckTarget, deadline: float) -> AsyncIterator[None]:
+        """Wait until fewer than `MAX_UNDECLARED_GRPC_CHECKS` ask a target that nobody declared.
+
+        Of a port's targets, those past the number that are told apart count as one.
+
+        Raises:
+            TimeoutError: where that is not before ``deadline``, a time of the loop.
+        """
+        if target.deadline is not None:
+            yield
+            return
+        key: tuple[int, str | None] = (target.port, target.service)
+        if key not in self._undeclared:
+            key = (target.port, None)
+        turns = self._turns.setdefault(key, asyncio.Semaphore(MAX_UNDECLARED_GRPC_CHECKS))
+        async with asyncio.timeout_at(deadline):
+            await turns.acquire()
+        try:
+            yield
+        finally:
+            turns.release()
 
     def _conclude(
         self,

@@ -148,8 +148,8 @@ def test_hooks_are_served_by_their_paths_and_their_ports_are_the_apps() -> None:
     )
     assert {path: str(target) for path, target in found.hooks.items()} == {
         "/osm-post-start-hook/a": "https://:8443/x",
-        "/osm-pre-stop-hook/a": "http://:1",
-        "/osm-pre-stop-hook/b": "http://:2",
+        "/osm-pre-stop-hook/a": "http://:1/",
+        "/osm-pre-stop-hook/b": "http://:2/",
     }
     assert found.ports == {8443, 1, 2, 3}
     assert not found.checks  # a hook is no target for a check
