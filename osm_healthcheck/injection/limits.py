@@ -1,5 +1,6 @@
 """What is too much for the sidecar, for its environment and for the API server."""
 
+import functools
 from collections import Counter
 from collections.abc import Iterable
 from typing import cast
@@ -10,9 +11,9 @@ from osm_healthcheck.injection.manifest_probe import handler_name, own_port_of
 from osm_healthcheck.injection.original import OriginalProbe
 from osm_healthcheck.injection.pods import Manifest, Pod
 from osm_healthcheck.probes.ports import OwnPorts
-from osm_healthcheck.probes.probe import FieldReader, read_http_get
+from osm_healthcheck.probes.probe import FieldReader, HTTPHeader, read_http_get
 from osm_healthcheck.probes.quote import quoted
-from osm_healthcheck.probes.request import probe_headers, request_headers
+from osm_healthcheck.probes.request import Headers, probe_headers, request_headers
 
 # What the sidecar takes; a longer head is answered with 431.
 HEAD_BYTES = 8 * 1024
@@ -77,8 +78,7 @@ def check_request(value: Manifest, where: str, validation: Validation) -> None:
     action = read_http_get(FieldReader(cast("Manifest", value["httpGet"]), ""))
     if own_port_of(value, OwnPorts()) is None or action.scheme != "HTTP":
         return  # TLS is passed through
-    lines = request_headers(action.http_headers, _LONGEST_USER_AGENT)
-    host = probe_headers(action.http_headers).host or _LONGEST_HOST
+    host, lines = _longest_headers(action.http_headers)
     start = f"GET {action.path} HTTP/1.1\r\nHost: {host}\r\n"
     size = len(start.encode("utf-8", "surrogatepass")) + len(b"\r\n")
     size += sum(len(name) + len(value) + len(b": \r\n") for name, value in lines)
@@ -102,3 +102,10 @@ def check_request(value: Manifest, where: str, validation: Validation) -> None:
             f"Forbidden: {quoted(_REFUSED_HEADER.decode())}: of an obsolete WebSocket protocol, "
             "which the sidecar refuses",
         )
+
+
+@functools.lru_cache(maxsize=64)  # most probes of a cluster have one of a few lists of headers
+def _longest_headers(declared: tuple[HTTPHeader, ...]) -> tuple[str, Headers]:
+    """The host and all other headers of a request, at their longest."""
+    lines = request_headers(declared, _LONGEST_USER_AGENT)
+    return probe_headers(declared).host or _LONGEST_HOST, lines
