@@ -38,7 +38,6 @@ class Case:
         blind: whether a mesh hides that from the kubelet.
         probe: the container and kind of the probe that then fails.
         options: of inject.
-        missing: what we do not do yet; then this case fails, and says so when it no longer does.
     """
 
     name: str
@@ -50,7 +49,6 @@ class Case:
     blind: bool = False
     probe: tuple[str, str] = ("app", "Liveness")
     options: tuple[str, ...] = ()
-    missing: str = ""
 
 
 _CALM = {"initialDelaySeconds": 3, "timeoutSeconds": 3}
@@ -178,7 +176,6 @@ CASES = (
         HOOK_FAILED,
         fault=ask("/close", of="second", port=9080),
         probe=("second", "Liveness"),
-        missing="inject leaves lifecycle hooks alone",
     ),
     Case("a Job", _job(), FAILED, healthy=COMPLETE),
     Case("hung (SIGSTOP)", pod("hung", _probed(http_get())), RESTARTED, fault=stop),

@@ -91,17 +91,7 @@ def tell(
         executor.shutdown(cancel_futures=True)
 
 
-@pytest.mark.parametrize(
-    "case",
-    [
-        pytest.param(
-            case,
-            id=case.name,
-            marks=[pytest.mark.xfail(reason=case.missing)] if case.missing else [],
-        )
-        for case in CASES
-    ],
-)
+@pytest.mark.parametrize("case", CASES, ids=[case.name for case in CASES])
 def test_case(case: Case, tell: Callable[[Case], Story], table: Table) -> None:
     story = tell(case)
     table.row(f"{case.name}: healthy", story.healthy)
