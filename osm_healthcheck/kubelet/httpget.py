@@ -1,7 +1,7 @@
 """The kubelet's HTTP probe: ``pkg/probe/http/http.go`` on Go's ``net/http`` client.
 
 A connection for each request, no proxy, redirects by the kubelet's rule, and of an answer's body
-10 KiB at most: what comes after that is nobody's business. The time limit is one for everything.
+10 KiB at most: the rest is not read. The time limit is one for everything.
 """
 
 import asyncio

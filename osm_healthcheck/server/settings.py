@@ -34,7 +34,7 @@ class PodSettings:
 class ProcessSettings:
     """What the process was told.
 
-    ``unknown`` are variables that look like ours and are not: a slip of the pen among them could
+    ``unknown`` are variables that look like ours and are not: a mistyped one among them could
     leave every port open.
     """
 

@@ -145,10 +145,10 @@ def starts(cluster: ControlPlane) -> Iterator[list[str]]:
         yield [name, f"{statistics.median(seconds):.1f}", f"{min(seconds):.1f}-{max(seconds):.1f}"]
 
 
-def crowd(cluster: ControlPlane) -> Iterator[list[str]]:
+def many_pods(cluster: ControlPlane) -> Iterator[list[str]]:
     """As many meshed pods as the node takes, each asked twice every ten seconds, as by default."""
     for name, image in _IMAGES.items():
-        namespace = cluster.namespace(f"crowd-{len(name)}")
+        namespace = cluster.namespace(f"many-{len(name)}")
         pods = [_dropped_in(f"shop-{number}", image, 10) for number in range(_MAX_PODS)]
         cluster.kubectl.apply(*pods, namespace=namespace)
         until(_all_ready(cluster, namespace, _MAX_PODS), f"all with {name} are Ready", 1200)
@@ -168,7 +168,7 @@ _TABLES: tuple[tuple[str, list[str], Callable[[ControlPlane], Iterator[list[str]
     (
         "all daemons of a full node",
         ["daemon", "pods", "memory in all, MiB", "median of one, MiB", "CPU in all, millicores"],
-        crowd,
+        many_pods,
     ),
 )
 

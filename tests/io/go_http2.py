@@ -1,4 +1,4 @@
-"""What Go makes of the cases in `http2_cases`, and what the desk makes of them."""
+"""What Go makes of the cases in `http2_cases`, and what our prober makes of them."""
 
 import asyncio
 import json
@@ -31,7 +31,7 @@ def patience(kind: str, name: str) -> int:
     return 1 if text is None or _TIMED_OUT.search(text) else PATIENCE
 
 
-def at_the_desk(handler: Handler, seconds: float, port: int) -> Expected:
+def by_our_prober(handler: Handler, seconds: float, port: int) -> Expected:
     """What our own prober makes of it, in the terms of the file."""
     found = asyncio.run(run_handler(handler, seconds, PodAddress(), {}))
     text = (found.error or found.output).replace(f":{port}", ":PORT")

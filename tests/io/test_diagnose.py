@@ -38,7 +38,7 @@ def pod(**probes: dict[str, Any]) -> dict[str, Any]:
 
 
 def findings(manifest: dict[str, Any], *, patience: int = 0) -> list[Comparison]:
-    """What comes out with a sidecar for the occasion; why only where there is ``patience``."""
+    """What comes out with a sidecar of its own; why only where there is ``patience``."""
 
     async def run() -> list[Comparison]:
         network = Network()

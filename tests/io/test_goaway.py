@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from osm_healthcheck.probes.probe import GRPCAction, HTTPGetAction
-from tests.io.go_http2 import at_the_desk
+from tests.io.go_http2 import by_our_prober
 from tests.io.goaway_servers import envoy_proxy, go_grpc, go_https, node_https
 from tests.io.grpc_apps import grpc_server
 from tests.io.h2_app import h2_app
@@ -17,18 +17,18 @@ from tests.io.sidecar import LIVENESS, http_probe, sidecar
 
 
 def assert_healthy_https(port: int, path: str, body: str) -> None:
-    """The sidecar, asking by request, and the desk both come to success."""
+    """The sidecar, asking by request, and our prober both come to success."""
     probe = http_probe(port, path, scheme="HTTPS", timeoutSeconds=PATIENCE)
     with sidecar({"app": {"livenessProbe": probe}}) as running:
         answer = ask(running.address, LIVENESS, "/osm-liveness-probe/app")
     assert answer is not None
     assert (verdict(answer), answer.body.decode()) == ("success", body), answer
-    assert_healthy_https_at_the_desk(port, path, body)
+    assert_healthy_https_by_our_prober(port, path, body)
 
 
-def assert_healthy_https_at_the_desk(port: int, path: str, body: str) -> None:
+def assert_healthy_https_by_our_prober(port: int, path: str, body: str) -> None:
     handler = HTTPGetAction(port=port, path=path, scheme="HTTPS")
-    assert at_the_desk(handler, PATIENCE, port) == ("success", body)
+    assert by_our_prober(handler, PATIENCE, port) == ("success", body)
 
 
 def assert_healthy_grpc(port: int) -> None:
@@ -36,11 +36,11 @@ def assert_healthy_grpc(port: int) -> None:
     with sidecar({"app": {"livenessProbe": probe}}) as running:
         answer = running.grpc(port)
     assert answer.status == 200, answer.body
-    assert_healthy_grpc_at_the_desk(port)
+    assert_healthy_grpc_by_our_prober(port)
 
 
-def assert_healthy_grpc_at_the_desk(port: int) -> None:
-    found = at_the_desk(GRPCAction(port=port), PATIENCE, port)
+def assert_healthy_grpc_by_our_prober(port: int) -> None:
+    found = by_our_prober(GRPCAction(port=port), PATIENCE, port)
     assert found == ("success", "service healthy")
 
 
@@ -84,7 +84,7 @@ def test_go_that_shuts_down(tmp_path: Path) -> None:
         assert answer is not None
         assert (verdict(answer), answer.body) == ("success", b"shut down")
     with go_https(tmp_path) as port:
-        assert_healthy_https_at_the_desk(port, "/shutdown", "shut down")
+        assert_healthy_https_by_our_prober(port, "/shutdown", "shut down")
 
 
 @pytest.mark.slow
@@ -100,4 +100,4 @@ def test_grpc_go_that_stops(tmp_path: Path) -> None:
         with sidecar({"app": {"livenessProbe": probe}}) as running:
             assert running.grpc(port).status == 200
     with go_grpc(tmp_path, "stop") as port:
-        assert_healthy_grpc_at_the_desk(port)
+        assert_healthy_grpc_by_our_prober(port)

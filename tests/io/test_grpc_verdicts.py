@@ -1,11 +1,11 @@
-"""Apps that speak gRPC, or nearly: what grpc-go makes of each, the desk and the sidecar do too."""
+"""Apps that speak gRPC, or nearly: what grpc-go makes of each, our prober and the sidecar do too."""
 
 from collections.abc import Iterator
 
 import pytest
 
 from osm_healthcheck.probes.probe import GRPCAction
-from tests.io.go_http2 import at_the_desk, expected, patience
+from tests.io.go_http2 import by_our_prober, expected, patience
 from tests.io.http2_cases import GRPC, GRPC_RACES, Talker, talker
 from tests.io.kubelet import PATIENCE, verdict
 from tests.io.sidecar import Sidecar, sidecar
@@ -32,9 +32,9 @@ def between(app: Talker) -> Iterator[Sidecar]:
 
 
 @pytest.mark.parametrize("name", GRPC)
-def test_at_the_desk(app: Talker, name: str) -> None:
+def test_by_our_prober(app: Talker, name: str) -> None:
     app.play(GRPC[name])
-    found = at_the_desk(GRPCAction(port=app.port), patience("grpc", name), app.port)
+    found = by_our_prober(GRPCAction(port=app.port), patience("grpc", name), app.port)
     assert found[0] == GO[name][0], found[1]
     assert GO[name][1] in (None, found[1])
 
@@ -51,7 +51,7 @@ def test_through_the_sidecar(app: Talker, between: Sidecar, name: str) -> None:
 def test_an_end_before_the_call_is_not_the_calls(app: Talker, between: Sidecar, name: str) -> None:
     case, is_healthy = GRPC_RACES[name]
     app.play(case)
-    found = at_the_desk(GRPCAction(port=app.port), PATIENCE if is_healthy else 1, app.port)
+    found = by_our_prober(GRPCAction(port=app.port), PATIENCE if is_healthy else 1, app.port)
     assert found[0] == ("success" if is_healthy else "failure")
     app.play(case)
     answer = between.grpc(app.port, "slow" if is_healthy else "quick")

@@ -1,11 +1,11 @@
-"""HTTPS apps that speak h2: what Go's client makes of each, the desk and the sidecar do too."""
+"""HTTPS apps that speak h2: what Go's client makes of each, our prober and the sidecar do too."""
 
 from collections.abc import Iterator
 
 import pytest
 
 from osm_healthcheck.probes.probe import HTTPGetAction
-from tests.io.go_http2 import at_the_desk, expected, patience
+from tests.io.go_http2 import by_our_prober, expected, patience
 from tests.io.http2_cases import HTTPS, Talker, talker
 from tests.io.kubelet import NO_VERDICT, PATIENCE, ask, verdict
 from tests.io.sidecar import LIVENESS, READINESS, Sidecar, http_probe, sidecar
@@ -35,10 +35,10 @@ def between(app: Talker) -> Iterator[Sidecar]:
 
 
 @pytest.mark.parametrize("name", HTTPS)
-def test_at_the_desk(app: Talker, name: str) -> None:
+def test_by_our_prober(app: Talker, name: str) -> None:
     app.play(HTTPS[name])
     handler = HTTPGetAction(port=app.port, scheme="HTTPS")
-    result, text = at_the_desk(handler, patience("https", name), app.port)
+    result, text = by_our_prober(handler, patience("https", name), app.port)
     assert result == GO[name][0], text
     assert GO[name][1] in (None, text)
 

@@ -1,4 +1,4 @@
-"""``osm-healthcheck probe`` at a desk: files, terminals, signals, exit codes."""
+"""``osm-healthcheck probe`` on its own machine: files, terminals, signals, exit codes."""
 
 import json
 import os
