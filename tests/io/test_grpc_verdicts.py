@@ -1,4 +1,4 @@
-"""Apps that speak gRPC, or nearly: what grpc-go makes of each, our prober and the sidecar do too."""
+"""Apps that speak gRPC, or nearly: what grpc-go makes of each, our prober and sidecar do too."""
 
 from collections.abc import Iterator
 
