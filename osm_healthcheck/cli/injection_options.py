@@ -33,9 +33,9 @@ def add_injection_options(parser: argparse.ArgumentParser) -> None:
     add(
         "--lifecycle-hooks",
         choices=("rewrite", "leave"),
-        default="leave",
-        help="httpGet hooks (postStart, preStop): rewrite has the sidecar make the request; leave "
-        "(the default) leaves them to meet the mesh",
+        default="rewrite",
+        help="httpGet hooks (postStart, preStop): rewrite has the sidecar make the request (the "
+        "default); leave leaves them to meet the mesh",
     )
     add("--image", type=_image, default=_image(_IMAGE), help=f"default: {_image(_IMAGE)}")
     add(

@@ -1,12 +1,10 @@
 """``osm-healthcheck injector``: inject pods as the API server creates them."""
 
 import argparse
-import atexit
 import ipaddress
 import os
-import signal
-import sys
 from collections.abc import Sequence
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,6 +12,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from osm_healthcheck.injector.serve import InjectorSettings
     from osm_healthcheck.injector.shared_certificate import SharedCertificateSettings
+
+from osm_healthcheck.cli.process import prepare, run_until_told
 
 _WHAT = """\
 A mutating admission webhook: pods are injected as the API server creates them, with what inject
@@ -34,34 +34,18 @@ _SELF = "with --certificate self"
 
 def run(argv: Sequence[str]) -> int:
     """Serve until told to end; 0, 1 where a port could not be had, 2 for wrong usage."""
-    # Until the event loop takes them over, signals end the start, also for PID 1 of a container,
-    # whose default is to ignore them.
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda received, _: os._exit(128 + received))
-    # aiohttp makes two TLS contexts when it is imported, with all the machine's CA certificates
-    # in each; what the injector trusts is named by its options.
-    os.environ["SSL_CERT_FILE"] = os.environ["SSL_CERT_DIR"] = os.devnull
-
+    prepare()
     options, settings = read_arguments(argv)
 
-    import uvloop
-
     from osm_healthcheck.injector.serve import serve_until_signalled
-    from osm_healthcheck.server import logs
-    from osm_healthcheck.server.connection_limiter import TooFewFilesError, connection_limit
-    from osm_healthcheck.server.listen import ListenError
 
-    log, writer = logs.make_log(options.verbosity, options.log_format, "osm-healthcheck-injector")
-    # From here on nothing waits for standard error, a traceback at the very end included.
-    sys.stderr = writer
-    atexit.register(writer.end)
-    try:
-        connection_limit()  # the event loop itself could not start without files
-        uvloop.run(serve_until_signalled(settings, log))
-    except (ListenError, TooFewFilesError) as error:
-        print(f"osm-healthcheck injector: {error}", file=sys.stderr)
-        return 1
-    return 0
+    return run_until_told(
+        partial(serve_until_signalled, settings),
+        "osm-healthcheck injector",
+        options.verbosity,
+        options.log_format,
+        "osm-healthcheck-injector",
+    )
 
 
 def read_arguments(argv: Sequence[str]) -> "tuple[argparse.Namespace, InjectorSettings]":

@@ -1,12 +1,13 @@
 """``osm-healthcheck node``: answer the probes of every pod of this node, from one process."""
 
 import argparse
-import atexit
-import os
-import signal
+import socket
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
+
+from osm_healthcheck.cli.process import prepare, run_until_told
 
 _WHAT = """\
 Node mode: one process a node. It opens ports 15901-15904 inside the network namespace of every pod
@@ -20,42 +21,34 @@ Exit code: 0 ended as told, 1 where a port cannot be had or a right is missing, 
 
 def run(argv: Sequence[str]) -> int:
     """Serve until told to end; 0, 1 where that cannot be, 2 for wrong options."""
-    # Until the event loop takes them over, signals end the start, also for PID 1 of a container.
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda received, _: os._exit(128 + received))
-    os.environ["SSL_CERT_FILE"] = os.environ["SSL_CERT_DIR"] = os.devnull
+    prepare()
     options = _parser().parse_args(argv)
-
-    import uvloop
 
     from osm_healthcheck.node.agent import NodeSettings
     from osm_healthcheck.node.network_namespace import NetworkNamespace
     from osm_healthcheck.node.serve import AgentSettings, serve_until_signalled
-    from osm_healthcheck.server import logs
-    from osm_healthcheck.server.listen import ListenError
 
-    settings = AgentSettings(
-        NodeSettings(options.connections, options.allow_from, options.namespaces),
-        options.runtime,
-        options.handover,
-        options.status,
-    )
-    log, writer = logs.make_log(options.verbosity, options.log_format)
-    sys.stderr = writer
-    atexit.register(writer.end)
     try:
-        NetworkNamespace("/proc/self/ns/net").holds("127.0.0.1")
-        uvloop.run(serve_until_signalled(settings, log))
-    except ListenError as error:
-        print(f"osm-healthcheck node: {error.problem}", file=sys.stderr)
-        return 1
+        NetworkNamespace("/proc/self/ns/net").make_socket(socket.AF_INET).close()
     except PermissionError:
         print(
             "osm-healthcheck node: may not enter network namespaces: it needs SYS_ADMIN",
             file=sys.stderr,
         )
         return 1
-    return 0
+    settings = AgentSettings(
+        NodeSettings(options.connections, options.allow_from, options.namespaces),
+        options.runtime,
+        options.handover,
+        options.status,
+    )
+    return run_until_told(
+        partial(serve_until_signalled, settings),
+        "osm-healthcheck node",
+        options.verbosity,
+        options.log_format,
+        "osm-healthcheck-node",
+    )
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -18,7 +18,7 @@ from osm_healthcheck.kubelet.address import PodAddress
 from osm_healthcheck.kubelet.events import Recorded
 from osm_healthcheck.kubelet.pod_spec import ContainerSpec, PodSpec, read_pods
 from osm_healthcheck.kubelet.prober import Outcome, probe
-from osm_healthcheck.kubelet.watch import Watch
+from osm_healthcheck.kubelet.watch import ScheduledProbe, Watch
 from osm_healthcheck.mesh.annotations import MESHES
 from osm_healthcheck.probes.constants import ProbeKind
 from osm_healthcheck.reports.reports import JSONReport, TextReport, printable
@@ -104,7 +104,7 @@ async def run_script(output: str, seconds: float) -> int:
     ):
         presenter = _Presenter(output, seconds / (len(CHAPTERS) + 1))
         script = _Script(app, original, mesh, presenter)
-        watch = Watch(_without_sidecar(injected), pod, presenter.report)
+        watch = Watch(_without_sidecar(injected), pod, presenter)
         presenter.report.begin([watch], pod)
         watching = asyncio.create_task(watch.run())
         try:
@@ -221,13 +221,28 @@ def _reported(kind: ProbeKind, outcome: Outcome) -> str:
 
 
 class _Presenter:
-    """Says what happens, between the events."""
+    """Shows the watch and, between its events, what is done to the app; see `Observer`."""
 
     def __init__(self, output: str, pause: float) -> None:
-        self.report = _JSONScript(self) if output == "json" else _TextScript(self)
+        self.report = _JSONScript() if output == "json" else _TextScript()
         self.changes = asyncio.Event()
         self.events: list[str] = []
         self._half_pause = pause / 2
+
+    def probed(self, watch: Watch, scheduled_probe: ScheduledProbe, outcome: Outcome) -> None:
+        """See `Observer`."""
+        self.report.probed(watch, scheduled_probe, outcome)
+
+    def happened(self, watch: Watch, recorded: Recorded) -> None:
+        """See `Observer`."""
+        self.report.happened(watch, recorded)
+        self.events.append(recorded.event.message)
+        self.changes.set()
+
+    def changed(self, watch: Watch, container: str) -> None:
+        """See `Observer`."""
+        self.report.changed(watch, container)
+        self.changes.set()
 
     def has_event(self, text: str) -> bool:
         """Whether there was an event with ``text`` since ``events`` was cleared."""
@@ -241,42 +256,13 @@ class _Presenter:
         """Wait, so that a person can read."""
         return asyncio.sleep(self._half_pause)
 
-    def record_event(self, recorded: Recorded) -> None:
-        """Keep an event."""
-        self.events.append(recorded.event.message)
-        self.changes.set()
-
 
 class _JSONScript(JSONReport):
-    def __init__(self, presenter: _Presenter) -> None:
-        super().__init__()
-        self._presenter = presenter
-
-    def happened(self, watch: Watch, recorded: Recorded) -> None:
-        super().happened(watch, recorded)
-        self._presenter.record_event(recorded)
-
-    def changed(self, watch: Watch, container: str) -> None:
-        super().changed(watch, container)
-        self._presenter.changes.set()
-
     def chapter(self, name: str, text: str, without: Sequence[str]) -> None:
         self._object("Chapter", name=name, text=text, withoutInjection=list(without))
 
 
 class _TextScript(TextReport):
-    def __init__(self, presenter: _Presenter) -> None:
-        super().__init__()
-        self._presenter = presenter
-
-    def happened(self, watch: Watch, recorded: Recorded) -> None:
-        super().happened(watch, recorded)
-        self._presenter.record_event(recorded)
-
-    def changed(self, watch: Watch, container: str) -> None:
-        super().changed(watch, container)
-        self._presenter.changes.set()
-
     def chapter(self, name: str, text: str, without: Sequence[str]) -> None:
         width = min(max(shutil.get_terminal_size().columns, _MIN_WIDTH), _MAX_WIDTH)
         lines = textwrap.wrap(text, width)

@@ -55,7 +55,7 @@ class Injection:
     proxy: Literal["sidecar", "mesh"] = "sidecar"
     user: int | None = DEFAULT_USER
     init: bool = True
-    hooks: Literal["rewrite", "leave"] = "leave"
+    hooks: Literal["rewrite", "leave"] = "rewrite"
 
 
 @dataclass(frozen=True, slots=True)

@@ -92,7 +92,7 @@ class _Injector:
         settings = self._settings
         ports = {"": settings.port, "health": settings.health_port}
         optional = settings.bind is ANY_ADDRESS
-        bound = bind_all(settings.bind, ports, optional_ipv6=optional)
+        bound = bind_all(settings.bind, ports, optional_ipv6=optional, options={"": "--port"})
         self._metrics.ready.set_function(lambda: float(not self._health.reason))
         self._metrics.certificate_expiry.set_function(lambda: self._certificate.expiry)
         self._problem("no certificate yet")

@@ -13,7 +13,7 @@ from osm_healthcheck.node.network_namespace import NetworkNamespace
 from osm_healthcheck.node.pod_log import PodLog
 from osm_healthcheck.probes.addresses import AllowFrom
 from osm_healthcheck.probes.constants import DECLARED_PROBES
-from osm_healthcheck.probes.declaration import read_declaration
+from osm_healthcheck.probes.declaration import read_declaration, read_hooks
 from osm_healthcheck.probes.ports import OwnPorts
 from osm_healthcheck.probes.targets import targets_of
 from osm_healthcheck.server.listen import ListenError
@@ -183,7 +183,9 @@ class NodeAgent:
         if len(text) > MAX_DECLARATION_BYTES:
             raise _NotServedError(f"{DECLARED_PROBES} is over {MAX_DECLARATION_BYTES} bytes")
         own = OwnPorts()
-        targets = targets_of(read_declaration(text, DECLARED_PROBES, own))
+        targets = targets_of(
+            read_declaration(text, DECLARED_PROBES, own), read_hooks(text, DECLARED_PROBES, own)
+        )
         where = await self.runtime.network_of(sandbox.id)
         if not where.namespace_path or not where.addresses:
             raise _NotServedError("the runtime names no network namespace, or no address, of it")

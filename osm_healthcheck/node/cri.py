@@ -12,9 +12,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from osm_healthcheck.errors import OSMHealthcheckError
-from osm_healthcheck.node import protobuf
 from osm_healthcheck.wire import http2_frames as frames
+from osm_healthcheck.wire import protobuf
 from osm_healthcheck.wire.errors import WireError
+from osm_healthcheck.wire.grpc_message import framed
 from osm_healthcheck.wire.header_block import Field
 from osm_healthcheck.wire.http2_connection import Client, HTTP2Connection
 from osm_healthcheck.wire.stream import CHUNK_BYTES
@@ -114,7 +115,7 @@ async def _unary(path: str, method: str, message: bytes) -> bytes:
             (b"content-type", b"application/grpc"),
             (b"te", b"trailers"),
         ]
-        connection.request(fields, b"\0" + len(message).to_bytes(4) + message)
+        connection.request(fields, framed(message))
         reply = bytearray()
         status: dict[bytes, bytes] = {}
         while True:

@@ -30,7 +30,9 @@ class StatusServer:
         Raises:
             ListenError: where it cannot be had.
         """
-        bound = bind_all([address], {"status": port}, optional_ipv6=False)
+        bound = bind_all(
+            [address], {"status": port}, optional_ipv6=False, options={"status": "--status"}
+        )
         web_server = web.Server(self._answer, access_log=None)
         loop = asyncio.get_running_loop()
         server = await loop.create_server(web_server, sock=bound["status"][0])

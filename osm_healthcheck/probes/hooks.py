@@ -31,6 +31,12 @@ _PATHS = {
     LifecycleHook.POST_START: "/osm-post-start-hook",
     LifecycleHook.PRE_STOP: "/osm-pre-stop-hook",
 }
+_PREFIXES = tuple(f"{path}/" for path in _PATHS.values())
+
+
+def is_hook_path(path: str) -> bool:
+    """Whether a rewritten hook could have this path, declared or not."""
+    return path.startswith(_PREFIXES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +46,14 @@ class DeclaredHook:
     container: str
     hook: LifecycleHook
     action: HTTPGetAction
+
+    @property
+    def kind(self) -> LifecycleHook:
+        """The same as ``hook``, by the name that a declared probe has for it."""
+        return self.hook
+
+    def __str__(self) -> str:
+        return f"{self.container}/{self.hook.value}"
 
     @property
     def path(self) -> str:

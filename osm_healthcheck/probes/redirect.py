@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 from osm_healthcheck.errors import OSMHealthcheckError
 from osm_healthcheck.probes.quote import quote
-from osm_healthcheck.probes.request import CLOSE, Headers
+from osm_healthcheck.probes.request import CLOSE, GZIP, Headers
 from osm_healthcheck.probes.url import URL, URLError, parse
 
 MAX_REQUESTS = 10
@@ -125,10 +125,11 @@ def _get(lines: Headers, name: bytes) -> bytes:
 def _set(lines: Headers, name: bytes, value: bytes) -> Headers:
     """``Header.Set``: this value, and no other.
 
-    It goes where ``Request.write`` has it: ``User-Agent`` comes first, the others by name, and the
-    transport's own ``Connection`` last.
+    It goes where ``Request.write`` has it: ``User-Agent`` comes first, the others by name, and what
+    is the transport's own (not a declared line that looks like it) last.
     """
     kept = [line for line in lines if line[0].lower() != name.lower()]
     after = (at for at, line in enumerate(kept) if line[0] > name and line[0] != b"User-Agent")
-    kept.insert(next(after, len(kept) - (kept[-1:] == [CLOSE])), (name, value))
+    last = len(kept) - bool(kept and (kept[-1] is CLOSE or kept[-1] is GZIP))
+    kept.insert(next(after, last), (name, value))
     return tuple(kept)

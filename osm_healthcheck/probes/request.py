@@ -37,7 +37,9 @@ _HOP_BY_HOP = frozenset(
 _NEVER_SENT = frozenset({"Content-Length", "Transfer-Encoding", "Trailer"})
 # newProbeRequest and Request.write: it is the first value that counts, as it was declared
 _NOT_SENT_EMPTY = frozenset({"User-Agent", "Accept"})
+# the two that Go's transport adds on its own, after all others
 CLOSE = (b"Connection", b"close")
+GZIP = (b"Accept-Encoding", b"gzip")
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +84,15 @@ def request_headers(
     ``user_agent`` and ``accept`` go out where the probe does not declare those names, and are not
     empty.
     """
+    lines = _kubelets_own(declared, user_agent, accept)
+    if not (is_upgrade(lines) or _closes(lines)):
+        lines.append(CLOSE)
+    return tuple(lines)
+
+
+def _kubelets_own(
+    declared: Iterable[HTTPHeader], user_agent: str, accept: str
+) -> list[tuple[bytes, bytes]]:
     headers = list(declared)
     given = {_canonical(header.name) for header in headers}
     for name, value in (("User-Agent", user_agent), ("Accept", accept)):
@@ -90,10 +101,7 @@ def request_headers(
     sent = probe_headers(headers).lines
     agents = [line for line in sent if line[0] == b"User-Agent"]
     others = sorted((line for line in sent if line[0] != b"User-Agent"), key=lambda line: line[0])
-    lines = agents[:1] + others
-    if not (is_upgrade(lines) or _closes(lines)):
-        lines.append(CLOSE)
-    return tuple(lines)
+    return agents[:1] + others
 
 
 def proxied_headers(declared: Iterable[HTTPHeader], user_agent: str, accept: str) -> Headers:
@@ -104,8 +112,20 @@ def proxied_headers(declared: Iterable[HTTPHeader], user_agent: str, accept: str
     probe declares none of that name (a declared empty one means none), up to
     `MAX_CALLER_VALUE_BYTES`. A longer one is left out.
     """
-    own = (value if len(value) <= MAX_CALLER_VALUE_BYTES else "" for value in (user_agent, accept))
-    return request_headers(declared, *own)
+    return request_headers(declared, _short(user_agent), _short(accept))
+
+
+def hook_headers(declared: Iterable[HTTPHeader], user_agent: str, accept: str) -> Headers:
+    """The same for a lifecycle hook, for which the kubelet has a client of its own.
+
+    That one (``insecureContainerLifecycleHTTPClient`` of ``pkg/kubelet/kubelet.go``) does not close
+    its connections, and takes gzip where neither ``Accept-Encoding`` nor ``Range`` is declared
+    (``persistConn.roundTrip`` of ``net/http``).
+    """
+    lines = _kubelets_own(declared, _short(user_agent), _short(accept))
+    if not any(value for name, value in lines if name in (b"Accept-Encoding", b"Range")):
+        lines.append(GZIP)
+    return tuple(lines)
 
 
 def end_to_end(received: Headers) -> list[tuple[bytes, bytes]]:
@@ -126,6 +146,10 @@ def is_upgrade(lines: Iterable[tuple[bytes, bytes]]) -> bool:
     lines = tuple(lines)
     named = any(value and name.lower() == b"upgrade" for name, value in lines)
     return named and b"upgrade" in _nominated(lines)
+
+
+def _short(value: str) -> str:
+    return value if len(value) <= MAX_CALLER_VALUE_BYTES else ""
 
 
 def _closes(lines: Iterable[tuple[bytes, bytes]]) -> bool:

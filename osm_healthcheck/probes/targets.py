@@ -8,11 +8,14 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 from osm_healthcheck.probes.constants import ProbeKind
+from osm_healthcheck.probes.hooks import DeclaredHook
 from osm_healthcheck.probes.probe import GRPCAction, HTTPGetAction, Probe
 from osm_healthcheck.probes.request import ProbeHeaders, probe_headers
 
 # The kubelet stops its clock at timeoutSeconds; an answer has to be with it before that.
 ANSWER_MARGIN = 0.05
+# characters of a service that nobody declared, in answers and in the log
+MAX_SHOWN_SERVICE = 80
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +47,10 @@ class CheckTarget:
     def __str__(self) -> str:
         if self.service is None:
             return f"tcp://:{self.port}"
-        return f"grpc://:{self.port}/{self.service}"
+        service = self.service
+        if not self.probes and len(service) > MAX_SHOWN_SERVICE:  # a caller made it up
+            service = f"{service[:MAX_SHOWN_SERVICE]}…"
+        return f"grpc://:{self.port}/{service}"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -66,6 +72,24 @@ class HTTPTarget:
         return f"{self.action.scheme.lower()}://:{self.port}{self.action.path}"
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class HookTarget:
+    """What 15904 asks for one declared lifecycle hook."""
+
+    declared: DeclaredHook
+    action: HTTPGetAction
+    port: int
+    headers: ProbeHeaders
+
+    @property
+    def probes(self) -> tuple[DeclaredHook, ...]:
+        """The one hook that this stands for, in the form that a check target has."""
+        return (self.declared,)
+
+    def __str__(self) -> str:
+        return f"{self.action.scheme.lower()}://:{self.port}{self.action.path}"
+
+
 @dataclass(frozen=True, slots=True)
 class Routes:
     """What one probe proxy serves: HTTP by path, and the TLS bytes of its one HTTPS probe."""
@@ -76,15 +100,21 @@ class Routes:
 
 @dataclass(frozen=True, slots=True)
 class Targets:
-    """All that was declared. ``routes`` has the kinds that need a listener, and no others."""
+    """All that was declared.
+
+    ``routes`` has the kinds that need a listener, and no others; ``hooks`` are by path; ``ports``
+    are those of the app.
+    """
 
     checks: Mapping[tuple[int, str | None], CheckTarget]
     routes: Mapping[ProbeKind, Routes]
+    hooks: Mapping[str, HookTarget]
     ports: frozenset[int]
 
 
-def targets_of(declared: Iterable[DeclaredProbe]) -> Targets:
-    """Build the tables for ``declared``, at most one probe for a container and kind."""
+def targets_of(declared: Iterable[DeclaredProbe], hooks: Iterable[DeclaredHook] = ()) -> Targets:
+    """Build the tables for ``declared`` and ``hooks``, at most one for a container and kind."""
+    hook_targets = {hook.path: _hook_target(hook) for hook in hooks}
     checks: dict[tuple[int, str | None], list[DeclaredProbe]] = {}
     http: dict[ProbeKind, list[HTTPTarget]] = {}
     ports = set()
@@ -107,7 +137,8 @@ def targets_of(declared: Iterable[DeclaredProbe]) -> Targets:
             }
         ),
         routes=MappingProxyType({kind: _routes(kind, http[kind]) for kind in http}),
-        ports=frozenset(ports),
+        hooks=MappingProxyType(hook_targets),
+        ports=frozenset(ports | {target.port for target in hook_targets.values()}),
     )
 
 
@@ -129,6 +160,11 @@ def _routes(kind: ProbeKind, targets: list[HTTPTarget]) -> Routes:
 def _http_target(declared: DeclaredProbe, action: HTTPGetAction) -> HTTPTarget:
     headers = probe_headers(action.http_headers)
     return HTTPTarget(declared, action, int(action.port), headers, _deadline(declared.probe))
+
+
+def _hook_target(hook: DeclaredHook) -> HookTarget:
+    action = hook.action
+    return HookTarget(hook, action, int(action.port), probe_headers(action.http_headers))
 
 
 def _deadline(probe: Probe) -> float:

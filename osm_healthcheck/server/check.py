@@ -1,8 +1,14 @@
-"""15904: ``/osm-healthcheck`` for tcpSocket and grpc probes, ``/healthz`` and ``/metrics``."""
+"""15904: ``/osm-healthcheck`` for tcpSocket and grpc probes, ``/healthz`` and ``/metrics``.
+
+Lifecycle hooks are on this port, too, and are the business of ``hooks``.
+"""
 
 import asyncio
-from collections.abc import Sequence
+import contextlib
+from collections.abc import AsyncIterator, Sequence
 from time import perf_counter
+from typing import TYPE_CHECKING
+from weakref import WeakValueDictionary
 
 from osm_healthcheck.probes.addresses import AppAddresses
 from osm_healthcheck.probes.constants import (
@@ -13,14 +19,16 @@ from osm_healthcheck.probes.constants import (
     ORIGINAL_GRPC_SERVICE,
     ORIGINAL_TCP_PORT,
 )
+from osm_healthcheck.probes.hooks import is_hook_path
 from osm_healthcheck.probes.ports import OwnPorts, parse_port
 from osm_healthcheck.probes.targets import CheckTarget, Targets
-from osm_healthcheck.server.connection import Connection
 from osm_healthcheck.server.metrics_page import MetricsPage
 from osm_healthcheck.server.reply import (
     ALLOW,
+    Caller,
     RememberedHeads,
     Reply,
+    ResetReply,
     TextReply,
     text_answer,
 )
@@ -29,13 +37,21 @@ from osm_healthcheck.server.results import MAX_UNDECLARED_TARGETS, Results, Targ
 from osm_healthcheck.wire.dial import Attempt, Network
 from osm_healthcheck.wire.errors import BadAnswerError, NoSocketError, RefusedError, WireError
 
+if TYPE_CHECKING:
+    from osm_healthcheck.server.hooks import LifecycleHooks
+
 # A check that nobody declared has no timeout of its own: it ends when its caller leaves, or here.
 UNDECLARED_SECONDS = 30.0
+# Each holds a connection to the app so long; so many hold one at once for a target.
+MAX_UNDECLARED_GRPC_CHECKS = 8
 _CONNECTED = "connected"
 
 
 class CheckEndpoint:
-    """Answers checks. ``targets`` is ``None`` where any port may be asked for."""
+    """Answers checks. ``targets`` is ``None`` where any port may be asked for.
+
+    ``hooks`` is ``None`` where none is declared.
+    """
 
     def __init__(
         self,
@@ -46,9 +62,13 @@ class CheckEndpoint:
         results: Results,
         metrics_page: MetricsPage,
         loop: asyncio.AbstractEventLoop,
+        hooks: "LifecycleHooks | None" = None,
     ) -> None:
+        self._hooks = hooks
         self._declared = None if targets is None else targets.checks
         self._undeclared: dict[tuple[int, str | None], CheckTarget] = {}
+        self._turns: WeakValueDictionary[tuple[int, str | None], asyncio.Semaphore]
+        self._turns = WeakValueDictionary()
         self._ports = ports
         self._app_addresses = app_addresses
         self._network = network
@@ -57,7 +77,7 @@ class CheckEndpoint:
         self._loop = loop
         self.remembered = RememberedHeads()
 
-    def take_over(self, connection: Connection, first: bytes) -> bool:
+    def take_over(self, connection: Caller, first: bytes) -> bool:
         """See `Endpoint`: there is nothing behind TLS here."""
         return False
 
@@ -68,6 +88,8 @@ class CheckEndpoint:
         def text(status: int, line: str, headers: bytes = b"") -> Reply:
             return TextReply(status, line, headers, head_only=request.head_only)
 
+        if is_hook_path(path):
+            return self._hook(request)
         if path not in (HEALTHCHECK_PATH, HEALTHZ_PATH, METRICS_PATH):
             return text(404, f"no such path; checks are at {HEALTHCHECK_PATH}")
         if request.method not in ("GET", "HEAD"):
@@ -87,7 +109,15 @@ class CheckEndpoint:
             return text(403, f"{CheckTarget(*key)}: not declared")
         return _CheckReply(self, target, request)
 
-    def check(self, connection: Connection, reply: "_CheckReply") -> None:
+    def _hook(self, request: Request) -> Reply:
+        """A hook that is not declared has no status either: 404 would be a success."""
+        if request.method != "GET":
+            text = "a lifecycle hook is a GET"
+            return TextReply(405, text, b"Allow: GET\r\n", head_only=request.head_only)
+        found = None if self._hooks is None else self._hooks.resolve(request)
+        return found or ResetReply()
+
+    def check(self, connection: Caller, reply: "_CheckReply") -> None:
         """Check the target of ``reply``, and answer."""
         target = reply.target
         addresses = self._app_addresses.addresses(connection.local_address)
@@ -108,7 +138,7 @@ class CheckEndpoint:
         return target
 
     def _check_tcp(
-        self, connection: Connection, reply: "_CheckReply", addresses: Sequence[str]
+        self, connection: Caller, reply: "_CheckReply", addresses: Sequence[str]
     ) -> None:
         """Decide the check in this very call, as far as the kernel can."""
         started = perf_counter()
@@ -139,7 +169,7 @@ class CheckEndpoint:
 
     async def _finish_tcp(
         self,
-        connection: Connection,
+        connection: Caller,
         target: CheckTarget,
         attempt: Attempt,
         rest: Sequence[str],
@@ -166,28 +196,48 @@ class CheckEndpoint:
         self._conclude(connection, target, started, outcome)
 
     async def _check_grpc(
-        self, connection: Connection, target: CheckTarget, addresses: Sequence[str], caller: bytes
+        self, connection: Caller, target: CheckTarget, addresses: Sequence[str], caller: bytes
     ) -> None:
         from osm_healthcheck.wire import grpc_health
 
         started = perf_counter()
+        deadline = self._loop.time() + _seconds(target)
         outcome: WireError | TimeoutError | None = None
         try:
-            await grpc_health.check(
-                addresses,
-                target.port,
-                target.service or "",
-                self._loop.time() + _seconds(target),
-                self._network,
-                caller,
-            )
+            async with self._turn(target, deadline):
+                await grpc_health.check(
+                    addresses, target.port, target.service or "", deadline, self._network, caller
+                )
         except (WireError, TimeoutError) as error:
             outcome = error
         self._conclude(connection, target, started, outcome)
 
+    @contextlib.asynccontextmanager
+    async def _turn(self, target: CheckTarget, deadline: float) -> AsyncIterator[None]:
+        """Wait until fewer than `MAX_UNDECLARED_GRPC_CHECKS` ask a target that nobody declared.
+
+        Of a port's targets, those past the number that are told apart count as one.
+
+        Raises:
+            TimeoutError: where that is not before ``deadline``, a time of the loop.
+        """
+        if target.deadline is not None:
+            yield
+            return
+        key: tuple[int, str | None] = (target.port, target.service)
+        if key not in self._undeclared:
+            key = (target.port, None)
+        turns = self._turns.setdefault(key, asyncio.Semaphore(MAX_UNDECLARED_GRPC_CHECKS))
+        async with asyncio.timeout_at(deadline):
+            await turns.acquire()
+        try:
+            yield
+        finally:
+            turns.release()
+
     def _conclude(
         self,
-        connection: Connection,
+        connection: Caller,
         target: CheckTarget,
         started: float,
         outcome: WireError | TimeoutError | None,
@@ -226,7 +276,7 @@ class _CheckReply:
         self.user_agent = request.first("User-Agent") or "kube-probe/"
         self.connected = text_answer(200, f"{target}: {_CONNECTED}", head_only=self.head_only)
 
-    def answer(self, connection: Connection) -> None:
+    def answer(self, connection: Caller) -> None:
         """See `Reply`."""
         self._endpoint.check(connection, self)
 
@@ -240,7 +290,7 @@ class _MetricsReply:
         self._page = page
         self.head_only = head_only
 
-    def answer(self, connection: Connection) -> None:
+    def answer(self, connection: Caller) -> None:
         """See `Reply`."""
         connection.start(self._page.answer(connection))
 

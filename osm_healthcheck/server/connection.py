@@ -23,7 +23,6 @@ from osm_healthcheck.server.reply import (
     Reply,
     TextReply,
     text_answer,
-    whole_answer,
 )
 from osm_healthcheck.server.request import Request
 
@@ -110,6 +109,8 @@ TRANSITIONS: dict[State, dict[Event, State]] = {
     },
     State.CLOSED: {Event.ANSWERED: State.CLOSED},
 }
+
+_UNFINISHED = frozenset({State.ANSWERING, State.ANSWERING_UNREAD, State.PASSING})
 
 
 class ServerContext(Protocol):
@@ -204,7 +205,7 @@ class Connection(asyncio.Protocol):
 
     def expire(self) -> None:
         """See `LimitedConnection`."""
-        self.transport.abort()
+        self._break_off()
 
     # -- what `HeadReader` calls
 
@@ -223,9 +224,9 @@ class Connection(asyncio.Protocol):
     def failed(self, error: Exception) -> None:
         """Give up: whatever the error is, the kubelet must not wait for an answer."""
         self._context.log.error("a probe could not be answered", exc_info=error)
-        self.transport.abort()
+        self._break_off()
 
-    # -- what endpoints call
+    # -- what endpoints and replies call: see `Caller`
 
     @property
     def local_address(self) -> str:
@@ -235,10 +236,6 @@ class Connection(asyncio.Protocol):
     def respond(self, status: int, text: str, headers: bytes = b"") -> None:
         """Answer with one line of text, and close."""
         self.send(text_answer(status, text, headers, head_only=self.head_only))
-
-    def respond_with(self, status: int, content_type: bytes, body: bytes) -> None:
-        """Answer with ``body``, and close."""
-        self.send(whole_answer(status, content_type, body, head_only=self.head_only))
 
     def send(self, answer: bytes) -> None:
         """Send an answer that is whole, and close."""
@@ -282,8 +279,13 @@ class Connection(asyncio.Protocol):
     def reset(self) -> None:
         """Break the connection off, so that nobody takes what was written for the whole."""
         sock = self.transport.get_extra_info("socket")
-        if sock is not None and not self.transport.is_closing():
+        is_open = not self.transport.is_closing() or self.transport.get_write_buffer_size()
+        if sock is not None and is_open:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
+        self.transport.abort()
+
+    def abort(self) -> None:
+        """End without a word."""
         self.transport.abort()
 
     async def receive(self) -> bytes:
@@ -291,6 +293,13 @@ class Connection(asyncio.Protocol):
         return await self._inbox.get() if self._inbox is not None else b""
 
     # -- the rest
+
+    def _break_off(self) -> None:
+        """End at once. FIN after half an answer would read as the end of a whole one."""
+        if self._state in _UNFINISHED or self.transport.get_write_buffer_size():
+            self.reset()
+        else:
+            self.transport.abort()
 
     def _move(self, event: Event) -> None:
         self._state = TRANSITIONS[self._state][event]

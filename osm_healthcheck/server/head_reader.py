@@ -18,6 +18,8 @@ from aiohttp import HttpVersion11, web
 from osm_healthcheck.server.request import Request
 
 MAX_HEAD_BYTES = 8 * 1024
+# aiohttp repeats what it cannot read
+_MAX_REASON = 200
 _HEAD_END = b"\r\n\r\n"
 # aiohttp's server takes three turns of the event loop at most to call its handler, or to answer
 # itself. Where it has done neither after so many, it never will.
@@ -213,4 +215,4 @@ def _request(request: web.BaseRequest) -> Request:
 
 
 def _not_http(reason: str) -> str:
-    return f"not an HTTP/1.1 request: {reason}"
+    return f"not an HTTP/1.1 request: {reason[:_MAX_REASON]}"

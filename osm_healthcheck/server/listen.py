@@ -40,18 +40,21 @@ def bind_all(
     *,
     optional_ipv6: bool,
     make_socket: MakeSocket = tcp_socket,
+    options: Mapping[str, str] | None = None,
 ) -> dict[str, list[socket.socket]]:
     """Listen with every port on every address, once all of them are bound.
 
     Args:
         addresses: IP addresses; IPv6 ones take no IPv4 callers in.
-        ports: by the name that the result has them under; an option is called after each.
+        ports: by the name that the result has them under.
         optional_ipv6: leave IPv6 out where the machine has none.
         make_socket: makes each socket, in the network namespace where it is to listen.
+        options: what the option for a port is called, where it is not ``--NAME-port``.
 
     Raises:
         ListenError: where one cannot be had; none is kept then.
     """
+    named = options or {}
     bound: dict[str, list[socket.socket]] = {name: [] for name in ports}
     try:
         for name, port in ports.items():
@@ -61,7 +64,9 @@ def bind_all(
                 except OSError as error:
                     if optional_ipv6 and ":" in address and error.errno in _NO_IPV6:
                         continue
-                    raise ListenError(address, port, f"--{name}-port", error) from None
+                    raise ListenError(
+                        address, port, named.get(name, f"--{name}-port"), error
+                    ) from None
         for name, sockets in bound.items():
             for sock in sockets:
                 try:
@@ -70,7 +75,9 @@ def bind_all(
                     OSError
                 ) as error:  # two of our own may overlap, such as 0.0.0.0 and 127.0.0.1
                     address, port = sock.getsockname()[:2]
-                    raise ListenError(address, port, f"--{name}-port", error) from None
+                    raise ListenError(
+                        address, port, named.get(name, f"--{name}-port"), error
+                    ) from None
     except BaseException:
         for sockets in bound.values():
             for sock in sockets:

@@ -6,9 +6,9 @@ readers, one page at most, and what the kernel has taken for it.
 
 import asyncio
 
-from osm_healthcheck.server.connection import Connection
 from osm_healthcheck.server.connection_limiter import ConnectionLimiter
 from osm_healthcheck.server.logs import Log
+from osm_healthcheck.server.reply import Caller
 from osm_healthcheck.server.results import Results
 
 # Prometheus' own scrape_timeout.
@@ -35,9 +35,9 @@ class MetricsPage:
         self._loop = loop
         self._page = b""
         self._fresh_until = 0.0
-        self._readers: dict[Connection, None] = {}
+        self._readers: dict[Caller, None] = {}
 
-    async def answer(self, connection: Connection) -> None:
+    async def answer(self, connection: Caller) -> None:
         """Send the page on ``connection``; it is broken off after `READ_SECONDS`."""
         if len(self._readers) >= MAX_READERS:
             oldest = next(iter(self._readers))
@@ -52,7 +52,7 @@ class MetricsPage:
         finally:
             self._readers.pop(connection, None)
 
-    async def _send(self, connection: Connection) -> None:
+    async def _send(self, connection: Caller) -> None:
         from osm_healthcheck.server.metrics import CONTENT_TYPE
 
         page = self._current()

@@ -20,10 +20,11 @@ from osm_healthcheck.probes.constants import (
     STARTUP_PORT,
     ProbeKind,
 )
-from osm_healthcheck.probes.declaration import read_declaration, read_short_form
+from osm_healthcheck.probes.declaration import read_declaration, read_hooks, read_short_form
+from osm_healthcheck.probes.hooks import DeclaredHook
 from osm_healthcheck.probes.ports import OwnPorts, parse_port
 from osm_healthcheck.probes.quote import quoted
-from osm_healthcheck.probes.targets import DeclaredProbe, targets_of
+from osm_healthcheck.probes.targets import DeclaredProbe, Targets, targets_of
 from osm_healthcheck.server.settings import (
     ANY_ADDRESS,
     LEVELS,
@@ -50,7 +51,9 @@ class Option(NamedTuple):
         return _TWIN_PREFIX + self.flag.lstrip("-").upper().replace("-", "_")
 
 
-_PROBES = Option("--probes", "JSON|@FILE", "the pod's probes: {container: {livenessProbe: …}}")
+_PROBES = Option(
+    "--probes", "JSON|@FILE", "the pod's probes and hooks: {container: {livenessProbe: …}}"
+)
 _SHORT_FORMS = {
     kind: Option(f"--{kind.value}", "URL", f"the {kind.value} probe of the one container, in short")
     for kind in ProbeKind
@@ -134,9 +137,8 @@ class _Reading:
     def settings(self) -> Settings:
         ports = self._ports()
         human = self._environ.get("OSM_HUMAN_DEBUG_LOG", "").lower() == "true"
-        declared = self._declared(ports)
         pod = PodSettings(
-            targets=None if declared is None else targets_of(declared),
+            targets=self._targets(ports),
             ports=ports,
             bind=self._value(_BIND, _addresses, ANY_ADDRESS),
             target_hosts=self._value(_TARGET_HOST, _resolve, ()),
@@ -190,9 +192,10 @@ class _Reading:
             seen.setdefault(port, name)
         return OwnPorts(**given)
 
-    def _declared(self, ports: OwnPorts) -> list[DeclaredProbe] | None:
-        """The declared probes, ``None`` where no option declares any."""
+    def _targets(self, ports: OwnPorts) -> Targets | None:
+        """What is declared, ``None`` where no option declares anything."""
         declared: list[DeclaredProbe] = []
+        hooks: tuple[DeclaredHook, ...] = ()
         probes = self._text(_PROBES)
         short = {
             kind: given for kind, option in _SHORT_FORMS.items() if (given := self._text(option))
@@ -205,7 +208,9 @@ class _Reading:
         try:
             if probes:
                 text, name = probes
-                declared += read_declaration(_contents(text, name), name, ports)
+                text = _contents(text, name)
+                declared += read_declaration(text, name, ports)
+                hooks = read_hooks(text, name, ports)
         except InvalidInputError as error:
             self._validation.include(error)
         for kind, (text, name) in short.items():
@@ -213,7 +218,7 @@ class _Reading:
                 declared.append(read_short_form(text, name, kind, ports))
             except InvalidInputError as error:
                 self._validation.include(error)
-        return declared if probes or short else None
+        return targets_of(declared, hooks) if probes or short else None
 
     def _pod_ip(self) -> str:
         text = self._environ.get("POD_IP", "")

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from time import perf_counter
 
 from osm_healthcheck.probes.targets import HTTPTarget
-from osm_healthcheck.server.connection import Connection
+from osm_healthcheck.server.reply import Caller
 from osm_healthcheck.server.results import Results, TargetResult
 from osm_healthcheck.wire.dial import Network, dial
 from osm_healthcheck.wire.errors import BrokenOffError, NoSocketError, RefusedError
@@ -13,7 +13,7 @@ from osm_healthcheck.wire.stream import Stream
 
 
 async def pass_through(
-    connection: Connection,
+    connection: Caller,
     target: HTTPTarget,
     addresses: Sequence[str],
     first: bytes,
@@ -24,11 +24,13 @@ async def pass_through(
     """Connect ``connection``, whose caller began with ``first``, to the app of ``target``.
 
     Where the app refuses there is nobody who could say so in TLS: the connection is closed, which
-    fails the probe as a refusal does.
+    fails the probe as a refusal does. Where the app stalls or resets, the connection is reset: FIN
+    would be the end of an answer without a length (Go takes it for one without ``close_notify``).
     """
     started = perf_counter()
     stream: Stream | None = None
     heard = False
+    broken = False
     reason = ""
     try:
         async with asyncio.timeout(target.deadline):
@@ -47,8 +49,10 @@ async def pass_through(
     except NoSocketError as error:
         result, reason = TargetResult.FAILURE, str(error)
     except BrokenOffError as error:
+        broken = True
         result, reason = TargetResult.BROKEN, str(error)
     except TimeoutError:
+        broken = True
         result, reason = TargetResult.TIMEOUT, f"not over after {target.deadline:.3f} s"
     except asyncio.CancelledError:
         # The caller left first, as the kubelet does once it has its answer.
@@ -58,11 +62,14 @@ async def pass_through(
     finally:
         if stream is not None:
             stream.abandon()
-        connection.close()
+        if broken:
+            connection.reset()
+        else:
+            connection.close()
     results.record(target, result, perf_counter() - started, reason)
 
 
-async def _to_app(connection: Connection, stream: Stream, data: bytes) -> None:
+async def _to_app(connection: Caller, stream: Stream, data: bytes) -> None:
     try:
         while data:
             await stream.send(data)

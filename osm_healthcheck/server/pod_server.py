@@ -132,6 +132,17 @@ class PodServer:
     def _endpoints(self) -> dict[str, Endpoint]:
         """What is behind each port, by the port's name."""
         targets = self._settings.targets
+        hooks = None
+        if targets is not None and targets.hooks:
+            from osm_healthcheck.server.hooks import LifecycleHooks
+
+            hooks = LifecycleHooks(
+                targets.hooks,
+                self._settings.ports,
+                self._app_addresses,
+                self._network,
+                self.results,
+            )
         endpoints: dict[str, Endpoint] = {
             "healthcheck": CheckEndpoint(
                 targets,
@@ -141,6 +152,7 @@ class PodServer:
                 self.results,
                 MetricsPage(self.results, self.limiter, self.log, self.loop),
                 self.loop,
+                hooks,
             )
         }
         if targets is not None and targets.routes:
@@ -175,5 +187,7 @@ def _load_what_will_be_asked_for(targets: Targets | None) -> None:
         routes.tls is None and any(one.action.scheme == "HTTPS" for one in routes.http.values())
         for routes in targets.routes.values()
     ):  # several HTTPS probes of a kind: nothing is passed through, the requests are made here
-        importlib.import_module("osm_healthcheck.wire.tls").client_context()
+        importlib.import_module("osm_healthcheck.wire.tls").client_context(http2=True)
         importlib.import_module("osm_healthcheck.wire.http2")
+    if any(one.action.scheme == "HTTPS" for one in targets.hooks.values()):
+        importlib.import_module("osm_healthcheck.wire.tls").client_context(http2=False)

@@ -2,25 +2,25 @@
 
 import asyncio
 import functools
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from time import perf_counter
 
 from osm_healthcheck.probes.addresses import AppAddresses
 from osm_healthcheck.probes.ports import OwnPorts
-from osm_healthcheck.probes.redirect import Hop, RedirectError, location_of, next_hop
-from osm_healthcheck.probes.request import end_to_end, proxied_headers
+from osm_healthcheck.probes.redirect import Hop, RedirectError
+from osm_healthcheck.probes.request import proxied_headers
 from osm_healthcheck.probes.targets import HTTPTarget, Routes
-from osm_healthcheck.probes.url import URL, URLError, probe_url
-from osm_healthcheck.server.connection import Connection
+from osm_healthcheck.probes.url import URL
+from osm_healthcheck.server.forwarding import follow_redirects, stream_answer, url_of
 from osm_healthcheck.server.passthrough import pass_through
-from osm_healthcheck.server.reply import ALLOW, RememberedHeads, Reply, TextReply
+from osm_healthcheck.server.reply import ALLOW, Caller, RememberedHeads, Reply, TextReply
 from osm_healthcheck.server.request import Request
 from osm_healthcheck.server.results import Results, TargetResult
 from osm_healthcheck.wire.dial import Network, dial
 from osm_healthcheck.wire.errors import BadAnswerError, BrokenOffError, DialError, NoSocketError
-from osm_healthcheck.wire.http import ask, ask_on, skip_body
+from osm_healthcheck.wire.http import ask, ask_on
 from osm_healthcheck.wire.http1 import encode_request
-from osm_healthcheck.wire.response import Framing, Response
+from osm_healthcheck.wire.response import Response
 
 # A pod has an address or two, and loopback; a caller of a machine with many could go through all.
 _MAX_ADDRESSES = 8
@@ -46,11 +46,11 @@ class ProbeProxy:
         self._loop = loop
         self.remembered = RememberedHeads()
 
-    def take_over(self, connection: Connection, first: bytes) -> bool:
+    def take_over(self, connection: Caller, first: bytes) -> bool:
         """See `Endpoint`: TLS goes to the one HTTPS probe of this kind, if it is one."""
         target = self._routes.tls
         if target is None:
-            connection.transport.abort()
+            connection.abort()
         else:
             addresses = self._app_addresses.addresses(connection.local_address)
             connection.start(
@@ -71,13 +71,13 @@ class ProbeProxy:
             return TextReply(405, "a probe is a GET or a HEAD", ALLOW)
         return _ProxyReply(self, target, request)
 
-    def proxy(self, connection: Connection, reply: "_ProxyReply") -> None:
+    def proxy(self, connection: Caller, reply: "_ProxyReply") -> None:
         """Ask the app for the probe of ``reply``, and pass its answer on."""
         addresses = self._app_addresses.addresses(connection.local_address)
         connection.start(self._proxy(connection, reply, addresses))
 
     async def _proxy(
-        self, connection: Connection, reply: "_ProxyReply", addresses: Sequence[str]
+        self, connection: Caller, reply: "_ProxyReply", addresses: Sequence[str]
     ) -> None:
         target = reply.target
         started = perf_counter()
@@ -89,7 +89,7 @@ class ProbeProxy:
                 result = (
                     TargetResult.SUCCESS if 200 <= response.status < 400 else TargetResult.FAILURE
                 )
-                await _stream(connection, response, reply.http11)
+                await stream_answer(connection, response, reply.http11)
         except (TimeoutError, BrokenOffError, DialError, BadAnswerError, RedirectError) as error:
             if response is not None:
                 result = TargetResult.BROKEN
@@ -129,26 +129,12 @@ class ProbeProxy:
             addresses, target.port, self._network, one_write=target.action.scheme == "HTTP"
         )
         first, encoded = reply.first_request(address)
-        hops = [first]
         response = await ask_on(stream, reply.method, first, self._network, encoded)
-        while location := location_of(response.status, response.headers):
-            try:
-                hop = next_hop(response.status, location, hops)
-            except RedirectError:
-                response.close()
-                raise
-            if hop is None:
-                break
-            try:
-                await skip_body(response)
-            finally:
-                response.close()
-            if hop.url.port in self._ports:
-                # Without us nothing listens there; asking ourselves would be an answer of our own.
-                raise RedirectError(f"redirect to {hop.url}, which is the sidecar's own port")
-            hops.append(hop)
-            response = await ask([hop.url.hostname], reply.method, hop, self._network)
-        return response
+
+        def follow(hop: Hop) -> Awaitable[Response]:
+            return ask([hop.url.hostname], reply.method, hop, self._network)
+
+        return await follow_redirects(first, response, self._ports, follow)
 
 
 class _ProxyReply:
@@ -168,7 +154,7 @@ class _ProxyReply:
         self.http11 = request.http11
         self.head_only = request.head_only
 
-    def answer(self, connection: Connection) -> None:
+    def answer(self, connection: Caller) -> None:
         """See `Reply`."""
         self._proxy.proxy(connection, self)
 
@@ -185,51 +171,4 @@ class _ProxyReply:
 
 @functools.lru_cache(maxsize=256)
 def _url(target: HTTPTarget, address: str) -> URL:
-    try:
-        url = probe_url(target.action.scheme, address, target.port, target.action.path)
-    except URLError as error:
-        raise BadAnswerError(f"the kubelet sends no such request: {error}") from None
-    if not url.host:
-        raise BadAnswerError(f'the kubelet sends no such request: Get "{url}": no Host in it')
-    return url
-
-
-async def _stream(connection: Connection, response: Response, http11: bool) -> None:
-    """Pass an answer on as it comes, and break off where it does."""
-    chunked = response.framing is Framing.CHUNKED and http11
-    write = connection.write
-    head = _head(response, chunked)
-    # What came with the head goes on with it: most answers are one write.
-    await write(head if connection.head_only or chunked else head + response.received())
-    try:
-        if not connection.head_only:
-            while piece := await response.read():
-                await write(b"%x\r\n%b\r\n" % (len(piece), piece) if chunked else piece)
-            if chunked:
-                await write(b"0\r\n\r\n")
-    except (BrokenOffError, TimeoutError, asyncio.CancelledError):
-        if response.framing is Framing.LENGTH or chunked:
-            connection.close()
-        else:
-            connection.reset()
-        raise
-    connection.close()
-
-
-def _head(response: Response, chunked: bool) -> bytes:
-    """The app's own status and headers; of ours there is nothing but the framing."""
-    upgraded = response.status == 101
-    headers = response.headers if upgraded else end_to_end(response.headers)
-    lines = [b"HTTP/1.1 %03d %b" % (response.status, response.reason)]
-    framed_by_length = response.framing in (Framing.LENGTH, Framing.NONE)
-    lines += [
-        name + b": " + value
-        for name, value in headers
-        if framed_by_length or len(name) != 14 or name.lower() != b"content-length"
-    ]
-    if chunked:
-        lines.append(b"Transfer-Encoding: chunked")
-    if not upgraded:
-        lines.append(b"Connection: close")
-    lines.append(b"\r\n")
-    return b"\r\n".join(lines)
+    return url_of(target.action, target.port, address)

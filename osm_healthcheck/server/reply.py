@@ -4,13 +4,12 @@
 same way each time, so that a reply can be used again for a head that comes again.
 """
 
+from collections.abc import Coroutine
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Protocol
+from typing import Any, Protocol
 
+from osm_healthcheck.probes.hooks import is_hook_path
 from osm_healthcheck.server.request import Request
-
-if TYPE_CHECKING:
-    from osm_healthcheck.server.connection import Connection
 
 ALLOW = b"Allow: GET, HEAD\r\n"
 # What the kubelet sends for a probe is the same bytes every time.
@@ -23,6 +22,43 @@ _STATUS_LINES = {
 }
 
 
+class Caller(Protocol):
+    """Who has asked, and takes one answer: a connection. ``head_only``: without a body."""
+
+    head_only: bool
+
+    @property
+    def local_address(self) -> str:
+        """The address that the caller connected to."""
+
+    def start(self, work: Coroutine[Any, Any, None]) -> None:
+        """Answer in a task, which ends when the caller leaves."""
+
+    def respond(self, status: int, text: str, headers: bytes = b"") -> None:
+        """Answer with one line of text, and close."""
+
+    def send(self, answer: bytes) -> None:
+        """Send an answer that is whole, and close."""
+
+    async def write(self, data: bytes) -> None:
+        """Send ``data``; back when the caller has read enough for more."""
+
+    async def receive(self) -> bytes:
+        """The caller's next bytes on a connection that was taken over; ``b""`` at the end."""
+
+    def close(self) -> None:
+        """End the connection after what has been written."""
+
+    def reset(self) -> None:
+        """Break the connection off, so that nobody takes what was written for the whole."""
+
+    def abort(self) -> None:
+        """End without a word."""
+
+    def expire(self) -> None:
+        """End at once: the time is up, or the room is needed."""
+
+
 class Reply(Protocol):
     """What a request comes to.
 
@@ -33,7 +69,7 @@ class Reply(Protocol):
     lasting: bool
     head_only: bool
 
-    def answer(self, connection: "Connection") -> None:
+    def answer(self, connection: Caller) -> None:
         """Answer on ``connection``, at once or in a task that is started there."""
 
 
@@ -45,7 +81,7 @@ class Endpoint(Protocol):
     def resolve(self, request: Request) -> Reply:
         """Say what ``request`` comes to."""
 
-    def take_over(self, connection: "Connection", first: bytes) -> bool:
+    def take_over(self, connection: Caller, first: bytes) -> bool:
         """Take a connection that begins with TLS bytes; ``False`` where they are not wanted."""
 
 
@@ -87,24 +123,41 @@ class TextReply:
         self.text = text
         self._headers = headers
 
-    def answer(self, connection: "Connection") -> None:
+    def answer(self, connection: Caller) -> None:
         """See `Reply`."""
         connection.respond(self.status, self.text, self._headers)
 
 
+class ResetReply:
+    """A connection that is reset, where any status would be a success; see `Reply`."""
+
+    lasting = False
+    head_only = False
+
+    def answer(self, connection: Caller) -> None:
+        """See `Reply`."""
+        connection.reset()
+
+
 class Forbidden:
-    """The endpoint of callers outside ``--allow-from``, on every port."""
+    """The endpoint of callers outside ``--allow-from``, on every port.
+
+    A hook of theirs is reset: the kubelet takes any status for a success, and were it one of them,
+    its hooks would be lost without a word.
+    """
 
     remembered = RememberedHeads()
 
     def resolve(self, request: Request) -> Reply:
         """See `Endpoint`."""
+        if request.method == "GET" and is_hook_path(request.path):
+            return ResetReply()
         text = "this caller's address is not in --allow-from"
         return TextReply(403, text, head_only=request.head_only)
 
-    def take_over(self, connection: "Connection", first: bytes) -> bool:
+    def take_over(self, connection: Caller, first: bytes) -> bool:
         """See `Endpoint`: nobody can be told so in TLS."""
-        connection.transport.abort()
+        connection.abort()
         return True
 
 

@@ -5,11 +5,10 @@ The counts are plain numbers here; ``metrics`` turns them into Prometheus' form 
 
 import logging
 from bisect import bisect_left
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from enum import StrEnum
 from typing import Protocol
 
-from osm_healthcheck.probes.targets import DeclaredProbe
 from osm_healthcheck.server.logs import TARGET_BURST, TARGET_PER_SECOND, Log
 from osm_healthcheck.server.rate_limit import RateLimit
 
@@ -35,16 +34,28 @@ class TargetResult(StrEnum):
 GOOD = frozenset({TargetResult.SUCCESS, TargetResult.PASSED})
 
 
+class Declared(Protocol):
+    """A probe or lifecycle hook of a container."""
+
+    @property
+    def container(self) -> str:
+        """The container's name."""
+
+    @property
+    def kind(self) -> StrEnum:
+        """Which of its probes or hooks."""
+
+
 class Target(Protocol):
-    """What a result is kept for: a check target or an HTTP target."""
+    """What a result is kept for: a check target, an HTTP target, or that of a hook."""
 
     @property
     def port(self) -> int:
         """The app's port."""
 
     @property
-    def probes(self) -> tuple[DeclaredProbe, ...]:
-        """The probes that it stands for."""
+    def probes(self) -> Sequence[Declared]:
+        """The probes, or the hook, that it stands for."""
 
 
 class Tally:
@@ -52,7 +63,7 @@ class Tally:
 
     __slots__ = ("buckets", "containers", "counts", "kinds", "last", "seconds", "target")
 
-    def __init__(self, target: str, probes: Iterable[DeclaredProbe]) -> None:
+    def __init__(self, target: str, probes: Iterable[Declared]) -> None:
         probes = tuple(probes)
         self.target = target
         self.kinds = ",".join(sorted({probe.kind.value for probe in probes}))

@@ -51,6 +51,13 @@ class MalformedError(BadAnswerError):
     """An answer whose head is no HTTP/1, or ends before it is whole. The words are Go's."""
 
 
+class PlainHTTPError(BadAnswerError):
+    """The app answered TLS in plain HTTP. The words are Go's (``http.ErrSchemeMismatch``)."""
+
+    def __init__(self) -> None:
+        super().__init__("http: server gave HTTP response to HTTPS client")
+
+
 class UnprocessedError(BadAnswerError):
     """The app took the connection and not the request, which it has not looked at: ask again."""
 

@@ -21,6 +21,7 @@ from osm_healthcheck.wire.errors import (
     WireError,
     authority,
 )
+from osm_healthcheck.wire.grpc_message import framed
 from osm_healthcheck.wire.grpc_reply import Reply, StatusError, keeps
 from osm_healthcheck.wire.header_block import Field
 from osm_healthcheck.wire.http2_connection import (
@@ -35,6 +36,7 @@ from osm_healthcheck.wire.http2_frames import (
     error_name,
     quoted,
 )
+from osm_healthcheck.wire.protobuf import text_field
 from osm_healthcheck.wire.stream import Stream
 
 # An app that looks at its caller's name must see the kubelet's, whose client is grpc-go.
@@ -189,7 +191,7 @@ class Channel:
                 "Internal",
                 f"header list size to send violates the maximum size ({limit} bytes) set by server",
             )
-        connection.request(fields, _framed(_encode_request(service)))
+        connection.request(fields, framed(text_field(1, service)))
         try:
             return await _read_reply(connection)
         except StreamFailedError as error:
@@ -340,23 +342,3 @@ def _failed(error: StatusError) -> UnhealthyError:
         )
     kind = DeadlineExceededError if error.code == "DeadlineExceeded" else UnhealthyError
     return kind(f"error: health rpc probe failed: {error}")
-
-
-def _framed(message: bytes) -> bytes:
-    """A gRPC message: not compressed, length, content."""
-    return b"\0" + len(message).to_bytes(4) + message
-
-
-def _encode_request(service: str) -> bytes:
-    """``HealthCheckRequest``: ``string service = 1``, left out when empty."""
-    name = service.encode()
-    return b"\x0a" + _varint(len(name)) + name if name else b""
-
-
-def _varint(number: int) -> bytes:
-    out = bytearray()
-    while number > 0x7F:
-        out.append(number & 0x7F | 0x80)
-        number >>= 7
-    out.append(number)
-    return bytes(out)

@@ -178,3 +178,8 @@ def _unmarshal_error() -> MessageError:
         "grpc: failed to unmarshal the received message: proto: cannot parse invalid "
         "wire-format data",
     )
+
+
+def framed(message: bytes) -> bytes:
+    """A gRPC message as it goes out: not compressed, length, content."""
+    return b"\0" + len(message).to_bytes(4) + message

@@ -17,8 +17,12 @@ _FIRST_PAUSE = 0.01
 _MAX_PAUSE = 0.1
 
 
-async def ask(addresses: Sequence[str], method: str, hop: Hop, network: Network) -> Response:
+async def ask(
+    addresses: Sequence[str], method: str, hop: Hop, network: Network, *, http2: bool = True
+) -> Response:
     """Dial the app of ``hop`` at one of ``addresses``, send its request, read the answer's head.
+
+    ``http2`` is whether it is offered to an app that speaks TLS.
 
     Raises:
         RefusedError: where no address takes the connection.
@@ -26,11 +30,17 @@ async def ask(addresses: Sequence[str], method: str, hop: Hop, network: Network)
         BadAnswerError: where what comes back is not HTTP.
     """
     stream, _ = await dial(addresses, hop.url.port, network, one_write=hop.url.scheme == "http")
-    return await ask_on(stream, method, hop, network)
+    return await ask_on(stream, method, hop, network, http2=http2)
 
 
 async def ask_on(
-    stream: Stream, method: str, hop: Hop, network: Network, encoded: bytes | None = None
+    stream: Stream,
+    method: str,
+    hop: Hop,
+    network: Network,
+    encoded: bytes | None = None,
+    *,
+    http2: bool = True,
 ) -> Response:
     """Do the same on a connection that has been dialled; it belongs to this function.
 
@@ -52,7 +62,7 @@ async def ask_on(
     pause = 0.0
     while True:
         try:
-            return await _ask_securely(stream, method, hop)
+            return await _ask_securely(stream, method, hop, http2=http2)
         except UnprocessedError:
             await asyncio.sleep(pause)
             pause = min(max(2 * pause, _FIRST_PAUSE), _MAX_PAUSE)
@@ -60,16 +70,16 @@ async def ask_on(
         stream, _ = await dial([address], port, network)
 
 
-async def _ask_securely(stream: Stream, method: str, hop: Hop) -> Response:
+async def _ask_securely(stream: Stream, method: str, hop: Hop, *, http2: bool) -> Response:
     from osm_healthcheck.wire.tls import TLSStream
 
-    secure = TLSStream(stream, hop.url.hostname)
+    secure = TLSStream(stream, hop.url.hostname, http2=http2)
     try:
         await secure.handshake()
         if secure.protocol == "h2":
-            from osm_healthcheck.wire import http2
+            from osm_healthcheck.wire.http2 import exchange
 
-            return await http2.exchange(secure, method, hop)
+            return await exchange(secure, method, hop)
         return await http1.exchange(secure, method, hop)
     except BaseException:
         secure.abandon()

@@ -11,7 +11,7 @@ import re
 import ssl
 
 from osm_healthcheck.wire.certificate import refusal
-from osm_healthcheck.wire.errors import BadAnswerError, BrokenOffError
+from osm_healthcheck.wire.errors import BadAnswerError, BrokenOffError, PlainHTTPError
 from osm_healthcheck.wire.stream import CHUNK_BYTES, Stream
 
 _OP_LEGACY_SERVER_CONNECT = 0x4  # ssl.OP_LEGACY_SERVER_CONNECT from Python 3.12
@@ -44,15 +44,19 @@ _ALERT_REASON = re.compile(r"(?:sslv3|tlsv1|tlsv13) (?:alert )?([a-z ]+[a-z])")
 
 
 @functools.cache
-def client_context() -> ssl.SSLContext:
-    """The one context of all probes; it holds no CA certificates, since none is asked for."""
+def client_context(*, http2: bool) -> ssl.SSLContext:
+    """The context of all requests that offer HTTP/2, or of those that do without ALPN.
+
+    It holds no CA certificates, since none is asked for.
+    """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.options |= _OP_LEGACY_SERVER_CONNECT
     context.set_ciphers(_CIPHERS + ":@SECLEVEL=0")
-    context.set_alpn_protocols(["h2", "http/1.1"])
+    if http2:
+        context.set_alpn_protocols(["h2", "http/1.1"])
     if set_groups := getattr(context, "set_groups", None):  # Python 3.15
         try:
             set_groups(_GROUPS)
@@ -62,15 +66,15 @@ def client_context() -> ssl.SSLContext:
 
 
 class TLSStream:
-    """TLS over a `Stream`; see `ByteStream`."""
+    """TLS over a `Stream`; see `ByteStream`. ``http2`` is whether ALPN offers it."""
 
-    def __init__(self, stream: Stream, hostname: str) -> None:
+    def __init__(self, stream: Stream, hostname: str, *, http2: bool = True) -> None:
         self._stream = stream
         self._began = b""
         self._broken: BrokenOffError | None = None
         self._incoming = ssl.MemoryBIO()
         self._outgoing = ssl.MemoryBIO()
-        self._tls = client_context().wrap_bio(
+        self._tls = client_context(http2=http2).wrap_bio(
             self._incoming, self._outgoing, server_hostname=_server_name(hostname)
         )
 
@@ -79,6 +83,7 @@ class TLSStream:
 
         Raises:
             BadAnswerError: where it does not want to, or speaks something else.
+            PlainHTTPError: where that is HTTP.
         """
         while True:
             try:
@@ -90,6 +95,8 @@ class TLSStream:
                 except BrokenOffError as error:
                     raise BadAnswerError(str(error)) from None
             except ssl.SSLError as error:
+                if self._began == b"HTTP/":
+                    raise PlainHTTPError from None
                 raise BadAnswerError(self._handshake_reason(error)) from None
             else:
                 break
@@ -154,8 +161,6 @@ class TLSStream:
 
     def _handshake_reason(self, error: ssl.SSLError) -> str:
         began = self._began
-        if began == b"HTTP/":
-            return "http: server gave HTTP response to HTTPS client"
         if isinstance(error, ssl.SSLZeroReturnError):
             return "EOF"
         if isinstance(error, ssl.SSLEOFError):

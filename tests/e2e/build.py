@@ -76,13 +76,22 @@ def custom_resource_definitions() -> Path:
 
 
 def build(names: Iterable[str]) -> None:
-    """Build those of the programs that are not there."""
+    """Build those of the programs that are not there.
+
+    Raises:
+        MissingError: there is no Go.
+        CalledProcessError: it fails; with what it said on standard error.
+    """
     wanted: dict[str, list[str]] = {}
     for name in names:
         try:
             program(name)
         except MissingError:
             wanted.setdefault(PROGRAMS[name][0], []).append(name)
+    if wanted and shutil.which("go") is None:
+        raise MissingError(
+            "Go is missing: install it, 1.21 or newer (it fetches the release it needs)"
+        )
     cache().mkdir(parents=True, exist_ok=True)
     for module, missing in wanted.items():
         with (cache() / f"{module}.lock").open("w") as lock:
@@ -99,8 +108,9 @@ def _build(module: str, names: list[str]) -> None:
     with tempfile.TemporaryDirectory(dir=cache()) as made:
         argv = ["go", "build", "-trimpath", "-ldflags", _linker_flags(module), "-o", f"{made}/"]
         # No C: what is built runs in any image. No flags of the machine's own: -mod=mod among them
-        # would add to go.sum what is not pinned.
-        settings = {"CGO_ENABLED": "0", "GOFLAGS": "-mod=readonly", "GOWORK": "off"}
+        # would add to go.sum what is not pinned. No git, which may refuse another user's clone.
+        flags = "-mod=readonly -buildvcs=false"
+        settings = {"CGO_ENABLED": "0", "GOFLAGS": flags, "GOWORK": "off"}
         subprocess.run(
             [*argv, *packages], cwd=_SOURCES / module, env=os.environ | settings, check=True
         )
@@ -155,3 +165,5 @@ if __name__ == "__main__":
         build(sys.argv[1:] or PROGRAMS)
     except subprocess.CalledProcessError as error:
         sys.exit(f"building failed: {' '.join(error.cmd)}")
+    except MissingError as error:
+        sys.exit(str(error))

@@ -2,6 +2,8 @@
 
 import json
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -68,6 +70,23 @@ class Kubectl:
         """
         arguments = ("wait", what, f"--for={condition}", f"--timeout={seconds}s")
         self(*arguments, "--namespace", namespace, seconds=seconds + 10)
+
+    @contextmanager
+    def port_forward(
+        self, what: str, *ports: str, namespace: str = "default"
+    ) -> Iterator[list[int]]:
+        """``kubectl port-forward WHAT PORT...``; yields the local ports, once they are open."""
+        local = ("--address", "127.0.0.1", "--namespace", namespace)
+        argv = self.argv("port-forward", what, *ports, *local)
+        with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True) as process:
+            assert process.stdout is not None
+            try:
+                # Forwarding from 127.0.0.1:39421 -> 15901
+                lines = [process.stdout.readline() for _ in ports]
+                assert all(lines), f"{argv} ended: {process.poll()}"
+                yield [int(line.partition(" ->")[0].rpartition(":")[2]) for line in lines]
+            finally:
+                process.terminate()
 
     def wait_for_existence(self, *what: str) -> None:
         """Wait until ``kubectl get WHAT`` finds something."""

@@ -14,7 +14,8 @@ MESH = "e2e.local/mesh:1"
 PROXY_CONFIG = "/etc/envoy.json"
 PORTS = tuple(port + shift for shift in (0, 1000) for port in (7070, 8080, 8443, 9090))
 """Of the app; those of a second one in the pod are shifted."""
-_RULES = [*"/istio-iptables -p 15001 -z 15006 -u 1337 -m REDIRECT -i * -b * -x".split(), ""]
+ISTIO_IPTABLES = [*"/istio-iptables -p 15001 -z 15006 -u 1337 -m REDIRECT -i * -b * -x".split(), ""]
+"""Istio's init container, but for the ports that are left alone."""
 Manifest = dict[str, Any]
 
 
@@ -68,7 +69,7 @@ def with_mesh(manifest: Manifest) -> Manifest:
     rules = {
         "name": "istio-init",
         "image": MESH,
-        "command": [*_RULES, "-d", excluded],
+        "command": [*ISTIO_IPTABLES, "-d", excluded],
         "securityContext": {
             "runAsUser": 0,
             "capabilities": {"drop": ["ALL"], "add": ["NET_ADMIN", "NET_RAW"]},

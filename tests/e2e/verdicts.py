@@ -12,26 +12,35 @@ RESTARTED = "restarted"
 HOOK_FAILED = "hook failed"
 COMPLETE = "complete"
 FAILED = "failed"
-_SETTLED = 3
-"""Failures in a row after which a readiness probe has failed for good: the default threshold."""
+_SETTLED = 6
+"""As often as this a readiness probe fails with the same words, and it is no slow start."""
 
 
 class Pod:
-    """A pod in a cluster."""
+    """A pod in a cluster; of a Job, its first pod.
+
+    Attributes:
+        namespace: that it is in.
+        name: of the pod or the Job, and the value of its label ``app``.
+    """
 
     def __init__(self, cluster: ControlPlane, namespace: str, name: str) -> None:
         self._kubectl = cluster.kubectl
         self._api = cluster.api
-        self._namespace = namespace
+        self.namespace = namespace
         self.name = name
 
     def __call__(self, *arguments: str, stdin: str = "") -> str:
         """Run kubectl in the pod's namespace."""
-        return self._kubectl("--namespace", self._namespace, *arguments, stdin=stdin)
+        return self._kubectl("--namespace", self.namespace, *arguments, stdin=stdin)
+
+    def argv(self, *arguments: str) -> list[str]:
+        """A command of kubectl in the pod's namespace."""
+        return self._kubectl.argv("--namespace", self.namespace, *arguments)
 
     def get(self) -> Any:
-        """The pod as it is now; of a Job, its first pod."""
-        path = f"/api/v1/namespaces/{self._namespace}/pods"
+        """The pod as it is now."""
+        path = f"/api/v1/namespaces/{self.namespace}/pods"
         found = self._api(path, labelSelector=f"app={self.name}")
         return found["items"][0] if found["items"] else {"status": {}, "metadata": {}}
 
@@ -56,7 +65,7 @@ class Pod:
         """How often the kubelet said what: (container, message), by an event's reason."""
         name = self.get()["metadata"].get("name")
         events = self._api(
-            f"/api/v1/namespaces/{self._namespace}/events",
+            f"/api/v1/namespaces/{self.namespace}/events",
             fieldSelector=f"involvedObject.name={name},reason={reason}",
         )
         said: Counter[tuple[str, str]] = Counter()
@@ -94,7 +103,7 @@ class Pod:
             if field in one
         }
         # With one of these there is more to come: a restart.
-        if not kinds and sum(self.messages("Unhealthy").values()) >= _SETTLED:
+        if not kinds and max(self.messages("Unhealthy").values(), default=0) >= _SETTLED:
             return NOT_READY
         return None
 

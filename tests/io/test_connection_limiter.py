@@ -160,6 +160,33 @@ def test_where_all_have_asked_the_oldest_makes_room() -> None:
         attacked.assert_undamaged()
 
 
+def test_half_an_answer_that_has_to_make_room_does_not_end_like_a_whole_one() -> None:
+    def serve(sock: socket.socket) -> None:
+        read_head(sock)
+        sock.sendall(b"HTTP/1.1 200 OK\r\n\r\nhalf")
+        hold(sock)
+
+    with slow_pod(serve, files=SCARCE) as (attacked, slow), callers() as sockets:
+        for number in range(2 * SCARCE_CAP):
+            sockets.append(attacked.open(LIVENESS, SLOW))
+            reached(slow, number + 1)
+            if number < SCARCE_CAP // 2:
+                assert receive(sockets[-1]).endswith(b"half")
+        for sock in sockets[: SCARCE_CAP // 2]:
+            assert read_to_end(sock) == (b"", False)
+        attacked.assert_undamaged()
+
+
+def receive(sock: socket.socket) -> bytes:
+    """An answer's head, and what has come of its body."""
+    raw = b""
+    while not raw.partition(b"\r\n\r\n")[2]:
+        piece = sock.recv(65536)
+        assert piece, raw
+        raw += piece
+    return raw
+
+
 def test_few_descriptors_mean_few_connections_and_no_errors() -> None:
     with slow_pod(files=SCARCE) as (attacked, slow), callers() as sockets:
         with attacked.kubelet():

@@ -1,8 +1,10 @@
 """TLS passed through: the app's own TLS, end to end, by way of the liveness port."""
 
 import contextlib
+import os
 import socket
 import ssl
+import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -100,7 +102,7 @@ def test_an_app_that_resets_is_broken() -> None:
         connect(running.address, LIVENESS) as sock,
     ):
         sock.sendall(b"\x16\x03\x01\x00\x01\x01")
-        assert read_to_end(sock)[0] == b""
+        assert read_to_end(sock) == (b"", False)
     assert results(running) == ["broken"]
 
 
@@ -114,7 +116,7 @@ def test_an_app_that_hangs_up_without_a_byte_is_broken() -> None:
         connect(running.address, LIVENESS) as sock,
     ):
         sock.sendall(b"\x16\x03\x01\x00\x01\x01")
-        assert read_to_end(sock)[0] == b""
+        assert read_to_end(sock) == (b"", True)
     assert results(running) == ["broken"]
 
 
@@ -122,10 +124,49 @@ def test_an_app_that_says_nothing_is_cut_off_at_the_deadline() -> None:
     with app(hold) as target, passing(target.port, 1) as running:
         with connect(running.address, LIVENESS) as sock:
             sock.sendall(b"\x16\x03\x01\x00\x01\x01")
-            assert read_to_end(sock)[0] == b""
+            assert read_to_end(sock) == (b"", False)
         target.wait_for(lambda app: app.open == 0)
     assert results(running) == ["timeout"]
     assert not target.errors
+
+
+@pytest.mark.parametrize(
+    ("end", "orderly", "result"),
+    [(hold, False, "timeout"), (reset, False, "broken"), (socket.socket.close, True, "passed")],
+    ids=["stalls", "resets", "closes"],
+)
+def test_an_answer_without_a_length_ends_as_the_app_ends_it(
+    client: ssl.SSLContext, end: Callable[[socket.socket], None], orderly: bool, result: str
+) -> None:
+    """Go takes FIN for the end of such a body, also without ``close_notify``: a hung app was Ready.
+
+    The caller has read what there is before the app resets: a reset overtakes what is on its way.
+    """
+    read = threading.Event()
+
+    def serve(secure: ssl.SSLSocket) -> None:
+        read_head(secure)
+        secure.sendall(b"HTTP/1.1 200 OK\r\n\r\nhal")
+        if end is not hold:
+            assert read.wait(TIMEOUT)
+        end(secure)
+
+    with (
+        tls_app(serve) as target,
+        passing(target.port, 1 if end is hold else 60) as running,
+        secured(running, client) as secure,
+    ):
+        secure.sendall(GET)
+        raw = b""
+        while not raw.endswith(b"hal"):
+            piece = secure.recv(65536)
+            assert piece, raw
+            raw += piece
+        read.set()
+        with socket.socket(fileno=os.dup(secure.fileno())) as sock:  # ssl does not tell the two
+            sock.settimeout(TIMEOUT)
+            assert read_to_end(sock) == (b"", orderly)
+    assert results(running) == [result]
 
 
 def test_a_handshake_that_the_app_refuses_is_the_apps_answer() -> None:

@@ -194,4 +194,4 @@ main(json.loads(sys.argv[1]))
     assert "hpack" in loaded("--probes", json.dumps(two))
     assert "hpack" not in loaded("--probes", json.dumps(one))  # its TLS is passed through
     commands = {name for name in bare if name.startswith("osm_healthcheck.cli.")}
-    assert commands == {"osm_healthcheck.cli.main", "osm_healthcheck.cli.serve"}
+    assert commands == {f"osm_healthcheck.cli.{name}" for name in ("main", "process", "serve")}

@@ -15,8 +15,8 @@ from typing import Any
 
 import grpc
 
-from osm_healthcheck.node.protobuf import text_field
 from osm_healthcheck.probes.constants import DECLARED_PROBES
+from osm_healthcheck.wire.protobuf import text_field
 
 from .namespaces import PATIENCE, Namespace
 

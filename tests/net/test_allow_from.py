@@ -28,6 +28,7 @@ PROBES = {
         }
         for kind in ("liveness", "readiness", "startup")
     },
+    "hooked": {"lifecycle": {"preStop": {"httpGet": {"path": "/", "port": PLAIN}}}},
     "database": {"livenessProbe": {"tcpSocket": {"port": PLAIN}, "timeoutSeconds": PATIENCE}},
 }
 REQUESTS = {
@@ -119,6 +120,17 @@ def test_tls_where_there_is_none(wired: tuple[Namespace, Namespace], permitted: 
     pod, node = wired
     answer = said(node, pod.ipv4, HEALTHCHECK, CLIENT_HELLO)
     assert answer.startswith(b"HTTP/1.1 400 ") if permitted else answer == b""
+
+
+@pytest.mark.parametrize("family", ["ipv4", "ipv6"])
+def test_a_hook(wired: tuple[Namespace, Namespace], permitted: bool, family: str) -> None:
+    """A 403 would be a success for the kubelet: a hook that nobody ran."""
+    pod, node = wired
+    request = b"GET /osm-pre-stop-hook/hooked HTTP/1.1\r\nHost: a\r\n\r\n"
+    answer = said(node, getattr(pod, family), HEALTHCHECK, request)
+    assert answer.startswith(b"HTTP/1.1 200 ") if permitted else answer == b""
+    refused = said(node, getattr(pod, family), HEALTHCHECK, request.replace(b"GET", b"HEAD"))
+    assert refused.startswith(b"HTTP/1.1 405 " if permitted else b"HTTP/1.1 403 ")
 
 
 @pytest.mark.parametrize("path", ["/healthz", "/metrics", "/nothing"])

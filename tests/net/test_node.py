@@ -317,6 +317,18 @@ def test_without_a_runtime_it_waits_for_one(tmp_path: Path) -> None:
             program.wait_for("the container runtime answers again")
 
 
+def test_a_status_port_that_is_taken() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        command = [sys.executable, "-m", "osm_healthcheck", "node", "--status", address]
+        done = subprocess.run(
+            command, capture_output=True, text=True, timeout=PATIENCE, check=False
+        )
+    assert done.returncode == 1
+    assert f"osm-healthcheck node: cannot listen on {address}: address already" in done.stderr
+    assert "choose --status\n" in done.stderr
+
+
 @pytest.mark.parametrize(
     ("option", "value"),
     [("--status", "nowhere"), ("--connections", "1"), ("--allow-from", "all"), ("--wrong", "x")],

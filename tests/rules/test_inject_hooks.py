@@ -1,11 +1,13 @@
 """Lifecycle hooks: rewritten, declared, recorded, undone, verified; or left as they are."""
 
+import argparse
 import copy
 import json
 from typing import Any
 
 import pytest
 
+from osm_healthcheck.cli.injection_options import add_injection_options, read_injection
 from osm_healthcheck.errors import InvalidInputError, Validation
 from osm_healthcheck.injection.inject import inject
 from osm_healthcheck.injection.pods import pods_in
@@ -212,6 +214,15 @@ def test_an_ordinary_sidecar_may_not_be_up_for_a_post_start_hook() -> None:
 def test_that_hooks_can_be_called_is_said() -> None:
     [text] = [one for one in warnings(hooked(preStop=STOP)) if "preStop" in one]
     assert text.startswith("Pod shop/web: warning: whoever reaches port 15904 can call app.lifecyc")
+
+
+def test_they_are_rewritten_unless_told_otherwise() -> None:
+    manifest = hooked(preStop=STOP)
+    assert manifests.after(manifest, "istio") == after(manifest)
+    parser = argparse.ArgumentParser()
+    add_injection_options(parser)
+    chosen = read_injection(parser, parser.parse_args([]), MESHES["istio"])
+    assert chosen.hooks == "rewrite"
 
 
 def test_hooks_can_be_left() -> None:

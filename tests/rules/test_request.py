@@ -10,6 +10,7 @@ from osm_healthcheck.probes.request import (
     Headers,
     ProbeHeaders,
     end_to_end,
+    hook_headers,
     is_upgrade,
     probe_headers,
     proxied_headers,
@@ -204,3 +205,25 @@ def test_the_caller_says_who_it_is_and_what_it_takes_and_no_more(
         line for line in of_the_kubelet if line[0] not in free
     ]
     assert len([line for line in sent if line[0] in free]) <= len(free)
+
+
+@pytest.mark.parametrize(
+    ("declared", "sent"),
+    [
+        ([], [("Accept-Encoding", "gzip")]),
+        ([("X", "1")], [("X", "1"), ("Accept-Encoding", "gzip")]),
+        ([("accept-encoding", "br")], [("Accept-Encoding", "br")]),
+        ([("Accept-Encoding", "")], [("Accept-Encoding", ""), ("Accept-Encoding", "gzip")]),
+        ([("Range", "bytes=0-1")], [("Range", "bytes=0-1")]),
+        ([("Connection", "close")], [("Connection", "close"), ("Accept-Encoding", "gzip")]),
+    ],
+)
+def test_what_the_kubelets_other_client_sends_for_a_hook(
+    declared: list[tuple[str, str]], sent: list[tuple[str, str]]
+) -> None:
+    """As a Go client with that transport was seen to send it (go1.26)."""
+    headers = [HTTPHeader(*pair) for pair in declared]
+    own = lines(("User-Agent", "kube-lifecycle/1.36"), ("Accept", "*/*"))
+    assert hook_headers(headers, "kube-lifecycle/1.36", "*/*") == own + lines(*sent)
+    long = "x" * (MAX_CALLER_VALUE_BYTES + 1)
+    assert hook_headers(headers, long, long) == lines(*sent)

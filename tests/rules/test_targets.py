@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from osm_healthcheck.probes.constants import ProbeKind
-from osm_healthcheck.probes.declaration import read_declaration
+from osm_healthcheck.probes.declaration import read_declaration, read_hooks
 from osm_healthcheck.probes.ports import OwnPorts
 from osm_healthcheck.probes.targets import ANSWER_MARGIN, Routes, Targets, targets_of
 
@@ -15,7 +15,8 @@ PATH = "/osm-liveness-probe"
 
 
 def targets(document: dict[str, dict[str, Any]]) -> Targets:
-    return targets_of(read_declaration(json.dumps(document), "--probes", OwnPorts()))
+    given = (json.dumps(document), "--probes", OwnPorts())
+    return targets_of(read_declaration(*given), read_hooks(*given))
 
 
 def http(port: int = 80, scheme: str = "HTTP", **more: Any) -> dict[str, Any]:
@@ -135,3 +136,21 @@ def test_an_http_target_says_what_it_asks() -> None:
 def test_targets_are_kept_apart_even_where_they_look_alike() -> None:
     found = routes(a=http(1), b=http(1))
     assert len(set(found.http.values())) == 2
+
+
+def test_hooks_are_served_by_their_paths_and_their_ports_are_the_apps() -> None:
+    get = {"httpGet": {"port": 8443, "path": "/x", "scheme": "HTTPS"}}
+    found = targets(
+        {
+            "a": {"lifecycle": {"postStart": get, "preStop": {"httpGet": {"port": 1}}}},
+            "b": {"lifecycle": {"preStop": {"httpGet": {"port": 2}}}, **http(3)},
+        }
+    )
+    assert {path: str(target) for path, target in found.hooks.items()} == {
+        "/osm-post-start-hook/a": "https://:8443/x",
+        "/osm-pre-stop-hook/a": "http://:1/",
+        "/osm-pre-stop-hook/b": "http://:2/",
+    }
+    assert found.ports == {8443, 1, 2, 3}
+    assert not found.checks  # a hook is no target for a check
+    assert set(found.routes) == {LIVENESS}  # and needs no listener but 15904

@@ -38,6 +38,7 @@ func main() {
 	}
 	shift := flag.Int("shift", 0, "what is added to each port")
 	startup := flag.Duration("startup", 0, "that /startup says 503")
+	linger := flag.Duration("linger", 0, "that it goes on serving after SIGTERM")
 	run := flag.Duration("run", 0, "after which it ends, as a job does; never where it is 0")
 	flag.Parse()
 	if *run > 0 {
@@ -48,6 +49,7 @@ func main() {
 	go func() {
 		<-stop
 		fmt.Println("terminated")
+		time.Sleep(*linger)
 		os.Exit(128 + int(syscall.SIGTERM))
 	}()
 

@@ -1,7 +1,7 @@
-"""The little of Protocol Buffers that the CRI's messages need: strings, numbers, messages, maps.
+"""The little of Protocol Buffers that is needed here: strings, numbers, messages, maps.
 
 The wire format is that of protobuf.dev/programming-guides/encoding. Generated code would bring the
-protobuf runtime into the process, which takes 6 MB; five messages are read here.
+protobuf runtime into the process, which takes 6 MB for a handful of messages.
 """
 
 from collections.abc import Iterator

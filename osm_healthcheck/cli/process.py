@@ -1,0 +1,53 @@
+"""What the commands that serve until they are told to end have in common as processes."""
+
+import atexit
+import os
+import signal
+import sys
+from collections.abc import Callable, Coroutine
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from osm_healthcheck.server.logs import Log
+
+
+def prepare() -> None:
+    """Set the process up, before anything that takes time is imported."""
+    # Until the event loop takes them over, signals end the start, also for PID 1 of a container,
+    # whose default is to ignore them.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda received, _: os._exit(128 + received))
+    # aiohttp makes two TLS contexts when it is imported, with all the machine's CA certificates
+    # in each: 2 MB and half of the start for what nobody here ever looks at.
+    os.environ["SSL_CERT_FILE"] = os.environ["SSL_CERT_DIR"] = os.devnull
+
+
+def run_until_told(
+    serve: "Callable[[Log], Coroutine[Any, Any, None]]",
+    name: str,
+    verbosity: str,
+    log_format: str,
+    component: str = "osm-healthcheck",
+) -> int:
+    """Run ``serve`` with a log of ``component`` on an event loop; the exit code.
+
+    It is 1, with a line that begins with ``name``, where a port or the files for connections cannot
+    be had.
+    """
+    import uvloop
+
+    from osm_healthcheck.server import logs
+    from osm_healthcheck.server.connection_limiter import TooFewFilesError, connection_limit
+    from osm_healthcheck.server.listen import ListenError
+
+    log, writer = logs.make_log(verbosity, log_format, component)
+    # From here on nothing waits for standard error, a traceback at the very end included.
+    sys.stderr = writer
+    atexit.register(writer.end)
+    try:
+        connection_limit()  # the event loop itself could not start without files
+        uvloop.run(serve(log))
+    except (ListenError, TooFewFilesError) as error:
+        print(f"{name}: {error}", file=sys.stderr)
+        return 1
+    return 0

@@ -1,0 +1,47 @@
+"""`verify` and `diagnose` of a pod in a real mesh, with what kubectl says of it."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from .command import osm_healthcheck
+from .control_plane import ControlPlane
+from .node import Node
+from .pods import container, grpc, http_get, pod, tcp_socket, with_mesh, with_us
+from .process import until
+from .verdicts import Pod
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]
+
+
+@pytest.fixture(scope="module")
+def shop(whole: tuple[ControlPlane, Node]) -> Iterator[Pod]:
+    cluster, _ = whole
+    namespace = cluster.namespace("commands")
+    app = container(
+        livenessProbe=http_get("/live"), readinessProbe=tcp_socket(), startupProbe=grpc()
+    )
+    manifest = with_mesh(with_us(pod("shop", app)))
+    cluster.kubectl.apply(manifest, namespace=namespace)
+    cluster.kubectl.wait("pod/shop", "condition=Ready", namespace=namespace)
+    yield Pod(cluster, namespace, "shop")
+    cluster.kubectl("delete", "namespace", namespace, "--wait=false")
+
+
+def test_diagnose_through_a_port_forward(shop: Pod, kube: ControlPlane) -> None:
+    manifest = shop("get", "pod", "shop", "-o", "yaml")
+    ports = ("7070", "8080", "9090", "15901", "15904")
+    with kube.kubectl.port_forward("pod/shop", *ports, namespace=shop.namespace):
+        text = osm_healthcheck("diagnose", "--sidecar", "127.0.0.1", stdin=manifest)
+    assert text.count("agree") >= 3, text
+
+
+def test_verify_says_yes_and_then_what_is_wrong(shop: Pod) -> None:
+    manifest = shop("get", "pod", "shop", "-o", "yaml")
+    assert "✗" not in osm_healthcheck("verify", stdin=manifest)
+    shop("exec", "shop", "-c", "app", "--", "/app", "ask", "http://127.0.0.1:8080/close")
+    until(lambda: shop.failures("app", "Readiness") >= 3, "the closed port is noticed")
+    seen = f"{manifest}---\n{shop('get', 'events', '-o', 'yaml')}"
+    text = osm_healthcheck("verify", stdin=seen, status=1)
+    assert "✗ event app: Readiness probe failed: HTTP probe failed with statuscode: 404" in text
+    assert "the app refuses connections on that port" in text
