@@ -40,13 +40,15 @@ class Admission:
     """An answer and what it came to.
 
     ``notices`` hold for every pod of the mesh, and so are for the log and not for each pod's
-    author; ``error`` is a mistake of ours, for the log as well.
+    author; ``error`` is a mistake of ours, for the log as well. ``mesh`` is that which the pod was
+    admitted for, where it came to that.
     """
 
     response: AdmissionResponse
     outcome: Outcome
     notices: Sequence[str] = ()
     error: str = ""
+    mesh: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +108,7 @@ class PodAdmission:
         if not applied:
             return _failed(request, "the patch does not lead to the injected pod")
         response = AdmissionResponse(request.uid, patch=patch, warnings=warnings)
-        return Admission(response, outcome, notices)
+        return Admission(response, outcome, notices, mesh=injection.mesh.name)
 
     def _injection(self, pod: Pod, mesh: str) -> Injection:
         labels = cast("Manifest", pod.value.get("metadata") or {}).get("labels")

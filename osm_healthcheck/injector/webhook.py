@@ -78,7 +78,7 @@ class Webhook:
             return self._refuse(400, str(error)[:_MAX_ERROR_CHARACTERS])
         admission = self._decide(request, mesh)
         answer = admission.response.as_review()
-        named = mesh or self._admission.default_mesh
+        named = admission.mesh or mesh or self._admission.default_mesh
         self._metrics.admissions.labels(named, admission.outcome.value).inc()
         self._metrics.seconds.observe(perf_counter() - began)
         return respond(200, answer, _JSON)

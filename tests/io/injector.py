@@ -4,6 +4,7 @@ import base64
 import contextlib
 import http.client
 import json
+import shutil
 import ssl
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -123,3 +124,4 @@ def injector(*arguments: str, pair: bool = True, **more: Any) -> Iterator[Inject
         yield running
     finally:
         running.end()
+        shutil.rmtree(running.directory)

@@ -243,8 +243,10 @@ def test_metrics_count_admissions_by_what_they_came_to(running: Injector) -> Non
     name = 'osm_healthcheck_injector_admissions_total{mesh="consul",outcome="injected"}'
     before = counted().get(name, 0.0)
     running.admit(_POD, "consul")
+    label = {"labels": {"healthcheck.openservicemesh.io/mesh": "consul"}}
+    running.admit({**_POD, "metadata": {"name": "web", **label}})
     after = counted()
-    assert after[name] == before + 1
+    assert after[name] == before + 2
     assert after["osm_healthcheck_injector_ready"] == 1
     assert after["osm_healthcheck_injector_certificate_expiry_timestamp_seconds"] > 1e9
 
