@@ -10,6 +10,7 @@ from osm_healthcheck.cli.arguments import guarded, parser_for
 from osm_healthcheck.cli.files import STDIN, rewrite
 from osm_healthcheck.cli.injection_options import add_injection_options, read_injection
 from osm_healthcheck.injection.inject import inject
+from osm_healthcheck.injection.mesh import Mesh
 from osm_healthcheck.mesh.annotations import MESHES
 
 _WHAT = """\
@@ -40,6 +41,8 @@ def run(argv: Sequence[str]) -> int:
     if options.in_place and options.output:
         parser.error("--in-place keeps the format of a file: leave -o out")
     mesh = MESHES[options.mesh]
+    if options.proxy == "node":
+        _check_node_mode(parser, mesh, options)
     injection = replace(read_injection(parser, options, mesh), proxy=options.proxy)
     if mesh.injector:
         print(_OSM.format(image=options.image), file=sys.stderr)
@@ -47,6 +50,21 @@ def run(argv: Sequence[str]) -> int:
     return guarded(
         lambda: rewrite("inject", options.files, change, options.output, in_place=options.in_place)
     )
+
+
+def _check_node_mode(
+    parser: argparse.ArgumentParser, mesh: Mesh, options: argparse.Namespace
+) -> None:
+    """Node mode adds nothing to a pod that could keep the mesh's redirect off our ports."""
+    if not mesh.ports and options.init and not mesh.injector:
+        parser.error(
+            f"--proxy node with --mesh {mesh.name}: nothing in the pod keeps its redirect off our "
+            "ports; choose a mesh with an annotation, or --no-init where something else does it"
+        )
+    if mesh.users:
+        parser.error(
+            f"--proxy node is not for {mesh.name}: it takes what the node's process asks the app"
+        )
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -63,10 +81,11 @@ def _parser() -> argparse.ArgumentParser:
     )
     add(
         "--proxy",
-        choices=("sidecar", "mesh"),
+        choices=("sidecar", "mesh", "node"),
         default="sidecar",
-        help="who answers on 15901-15903: our sidecar (the default), or the mesh's proxy, by "
-        "the configuration that render writes; then the sidecar is for tcpSocket and grpc alone",
+        help="who answers on 15901-15903: our sidecar (the default); the mesh's proxy, by the "
+        "configuration that render writes: then the sidecar is for tcpSocket and grpc alone; or "
+        "osm-healthcheck node, and then nothing is added to the pod",
     )
     add_injection_options(parser)
     return parser

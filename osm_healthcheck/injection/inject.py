@@ -22,6 +22,7 @@ from osm_healthcheck.injection.resources import (
 )
 from osm_healthcheck.injection.uninject import undo
 from osm_healthcheck.injection.unknown_kinds import warn_of_unknown_kinds
+from osm_healthcheck.probes.constants import DECLARED_PROBES
 
 
 def inject(manifest: object, injection: Injection) -> ManifestChange:
@@ -58,7 +59,7 @@ def _apply(plan: Plan, pod: Pod, injection: Injection, validation: Validation) -
         if not listed and "initContainers" in pod.spec:
             record.empty["spec.initContainers"] = listed
         _put(pod.spec, "initContainers", [*added, *(listed or [])], before="containers")
-    _annotate(pod, record)
+    _annotate(plan, pod, record)
     check_annotations(pod, validation)
 
 
@@ -88,7 +89,7 @@ def _rewrite(plan: Plan, pod: Pod, record: Record) -> None:
         set_hook(cast("Container", pod.container(name)), kind, hook.rewritten)
 
 
-def _annotate(pod: Pod, record: Record) -> None:
+def _annotate(plan: Plan, pod: Pod, record: Record) -> None:
     metadata = pod.value.get("metadata")
     if not metadata:
         if "metadata" in pod.value:
@@ -101,6 +102,8 @@ def _annotate(pod: Pod, record: Record) -> None:
             record.empty["metadata.annotations"] = metadata["annotations"]
         metadata["annotations"] = {}
     annotations = cast("Manifest", metadata["annotations"])
+    if plan.with_node:
+        annotations[DECLARED_PROBES] = plan.declared
     annotations.update({name: written for name, (_, written) in record.annotations.items()})
     annotations.update(record.as_annotations())
 

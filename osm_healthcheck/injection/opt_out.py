@@ -1,5 +1,7 @@
 """Pods and containers that are left alone: for what they are, or by an annotation."""
 
+import re
+
 from osm_healthcheck.errors import Validation
 from osm_healthcheck.injection.pods import Manifest, Pod
 from osm_healthcheck.injection.record import INJECT, SKIP_CONTAINERS
@@ -15,6 +17,7 @@ _OSM_VALUES = {
     "no": False,
     "false": False,
 }
+_SANDBOXED = re.compile(r"kata|gvisor|runsc", re.IGNORECASE)
 _OUR_VALUES = {"enabled": True, "disabled": False}
 
 
@@ -38,6 +41,16 @@ def reason_to_skip(pod: Pod, validation: Validation) -> str:
         elif not values[key]:
             return f"its annotation {name} is {quoted(value)}"
     return ""
+
+
+def sandboxed_runtime(pod: Pod) -> str:
+    """The pod's ``runtimeClassName``, where that runs it in a virtual machine or on gVisor.
+
+    The node's own kernel then does not have the pod's sockets. The names are those that Kata's and
+    gVisor's documentation gives.
+    """
+    name = pod.spec.get("runtimeClassName")
+    return name if isinstance(name, str) and _SANDBOXED.search(name) else ""
 
 
 def is_injected_by_osm(pod: Pod) -> bool:

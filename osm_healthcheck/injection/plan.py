@@ -16,7 +16,7 @@ from osm_healthcheck.injection.limits import check_request, check_requests, chec
 from osm_healthcheck.injection.manifest_probe import asks_the_pod
 from osm_healthcheck.injection.mesh import Mesh
 from osm_healthcheck.injection.mesh_annotations import mesh_annotations
-from osm_healthcheck.injection.opt_out import reason_to_skip
+from osm_healthcheck.injection.opt_out import reason_to_skip, sandboxed_runtime
 from osm_healthcheck.injection.original import OriginalProbe, original_probes
 from osm_healthcheck.injection.pod_checks import (
     check_completion,
@@ -35,13 +35,15 @@ from osm_healthcheck.injection.rewrite import (
 )
 from osm_healthcheck.injection.uninject import LOST_RECORD, has_lost_record, is_rewritten
 from osm_healthcheck.probes.constants import HEALTHCHECK_PORT
+from osm_healthcheck.probes.quote import quoted
 
 
 @dataclass(frozen=True, slots=True)
 class Injection:
     """How to inject.
 
-    ``proxy`` says what answers on 15901-15903: our ``sidecar`` or the proxy of the ``mesh``.
+    ``proxy`` says what answers on 15901-15903: our ``sidecar``, the proxy of the ``mesh``, or the
+    agent of the ``node``, which answers on 15904 as well and leaves nothing in the pod.
     ``user`` is the sidecar's user ID, ``None`` leaves it to the cluster; ``init`` allows the init
     container where the mesh has no annotation that excludes ports. ``hooks`` says what becomes of
     ``httpGet`` lifecycle hooks.
@@ -52,7 +54,7 @@ class Injection:
     version: str
     sidecar: Literal["native", "container"] = "native"
     https: HTTPSMode = "passthrough"
-    proxy: Literal["sidecar", "mesh"] = "sidecar"
+    proxy: Literal["sidecar", "mesh", "node"] = "sidecar"
     user: int | None = DEFAULT_USER
     init: bool = True
     hooks: Literal["rewrite", "leave"] = "rewrite"
@@ -74,6 +76,7 @@ class Plan:
     annotations: Mapping[str, tuple[str | None, str]]
     with_sidecar: bool
     with_init: bool
+    with_node: bool = False
 
 
 def plan_injection(pod: Pod, injection: Injection, validation: Validation) -> Plan | None:
@@ -84,7 +87,13 @@ def plan_injection(pod: Pod, injection: Injection, validation: Validation) -> Pl
     if has_lost_record(pod):
         _leave_alone(pod, validation)
         return None
-    originals = original_probes(pod, validation, native=injection.sidecar == "native")
+    with_node = injection.proxy == "node"
+    if with_node and (name := sandboxed_runtime(pod)):
+        text = f"left alone: its runtimeClassName {quoted(name)} keeps its network from the node"
+        validation.warn(pod.where, text)
+        return None
+    native = with_node or injection.sidecar == "native"
+    originals = original_probes(pod, validation, native=native)
     hooks = _hooks(pod, injection, validation)
     if validation.errors:
         return None
@@ -92,10 +101,10 @@ def plan_injection(pod: Pod, injection: Injection, validation: Validation) -> Pl
         validation.warn(pod.where, f"nothing to rewrite: {why_no_probe_is_ours(pod)}")
         return None
     answered = [
-        one for one in originals if injection.proxy == "sidecar" or is_check(one.declared.probe)
+        one for one in originals if injection.proxy != "mesh" or is_check(one.declared.probe)
     ]
-    with_sidecar = bool(answered or hooks)
-    ports = ports_for(originals, sidecar=with_sidecar)
+    with_sidecar = bool(answered or hooks) and not with_node
+    ports = ports_for(originals, sidecar=bool(answered or hooks))
     plan = Plan(
         probes=list(zip(originals, rewritten(originals, injection.https), strict=True)),
         hooks=hooks,
@@ -105,7 +114,8 @@ def plan_injection(pod: Pod, injection: Injection, validation: Validation) -> Pl
             pod, injection.mesh, ports, injection.user if with_sidecar else None, validation
         ),
         with_sidecar=with_sidecar,
-        with_init=injection.init and not injection.mesh.ports,
+        with_init=injection.init and not injection.mesh.ports and not with_node,
+        with_node=with_node,
     )
     check_requests(pod, [one for one in plan.probes if one[0] in answered], validation)
     _check(pod, plan, injection, validation)

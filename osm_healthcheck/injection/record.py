@@ -6,6 +6,7 @@ from typing import cast
 
 from osm_healthcheck.errors import Validation
 from osm_healthcheck.injection.pods import Manifest, Pod
+from osm_healthcheck.probes.constants import DECLARED_PROBES
 
 PREFIX = "healthcheck.openservicemesh.io/"
 PROBES = f"{PREFIX}original-probes"
@@ -103,7 +104,7 @@ def read_record(pod: Pod, known_version: str, validation: Validation) -> Record 
 
 def remove_record(annotations: Manifest) -> None:
     """Take the record out of a pod's annotations."""
-    for name in (*_OURS, WARNINGS):
+    for name in (*_OURS, WARNINGS, DECLARED_PROBES):
         annotations.pop(name, None)
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import cast
 
-from osm_healthcheck.errors import InvalidInputError, Validation
+from osm_healthcheck.errors import Validation
 from osm_healthcheck.injection.containers import PROBES_VARIABLE, environment_of
 from osm_healthcheck.injection.hooks import OriginalHook, hooks_of, original_hooks
 from osm_healthcheck.injection.manifest_probe import (
@@ -25,19 +25,19 @@ from osm_healthcheck.injection.opt_out import containers_to_skip, reason_to_skip
 from osm_healthcheck.injection.original import OriginalProbe, original_probes
 from osm_healthcheck.injection.pods import PROXIES, SIDECAR, Container, Manifest, Pod
 from osm_healthcheck.injection.record import WARNINGS, Record, read_record
-from osm_healthcheck.injection.rewrite import is_check, rewritten, why_no_probe_is_ours
+from osm_healthcheck.injection.rewrite import rewritten, why_no_probe_is_ours
 from osm_healthcheck.injection.uninject import is_rewritten, uninjected_pods
 from osm_healthcheck.probes.constants import (
+    DECLARED_PROBES,
     HEALTHCHECK_PATH,
     HEALTHCHECK_PORT,
     ORIGINAL_GRPC_PORT,
     ORIGINAL_TCP_PORT,
     ProbeKind,
 )
-from osm_healthcheck.probes.declaration import read_declaration, read_hooks
 from osm_healthcheck.probes.ports import OwnPorts, parse_port
 from osm_healthcheck.probes.quote import quoted
-from osm_healthcheck.probes.targets import targets_of
+from osm_healthcheck.verification.declared import NODE, declaration_findings, served_ports
 from osm_healthcheck.verification.findings import Finding, good, unsure, wrong
 from osm_healthcheck.verification.hooks import hook_findings
 from osm_healthcheck.verification.pod_state import bypass_findings, event_findings, sidecar_state
@@ -94,6 +94,7 @@ def _checks(pod: Pod, context: Context) -> list[Finding]:
     findings += verification.hooks()
     findings += verification.ports(probes)
     findings += verification.sidecar()
+    findings += verification.node()
     findings += verification.meshes(context.meshes)
     asking = [probe for _, _, probe in probes]
     asking += [hook for one in pod.containers for _, hook in hooks_of(one)]
@@ -246,22 +247,14 @@ class _PodVerification:
             return findings
         if self._record is None:
             return findings
-        # compared as they are read: the API server fills in what a manifest left out
-        expected = {one.declared for one in self._originals}
-        checks = {one for one in expected if is_check(one.probe)}
-        hooks = {one.declared for one in self._hooks}
-        try:
-            declared = set(read_declaration(str(text), PROBES_VARIABLE, _OWN))
-            declared_hooks = set(read_hooks(str(text), PROBES_VARIABLE, _OWN))
-        except InvalidInputError as error:
-            return [*findings, wrong(SIDECAR, str(error.errors[0]), _AGAIN)]
-        if declared in (expected, checks):
-            findings.append(good(SIDECAR, "its declared probes are the originals"))
-        else:
-            findings.append(wrong(SIDECAR, "its declared probes are not the originals", _AGAIN))
-        if declared_hooks != hooks:
-            findings.append(wrong(SIDECAR, "its declared hooks are not the originals", _AGAIN))
-        return findings
+        return findings + declaration_findings(SIDECAR, str(text), self._originals, self._hooks)
+
+    def node(self) -> list[Finding]:
+        """Node mode: whether the pod's annotation declares the right probes."""
+        text = self._pod.annotations.get(DECLARED_PROBES)
+        if text is None or self._sidecar is not None or self._record is None:
+            return []
+        return declaration_findings(NODE, str(text), self._originals, self._hooks)
 
     def meshes(self, meshes: Iterable[Mesh]) -> list[Finding]:
         """The meshes around the pod: whether their own probe rewriting is off."""
@@ -354,9 +347,9 @@ class _PodVerification:
 
     def _port(self, port: int, askers: Sequence[str], mesh_may_serve: bool) -> Finding:
         subject = f"port {port}"
-        sidecar = self._sidecar
-        if sidecar is not None and port in _served_by(sidecar):
-            return good(subject, f"served by {SIDECAR}")
+        name, ports = served_ports(self._pod)
+        if port in ports:
+            return good(subject, f"served by {name}")
         if port != HEALTHCHECK_PORT and self._proxy in _SERVING_PROXIES:
             return good(subject, f"served by {self._proxy}, the mesh's proxy")
         meshed = self._proxy or "status" not in self._pod.value
@@ -372,15 +365,3 @@ class _PodVerification:
             "in the pod serves it",
             _AGAIN,
         )
-
-
-def _served_by(sidecar: Container) -> set[int]:
-    """The ports that our container listens on: 15904, and those that its probes need."""
-    text = environment_of(sidecar).get(PROBES_VARIABLE)
-    if text is None:
-        return {HEALTHCHECK_PORT}
-    try:
-        targets = targets_of(read_declaration(str(text), PROBES_VARIABLE, _OWN))
-    except InvalidInputError:
-        return set()  # it ends at once
-    return {HEALTHCHECK_PORT, *(kind.port for kind in targets.routes)}

@@ -87,6 +87,19 @@ def test_case(name: str) -> None:
         assert probe_url("http", "127.0.0.1", int(action.port), action.path).request_target == path
 
 
+def test_rw_032_a_hook_that_the_kubelet_runs_is_rewritten() -> None:
+    pod = _pod(CASES["RW-032"]["input"]["spec"])
+    outcome = inject(pod, injection("istio"))
+    lifecycle = _probe(outcome.manifest, "hello.lifecycle")
+    asked = {"path": "/osm-pre-stop-hook/hello", "port": 15904, "scheme": "HTTP"}
+    assert lifecycle["preStop"] == {"httpGet": asked}
+    # the kubelet does not run a tcpSocket hook
+    assert lifecycle["postStart"] == {"tcpSocket": {"port": 93}}
+    assert json.loads(_declared(outcome)) == {
+        "hello": {"lifecycle": {"preStop": {"httpGet": {"port": 91}}}}
+    }
+
+
 def test_rw_036_an_opt_out_leaves_the_pod_alone() -> None:
     spec = {"containers": [{"name": "a", "livenessProbe": {"tcpSocket": {"port": 80}}}]}
     for annotation, value in (
