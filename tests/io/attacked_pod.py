@@ -103,6 +103,12 @@ class AttackedPod:
         return sock
 
 
+def _refuse(sock: socket.socket) -> None:
+    # What is not read makes the end a reset, and a reset is passed on.
+    sock.recv(1 << 16)
+    sock.sendall(_TLS_ALERT)
+
+
 @contextlib.contextmanager
 def pod(
     more: Mapping[str, Mapping[str, Any]] | None = None, *arguments: str, files: int = 4096
@@ -111,7 +117,7 @@ def pod(
     with (
         http_app(response(body=b"alive")) as web,
         app(hold) as tcp,
-        app(lambda sock: sock.sendall(_TLS_ALERT)) as tls,
+        app(_refuse) as tls,
         app(hold) as undeclared,
         closed_port() as dead,
         contextlib.ExitStack() as stack,
