@@ -80,7 +80,7 @@ RUN sh /usr/local/bin/pack /image $(find /opt/injector -name '*.so') \
  && find /image/opt/injector -name '*.so' -exec strip --strip-unneeded {} + \
  && find /image/opt/injector -name __pycache__ -exec rm -r {} + \
  && python3.15 -X no_debug_ranges -m compileall -q -b -o 2 --invalidation-mode unchecked-hash -s /image /image/opt/injector \
- && find /image/opt/injector -name '*.py' | xargs rm \
+ && find /image/opt/injector -name '*.py' -o -name '*.pyi' -o -name '*.[ch]' | xargs rm \
  && echo /opt/injector > /image/opt/osm-healthcheck/lib/python3.15/site-packages/injector.pth
 
 FROM scratch AS injector
