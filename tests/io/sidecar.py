@@ -77,7 +77,7 @@ def sidecar(
         ready = asyncio.Event()
         shutdown: asyncio.Future[Shutdown] = loop.create_future()
         stop.append(lambda: loop.call_soon_threadsafe(shutdown.set_result, Shutdown.FINISH))
-        task = loop.create_task(serve(settings, _capture(lines), shutdown, ready))
+        task = loop.create_task(serve(settings, capture(lines), shutdown, ready))
         waiting = loop.create_task(ready.wait())
         await asyncio.wait({task, waiting}, return_when=asyncio.FIRST_COMPLETED)
         waiting.cancel()
@@ -208,7 +208,7 @@ def process(
         running.end()
 
 
-def _capture(lines: list[dict[str, Any]]) -> Log:
+def capture(lines: list[dict[str, Any]]) -> Log:
     """A log that keeps its lines, down to debug."""
 
     def keep(_logger: object, method: str, event: Any) -> Any:

@@ -1,0 +1,107 @@
+"""However fast an app and its caller are, the others get their turn after `TURN_BYTES`.
+
+Told by bytes between two turns of somebody else, not by time.
+"""
+
+import asyncio
+import contextlib
+import socket
+import threading
+from collections.abc import Iterator
+
+import uvloop
+
+from osm_healthcheck.server.connection import TURN_BYTES, Connection
+from osm_healthcheck.server.connection_limiter import ConnectionLimiter
+from osm_healthcheck.server.head_reader import make_server
+from osm_healthcheck.server.logs import Log
+from osm_healthcheck.server.reply import RememberedHeads, Reply
+from osm_healthcheck.server.request import Request
+from osm_healthcheck.wire.stream import CHUNK_BYTES
+from tests.io.sidecar import capture
+from tests.io.wire import TIMEOUT
+
+ANSWER_BYTES = 3 * TURN_BYTES
+
+
+class BigAnswer:
+    """An endpoint and its one answer, whose pieces are always at hand. ``sent`` are its bytes."""
+
+    lasting = False
+    head_only = False
+
+    def __init__(self) -> None:
+        self.remembered = RememberedHeads()
+        self.sent = 0
+
+    def resolve(self, _request: Request) -> Reply:
+        return self
+
+    def take_over(self, _connection: Connection, _first: bytes) -> bool:
+        return False
+
+    def answer(self, connection: Connection) -> None:
+        # All of it fits into the kernel's buffers: nothing but us makes this wait.
+        sock = connection.transport.get_extra_info("socket")
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, ANSWER_BYTES)  # it doubles that
+        connection.start(self._answer(connection))
+
+    async def _answer(self, connection: Connection) -> None:
+        while self.sent < ANSWER_BYTES:
+            self.sent += CHUNK_BYTES
+            await connection.write(bytes(CHUNK_BYTES))
+        connection.close()
+
+
+class Context:
+    """What the connection shares with nobody here."""
+
+    allow_from = None
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, log: Log) -> None:
+        self.loop = loop
+        self.log = log
+        self.limiter = ConnectionLimiter(loop, 16)
+        self.make_reader = make_server()
+
+
+@contextlib.contextmanager
+def reading(address: tuple[str, int]) -> Iterator[None]:
+    """A caller that reads as fast as it can."""
+
+    def read() -> None:
+        with socket.create_connection(address, TIMEOUT) as sock:
+            sock.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+            while sock.recv(1 << 20):
+                pass
+
+    thread = threading.Thread(target=read)
+    thread.start()
+    try:
+        yield
+    finally:
+        thread.join(TIMEOUT)
+
+
+async def bytes_at_turns() -> list[int]:
+    """How much had been sent each time that somebody else had a turn."""
+    loop = asyncio.get_running_loop()
+    big = BigAnswer()
+    context = Context(loop, capture([]))
+    server = await loop.create_server(lambda: Connection(context, big), "127.0.0.1", 0)
+    found = [0]
+    with reading(server.sockets[0].getsockname()):
+        async with asyncio.timeout(TIMEOUT):
+            while big.sent < ANSWER_BYTES:
+                await asyncio.sleep(0)
+                found.append(big.sent)
+            server.close()
+            await context.limiter.close_idle()
+    return found
+
+
+def test_a_neighbour_has_its_turn_after_so_many_bytes() -> None:
+    found = uvloop.run(bytes_at_turns())
+    assert found[-1] == ANSWER_BYTES
+    between = [after - before for before, after in zip(found, found[1:], strict=False)]
+    assert max(between) <= TURN_BYTES + CHUNK_BYTES
