@@ -77,7 +77,7 @@ def app(serve: Serve, address: str = "127.0.0.1", port: int = 0) -> Iterator[App
 
 
 @contextlib.contextmanager
-def http_app(*answers: bytes, address: str = "127.0.0.1") -> Iterator[App]:
+def http_app(*answers: bytes, address: str = "127.0.0.1", port: int = 0) -> Iterator[App]:
     """Run an app that gives ``answers`` in turn, the last one for ever, and closes each time."""
     left = list(answers)
 
@@ -87,7 +87,7 @@ def http_app(*answers: bytes, address: str = "127.0.0.1") -> Iterator[App]:
         answer = left.pop(0) if len(left) > 1 else left[0]
         sock.sendall(answer)
 
-    with app(serve, address) as running:
+    with app(serve, address, port) as running:
         yield running
 
 

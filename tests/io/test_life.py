@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from osm_healthcheck.probes.constants import ProbeKind
 from osm_healthcheck.wire.listening import listening_addresses
 from tests.io.apps import app, hold, http_app, read_head, response
 from tests.io.sidecar import HEALTHCHECK, LIVENESS, PORTS, Process, process, sidecar, tcp_probe
@@ -101,6 +102,27 @@ def test_a_port_in_use_is_1_and_nothing_is_left_half_up() -> None:
         assert f"cannot listen on {first.address}:15901: address already in use" in told
         assert "--liveness-port" in told
         assert "Traceback" not in told
+
+
+@pytest.mark.parametrize("kind", list(ProbeKind))
+def test_a_port_that_an_app_has_taken_is_named_and_nothing_is_served(kind: ProbeKind) -> None:
+    """Issue: 15901-15903 need no privileges, and the mesh's redirect is kept off them for anybody.
+
+    The sidecar does not share such a port, and does not serve the others meanwhile: its startup
+    probe fails, which somebody sees.
+    """
+    address = own_address()
+    arguments = (f"--{kind.value}", "http://:1/", "--bind", address)
+    with (
+        http_app(response(body=b"taken"), address=address, port=kind.port),
+        process(*arguments, bind=False) as it,
+    ):
+        assert it.wait() == 1
+        assert it.text[-1] == (
+            f"osm-healthcheck: cannot listen on {address}:{kind.port}: address already in "
+            f"use: another process has it; end that one, or choose --{kind.value}-port\n"
+        )
+        assert not listens(address, 15904)
 
 
 def test_an_address_that_is_not_here_is_1() -> None:

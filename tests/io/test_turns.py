@@ -5,12 +5,14 @@ Told by bytes between two turns of somebody else, not by time.
 
 import asyncio
 import contextlib
+import itertools
 import socket
 import threading
 from collections.abc import Iterator
 
 import uvloop
 
+from osm_healthcheck.probes.addresses import AllowFrom
 from osm_healthcheck.server.connection import TURN_BYTES, Connection
 from osm_healthcheck.server.connection_limiter import ConnectionLimiter
 from osm_healthcheck.server.head_reader import make_server
@@ -56,7 +58,7 @@ class BigAnswer:
 class Context:
     """What the connection shares with nobody here."""
 
-    allow_from = None
+    allow_from: AllowFrom | None = None
 
     def __init__(self, loop: asyncio.AbstractEventLoop, log: Log) -> None:
         self.loop = loop
@@ -103,5 +105,5 @@ async def bytes_at_turns() -> list[int]:
 def test_a_neighbour_has_its_turn_after_so_many_bytes() -> None:
     found = uvloop.run(bytes_at_turns())
     assert found[-1] == ANSWER_BYTES
-    between = [after - before for before, after in zip(found, found[1:], strict=False)]
+    between = [after - before for before, after in itertools.pairwise(found)]
     assert max(between) <= TURN_BYTES + CHUNK_BYTES
