@@ -17,7 +17,7 @@ from osm_healthcheck.server.connection import TURN_BYTES, Connection
 from osm_healthcheck.server.connection_limiter import ConnectionLimiter
 from osm_healthcheck.server.head_reader import make_server
 from osm_healthcheck.server.logs import Log
-from osm_healthcheck.server.reply import RememberedHeads, Reply
+from osm_healthcheck.server.reply import Caller, RememberedHeads, Reply
 from osm_healthcheck.server.request import Request
 from osm_healthcheck.wire.stream import CHUNK_BYTES
 from tests.io.sidecar import capture
@@ -39,16 +39,13 @@ class BigAnswer:
     def resolve(self, _request: Request) -> Reply:
         return self
 
-    def take_over(self, _connection: Connection, _first: bytes) -> bool:
+    def take_over(self, _connection: Caller, _first: bytes) -> bool:
         return False
 
-    def answer(self, connection: Connection) -> None:
-        # All of it fits into the kernel's buffers: nothing but us makes this wait.
-        sock = connection.transport.get_extra_info("socket")
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, ANSWER_BYTES)  # it doubles that
+    def answer(self, connection: Caller) -> None:
         connection.start(self._answer(connection))
 
-    async def _answer(self, connection: Connection) -> None:
+    async def _answer(self, connection: Caller) -> None:
         while self.sent < ANSWER_BYTES:
             self.sent += CHUNK_BYTES
             await connection.write(bytes(CHUNK_BYTES))
@@ -90,9 +87,12 @@ async def bytes_at_turns() -> list[int]:
     loop = asyncio.get_running_loop()
     big = BigAnswer()
     context = Context(loop, capture([]))
-    server = await loop.create_server(lambda: Connection(context, big), "127.0.0.1", 0)
+    listener = socket.create_server(("127.0.0.1", 0))
+    # All of it fits into the kernel's buffers (it doubles this): nothing but us makes it wait.
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, ANSWER_BYTES)
+    server = await loop.create_server(lambda: Connection(context, big), sock=listener)
     found = [0]
-    with reading(server.sockets[0].getsockname()):
+    with reading(listener.getsockname()):
         async with asyncio.timeout(TIMEOUT):
             while big.sent < ANSWER_BYTES:
                 await asyncio.sleep(0)
