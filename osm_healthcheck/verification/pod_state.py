@@ -99,7 +99,10 @@ def bypass_findings(
 
 
 def event_findings(pod: Pod, events: Iterable[Manifest], now: float) -> list[Finding]:
-    """The ``Unhealthy`` events of the pod; those of the last ten minutes count as wrong."""
+    """The ``Unhealthy`` events of the pod; those of the last ten minutes count as wrong.
+
+    But for a startup probe of a container that has started: it fails until then, by its nature.
+    """
     findings = []
     for event in events:
         if event.get("reason") != "Unhealthy" or not _is_about(event, pod):
@@ -110,11 +113,18 @@ def event_findings(pod: Pod, events: Iterable[Manifest], now: float) -> list[Fin
         age = now - when if (when := _time_of(event)) else 0.0
         meaning = _meaning_of(message, _port_asked(event, message, pod))
         subject = f"event{_container_in(event)}"
-        if age <= _RECENT:
+        if message.startswith("Startup probe ") and _has_started(pod, _container_in(event).strip()):
+            findings.append(good(subject, f"{message}{times}, before it started"))
+        elif age <= _RECENT:
             findings.append(wrong(subject, f"{message}{times}", meaning or "look at the app"))
         else:
             findings.append(unsure(subject, f"{message}{times}, {_ago(age)}", meaning))
     return findings
+
+
+def _has_started(pod: Pod, container: str) -> bool:
+    status = _status_of(pod, container)
+    return status is not None and status.get("started") is True
 
 
 def _meaning_of(message: str, port: int | None) -> str:

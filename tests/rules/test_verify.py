@@ -417,6 +417,16 @@ def test_old_events_and_those_of_others_are_not_held_against_a_pod() -> None:
     assert marks(findings, Mark.UNSURE) == ["event web: Readiness probe failed, 7 hours ago"]
 
 
+@pytest.mark.parametrize(("started", "mark"), [(True, Mark.GOOD), (False, Mark.WRONG)])
+def test_a_startup_probe_fails_until_the_container_has_started(started: bool, mark: Mark) -> None:
+    pod = live()
+    for status in pod["status"]["containerStatuses"]:
+        status["started"] = started
+    events = [_event("Startup probe failed: HTTP probe failed with statuscode: 503", count=2)]
+    [finding] = [one for one in found(pod, events=events) if one.subject == "event web"]
+    assert finding.mark is mark
+
+
 def test_what_the_injector_warned_of_is_said() -> None:
     pod = live()
     kept = "osm-healthcheck: a.livenessProbe: left alone: it has a host\nosm-healthcheck: b"
