@@ -86,7 +86,7 @@ def _parser() -> argparse.ArgumentParser:
     add(
         "--status",
         type=_address,
-        default=("0.0.0.0", 9092),
+        default=("", 9092),
         metavar="[ADDRESS:]PORT",
         help="where /healthz, /metrics and /debug/pods are served (default 9092)",
     )
@@ -117,7 +117,7 @@ def _address(text: str) -> tuple[str, int]:
     port = parse_port(number)
     if port is None:
         raise argparse.ArgumentTypeError(f"not a port, or an address and a port: {text!r}")
-    return host.strip("[]") or "0.0.0.0", port
+    return host.strip("[]"), port
 
 
 def _count(text: str) -> int:

@@ -26,15 +26,18 @@ class ApiServerError(OSMHealthcheckError):
 
     def __init__(self, what: str, problem: str, status: int = 0) -> None:
         self.status = status
+        self._is_patch = what.startswith("PATCH ")
         super().__init__(f"the API server: {what}: {problem}")
 
     @property
     def is_conflict(self) -> bool:
         """Whether somebody else has written in the meantime: read again.
 
-        A JSON Patch whose ``test`` fails is 422.
+        A JSON Patch whose ``test`` fails is 422; of any other call that is an object that is wrong.
         """
-        return self.status in (HTTPStatus.CONFLICT, HTTPStatus.UNPROCESSABLE_ENTITY)
+        return self.status == HTTPStatus.CONFLICT or (
+            self._is_patch and self.status == HTTPStatus.UNPROCESSABLE_ENTITY
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 from osm_healthcheck.injector.certificate import CertificateDirectory, ServingCertificate
 from osm_healthcheck.injector.health import Health, HealthEndpoint
-from osm_healthcheck.injector.listener import Listener
 from osm_healthcheck.injector.metrics import Metrics
 from osm_healthcheck.injector.pod_admission import PodAdmission
 from osm_healthcheck.injector.webhook import MAX_BODY_BYTES, Webhook
 from osm_healthcheck.server.listen import bind_all
+from osm_healthcheck.server.listener import Listener
 from osm_healthcheck.server.logs import Log
 from osm_healthcheck.server.rate_limit import RateLimit
 from osm_healthcheck.server.serve import Shutdown, on_signals

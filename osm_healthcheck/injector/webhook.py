@@ -5,6 +5,7 @@ what is none gets the status code that says so.
 """
 
 import asyncio
+import contextlib
 import logging
 from time import perf_counter
 
@@ -21,7 +22,10 @@ from osm_healthcheck.server.rate_limit import RateLimit
 PATH = "/mutate-pod-creation"
 # The API server takes objects of 3 MiB (apiserver/pkg/server/options: MaxRequestBodyBytes); JSON
 # may be longer than the form in which they came, and the review is around them.
-MAX_BODY_BYTES = 8 << 20
+MAX_BODY_BYTES = 4 << 20
+# A body in memory takes up to 25 times its size once it is read: of large ones so many at a time.
+_LARGE_BYTES = 64 << 10
+_LARGE_AT_ONCE = 2
 _BODY_SECONDS = 10.0
 _MAX_ERROR_CHARACTERS = 1024
 _LINES_PER_SECOND, _LINES_BURST = 1, 5
@@ -37,6 +41,7 @@ class Webhook:
         self._log = log
         self._limit = RateLimit(_LINES_PER_SECOND, _LINES_BURST)
         self._told: set[str] = set()  # at most as many as there are meshes
+        self._large = asyncio.Semaphore(_LARGE_AT_ONCE)
         self.is_ending = False
 
     async def answer(self, request: web.BaseRequest) -> web.StreamResponse:
@@ -61,8 +66,13 @@ class Webhook:
             return self._refuse(405, f"{PATH} is for POST", {"Allow": "POST"})
         if request.content_type != _JSON:
             return self._refuse(415, f"Content-Type: must be {_JSON}")
+        length = request.content_length
+        is_large = length is None or length > _LARGE_BYTES
         try:
-            async with asyncio.timeout(_BODY_SECONDS):
+            async with (
+                asyncio.timeout(_BODY_SECONDS),
+                self._large if is_large else contextlib.nullcontext(),
+            ):
                 body = await request.read()
         except web.HTTPRequestEntityTooLarge:
             return self._refuse(413, f"body: must be at most {MAX_BODY_BYTES} bytes")

@@ -29,8 +29,8 @@ _SOON_SECONDS = 0.02
 _SOON_POLLS = 100
 # calls to the runtime at the same time
 _CONCURRENCY = 8
-# What the API server takes for all annotations of an object together; what is more is no pod's.
-MAX_DECLARATION_BYTES = 256 * 1024
+# Ten containers with three probes each have some 6 KiB. All pods of the node wait while it is read.
+MAX_DECLARATION_BYTES = 32 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,8 +139,14 @@ class NodeAgent:
 
         new = [one for one in wanted.values() if one.id not in self.pods]
         await asyncio.gather(*(serve(one) for one in new if not self._is_refused_for_good(one)))
-        for listeners in [self.handed_over.pop(one) for one in list(self.handed_over)]:
-            close_all(listeners)  # of pods that are gone
+        retried = {one for one, refused in self.refused.items() if not refused.is_final}
+        for identity in self.handed_over.keys() - retried:
+            close_all(self.handed_over.pop(identity))  # of pods that are gone
+
+    @property
+    def serves_all(self) -> bool:
+        """Whether the runtime has answered, and all that was handed over is served."""
+        return self.is_runtime_available and not self.handed_over
 
     def release_gone(self) -> None:
         """Release every pod whose network namespace is gone, whatever the runtime says."""
@@ -169,6 +175,9 @@ class NodeAgent:
             reason, is_final = str(error.errors[0]), True
         except (_NotServedError, ListenError) as error:
             reason = getattr(error, "problem", str(error))
+        except Exception as error:  # a mistake of ours: its neighbours are served all the same
+            self.log.error(f"pod {name} could not be served", error)
+            reason = f"a mistake in osm-healthcheck: {type(error).__name__}"
         else:
             self.refused.pop(sandbox.id, None)
             self.pods[sandbox.id] = pod

@@ -6,12 +6,14 @@ of its own: there is one a second or so, and nothing has to be kept alive in bet
 
 import asyncio
 import contextlib
+import hashlib
 import json
 import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from osm_healthcheck.errors import OSMHealthcheckError
+from osm_healthcheck.probes.constants import DECLARED_PROBES
 from osm_healthcheck.wire import http2_frames as frames
 from osm_healthcheck.wire import protobuf
 from osm_healthcheck.wire.errors import WireError
@@ -31,6 +33,7 @@ _CLIENT = Client(
     is_strict=False,
 )
 _READY = 0
+_ANNOTATION = 6
 
 
 class RuntimeUnavailableError(OSMHealthcheckError):
@@ -66,6 +69,7 @@ class ContainerRuntime:
     def __init__(self, path: str = DEFAULT_SOCKET, seconds: float = 5.0) -> None:
         self.path = path
         self._seconds = seconds
+        self._known: dict[bytes, Sandbox] = {}
 
     async def sandboxes(self) -> list[Sandbox]:
         """Every pod of this node.
@@ -74,7 +78,16 @@ class ContainerRuntime:
             RuntimeUnavailableError: where the runtime does not tell.
         """
         reply = await self._call("ListPodSandbox", b"")
-        return [_sandbox(item) for item in protobuf.messages(reply, 1)]
+        known, self._known = self._known, {}
+        try:
+            for item in protobuf.messages(reply, 1):
+                # What an author has written does not change, and takes long to read if it is much.
+                digest = hashlib.blake2b(item, digest_size=16).digest()
+                self._known[digest] = known.get(digest) or _sandbox(item)
+                await asyncio.sleep(0)
+        except protobuf.MessageError as error:
+            raise RuntimeUnavailableError(self.path, f"ListPodSandbox: {error}") from None
+        return list(self._known.values())
 
     async def network_of(self, sandbox_id: str) -> SandboxNetwork:
         """The network of one pod; what the runtime leaves out is empty.
@@ -84,10 +97,13 @@ class ContainerRuntime:
         """
         request = protobuf.text_field(1, sandbox_id) + protobuf.bool_field(2, True)
         reply = await self._call("PodSandboxStatus", request)
-        network = protobuf.message_in(protobuf.message_in(reply, 1), 5)
-        more = [protobuf.text(one, 1) for one in protobuf.messages(network, 2)]
-        addresses = tuple(filter(None, [protobuf.text(network, 1), *more]))
-        return SandboxNetwork(addresses, _namespace_path(protobuf.text_map(reply, 2)))
+        try:
+            network = protobuf.message_in(protobuf.message_in(reply, 1), 5)
+            more = [protobuf.text(one, 1) for one in protobuf.messages(network, 2)]
+            addresses = tuple(filter(None, [protobuf.text(network, 1), *more]))
+            return SandboxNetwork(addresses, _namespace_path(protobuf.text_map(reply, 2)))
+        except protobuf.MessageError as error:
+            raise RuntimeUnavailableError(self.path, f"PodSandboxStatus: {error}") from None
 
     async def _call(self, method: str, message: bytes) -> bytes:
         try:
@@ -170,13 +186,24 @@ class _UnixStream:
 
 
 def _sandbox(item: bytes) -> Sandbox:
-    metadata = protobuf.message_in(item, 2)
+    wanted = DECLARED_PROBES.encode()
+    # of the annotations, which may be tens of thousands, the one that is asked for
+    found: dict[int, int | bytes] = {}
+    annotations: dict[str, str] = {}
+    for number, value in protobuf.fields(item):
+        if number != _ANNOTATION:
+            found[number] = value
+        elif isinstance(value, bytes) and wanted in value:
+            annotations[protobuf.text(value, 1)] = protobuf.text(value, 2)
+    identity, metadata, state = found.get(1, b""), found.get(2, b""), found.get(3, 0)
+    if not isinstance(identity, bytes) or not isinstance(metadata, bytes):
+        raise protobuf.MessageError("a pod's id or metadata is a number")
     return Sandbox(
-        id=protobuf.text(item, 1),
+        id=identity.decode("utf-8", "replace"),
         name=protobuf.text(metadata, 1),
         namespace=protobuf.text(metadata, 3),
-        is_ready=protobuf.integer(item, 3) == _READY,
-        annotations=protobuf.text_map(item, 6),
+        is_ready=state == _READY,
+        annotations=annotations,
     )
 
 

@@ -10,8 +10,6 @@ from prometheus_client import CollectorRegistry, exposition
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from osm_healthcheck.server.results import GOOD
-
 if TYPE_CHECKING:
     from osm_healthcheck.node.agent import NodeAgent
 
@@ -64,8 +62,8 @@ class _Snapshot(Collector):
                 labels = (*names, tally.target, tally.kinds, tally.containers)
                 for result, count in tally.counts.items():
                     probes.add_metric((*labels, result.value), count)
-                if tally.last is not None:
-                    success.add_metric(labels, int(tally.last in GOOD))
+                if (succeeded := tally.has_succeeded) is not None:
+                    success.add_metric(labels, int(succeeded))
         yield probes
         yield success
         yield connections

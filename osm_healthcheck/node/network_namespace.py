@@ -52,6 +52,8 @@ class NetworkNamespace:
         """Let go of the namespace; sockets that were made in it stay there."""
         for descriptor in (self._there, self._home):
             os.close(descriptor)
+        # the numbers may be those of another pod's namespace soon
+        self._there = self._home = -1
 
     def make_socket(
         self, family: socket.AddressFamily, kind: int = socket.SOCK_STREAM

@@ -7,9 +7,9 @@ from collections.abc import Awaitable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from osm_healthcheck.node.agent import NodeAgent, NodeSettings
+from osm_healthcheck.node.agent import POLL_SECONDS, NodeAgent, NodeSettings
 from osm_healthcheck.node.cri import DEFAULT_SOCKET, ContainerRuntime
-from osm_healthcheck.node.handover import Handover, HandoverError, HandoverServer
+from osm_healthcheck.node.handover import SECONDS, Handover, HandoverError, HandoverServer
 from osm_healthcheck.node.status import StatusServer
 from osm_healthcheck.server.logs import Log
 from osm_healthcheck.server.pod_server import Listeners
@@ -29,13 +29,13 @@ class AgentSettings:
     """What the process was told.
 
     ``handover`` is the unix socket by which agents hand over, or ``None`` for none; ``status`` is
-    where /healthz, /metrics and /debug/pods are served, an address and a port.
+    where /healthz, /metrics and /debug/pods are served, an address (empty: all) and a port.
     """
 
     node: NodeSettings = field(default_factory=NodeSettings)
     runtime: str = DEFAULT_SOCKET
     handover: Path | None = None
-    status: tuple[str, int] = ("0.0.0.0", 9092)
+    status: tuple[str, int] = ("", 9092)
 
 
 async def serve_until_signalled(settings: AgentSettings, log: Log) -> None:
@@ -93,9 +93,9 @@ async def _live(agent: NodeAgent, path: Path | None, log: Log, ready: asyncio.Ev
         agent.handed_over.update(before.listeners)
     await agent.reconcile()
     if before is not None:
-        before.finish()
-    server = HandoverServer(path) if path is not None else None
-    log.info("ready", pods=len(agent.pods), taken_over=len(before.listeners) if before else 0)
+        await _end_agent_before(before, agent)
+    server = _hand_over_at(path, log)
+    log.info("started", pods=len(agent.pods), taken_over=len(before.listeners) if before else 0)
     ready.set()
     tasks = [asyncio.create_task(agent.run())]
     if server is not None:
@@ -112,6 +112,30 @@ async def _live(agent: NodeAgent, path: Path | None, log: Log, ready: asyncio.Ev
     for pod in agent.pods.values():
         pod.server.close()
     log.info("handed over to another agent", pods=len(agent.pods))
+
+
+async def _end_agent_before(before: Handover, agent: NodeAgent) -> None:
+    """Tell it to end once all that it has handed over is served; it goes on where that is not."""
+    loop = asyncio.get_running_loop()
+    end = loop.time() + SECONDS
+    while not agent.serves_all and loop.time() < end:
+        await asyncio.sleep(POLL_SECONDS)
+        await agent.reconcile()
+    if agent.serves_all:
+        before.finish()
+    else:
+        before.close()
+
+
+def _hand_over_at(path: Path | None, log: Log) -> HandoverServer | None:
+    if path is None:
+        return None
+    try:
+        return HandoverServer(path)
+    except OSError as error:
+        reason = f"{path}: {error.strerror or error}"
+        log.warning("nothing can be handed over to the next agent", reason=reason)
+        return None
 
 
 def _take_over(path: Path | None, log: Log) -> Handover | None:

@@ -9,6 +9,8 @@ from aiohttp import web
 
 from osm_healthcheck import __version__
 from osm_healthcheck.server.listen import bind_all
+from osm_healthcheck.server.listener import Listener
+from osm_healthcheck.server.settings import ANY_ADDRESS
 
 if TYPE_CHECKING:
     from osm_healthcheck.node.agent import NodeAgent
@@ -31,16 +33,16 @@ class StatusServer:
             ListenError: where it cannot be had.
         """
         bound = bind_all(
-            [address], {"status": port}, optional_ipv6=False, options={"status": "--status"}
+            [address] if address else ANY_ADDRESS,
+            {"status": port},
+            optional_ipv6=not address,
+            options={"status": "--status"},
         )
-        web_server = web.Server(self._answer, access_log=None)
-        loop = asyncio.get_running_loop()
-        server = await loop.create_server(web_server, sock=bound["status"][0])
+        listener = Listener(bound["status"], self._answer)
         try:
             yield
         finally:
-            server.close()
-            await web_server.shutdown(1.0)
+            await listener.close(1.0)
 
     async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
         if request.method not in ("GET", "HEAD"):

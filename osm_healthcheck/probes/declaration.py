@@ -96,6 +96,12 @@ def _read_json(text: str, where: str) -> Mapping[str, object]:
         raise InvalidInputError(
             [FieldError(where, "must be a mapping from container names to probes")]
         )
+    try:
+        json.dumps(document, ensure_ascii=False).encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        raise InvalidInputError(
+            [FieldError(where, "a text in it holds half a character (\\ud800 to \\udfff)")]
+        ) from None
     return document
 
 

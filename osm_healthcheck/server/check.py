@@ -34,7 +34,7 @@ from osm_healthcheck.server.reply import (
 )
 from osm_healthcheck.server.request import Request
 from osm_healthcheck.server.results import MAX_UNDECLARED_TARGETS, Results, TargetResult
-from osm_healthcheck.wire.dial import Attempt, Network
+from osm_healthcheck.wire.dial import Attempt, Network, check_dial
 from osm_healthcheck.wire.errors import BadAnswerError, NoSocketError, RefusedError, WireError
 
 if TYPE_CHECKING:
@@ -179,18 +179,18 @@ class CheckEndpoint:
         outcome: WireError | TimeoutError | None = None
         try:
             async with asyncio.timeout(_seconds(target)):
-                while True:
+                try:
+                    await attempt.finish()
+                    attempt.confirm()
+                    attempt.sock.close()
+                except RefusedError as error:
+                    refusal = refusal or error
+                    if not rest:
+                        raise refusal from None
                     try:
-                        await attempt.finish()
-                        attempt.confirm()
-                        attempt.sock.close()
-                        break
-                    except RefusedError as error:
-                        refusal = refusal or error
-                        if not rest:
-                            raise refusal from None
-                        attempt = Attempt(rest[0], target.port, self._network)
-                        rest = rest[1:]
+                        await check_dial(rest, target.port, self._network)
+                    except RefusedError:
+                        raise refusal from None
         except (RefusedError, NoSocketError, TimeoutError) as error:
             outcome = error
         self._conclude(connection, target, started, outcome)

@@ -80,7 +80,7 @@ class ConnectionLimiter:
         self._all[connection] = None
         self._waiting[connection] = None
         if len(self._all) > self._limit:
-            few = len(self._waiting) <= self._limit * _FEW
+            few = len(self._waiting) <= max(1, self._limit * _FEW)
             oldest = next(iter(self._all if few else self._waiting))
             self.remove(oldest)
             oldest.expire()
@@ -91,6 +91,11 @@ class ConnectionLimiter:
     def request_received(self, connection: LimitedConnection) -> None:
         """Note that ``connection`` has sent its request: it no longer makes room for others."""
         self._waiting.pop(connection, None)
+
+    def answered(self, connection: LimitedConnection) -> None:
+        """Note that ``connection``, which goes on, waits for its next request."""
+        if connection in self._all:
+            self._waiting[connection] = None
 
     def remove(self, connection: LimitedConnection) -> None:
         """Forget a connection that has ended."""

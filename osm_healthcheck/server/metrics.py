@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from itertools import accumulate
 
 from osm_healthcheck import __version__
-from osm_healthcheck.server.results import GOOD, LATENCY_BUCKETS, OTHER, Tally
+from osm_healthcheck.server.results import LATENCY_BUCKETS, Tally
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _PREFIX = "osm_healthcheck_"
@@ -46,7 +46,9 @@ def render(
         *_family("probes_total", "counter", "Probes answered, by result."),
         *_counts(by_target),
         *_family(
-            "probe_success", "gauge", "Whether the app passed the last probe: 1 for yes, 0 for no."
+            "probe_success",
+            "gauge",
+            "Whether the app passed the last probe: 1 or 0; none for TLS that was passed through.",
         ),
         *_successes(by_target),
         *_family(
@@ -81,8 +83,8 @@ def _counts(by_target: Iterable[tuple[str, Tally]]) -> Iterator[str]:
 
 def _successes(by_target: Iterable[tuple[str, Tally]]) -> Iterator[str]:
     for labels, tally in by_target:
-        if tally.target != OTHER:  # the last of many targets says nothing about any
-            yield _sample("probe_success", labels, int(tally.last in GOOD))
+        if (succeeded := tally.has_succeeded) is not None:
+            yield _sample("probe_success", labels, int(succeeded))
 
 
 def _durations(by_target: Iterable[tuple[str, Tally]]) -> Iterator[str]:

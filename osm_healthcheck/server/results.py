@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from enum import StrEnum
 from typing import Protocol
 
+from osm_healthcheck.probes.hooks import LifecycleHook
 from osm_healthcheck.server.logs import TARGET_BURST, TARGET_PER_SECOND, Log
 from osm_healthcheck.server.rate_limit import RateLimit
 
@@ -31,6 +32,7 @@ class TargetResult(StrEnum):
     PASSED = "passed"
 
 
+_HOOKS = frozenset(hook.value for hook in LifecycleHook)
 GOOD = frozenset({TargetResult.SUCCESS, TargetResult.PASSED})
 
 
@@ -72,6 +74,17 @@ class Tally:
         self.buckets = [0] * (len(LATENCY_BUCKETS) + 1)
         self.seconds = 0.0
         self.last: TargetResult | None = None
+
+    @property
+    def has_succeeded(self) -> bool | None:
+        """Whether the app passed the last probe; ``None`` where there is no telling.
+
+        The last of many targets says nothing about any, a hook is no probe, and what an app says in
+        TLS that is passed through the kubelet alone knows.
+        """
+        if self.target == OTHER or self.last is TargetResult.PASSED or self.kinds in _HOOKS:
+            return None
+        return self.last is TargetResult.SUCCESS
 
 
 class _Known:

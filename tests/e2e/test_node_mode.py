@@ -32,9 +32,9 @@ def _says(path: str) -> str:
 
 
 @pytest.fixture(scope="module")
-def agent(machine: Node) -> Iterator[Process]:
+def agent(whole: tuple[ControlPlane, Node]) -> Iterator[Process]:
     """The agent, on the node and in no pod: of a DaemonSet it would be the one container."""
-    log = machine.folder / "agent.log"
+    log = whole[1].folder / "agent.log"
     arguments = ("-m", "osm_healthcheck", "node", "--status", _STATUS)
     process = Process(log, Path(sys.executable), *arguments)
     try:
@@ -44,24 +44,24 @@ def agent(machine: Node) -> Iterator[Process]:
         process.end()
 
 
-@pytest.mark.parametrize("case", _CASES, ids=[case.name for case in _CASES])
+@pytest.mark.parametrize("told", _CASES, ids=[case.name for case in _CASES])
 def test_the_kubelet_concludes_what_it_would_without_a_mesh(
-    agent: Process, kube: ControlPlane, machine: Node, case: Case
+    agent: Process, kube: ControlPlane, machine: Node, told: Case
 ) -> None:
-    name = case.manifest["metadata"]["name"]
+    name = told.manifest["metadata"]["name"]
     namespace = kube.namespace(f"node-{name}")
-    injected = with_us(case.manifest, "--mesh", "istio", "--proxy", "node")
+    injected = with_us(told.manifest, "--mesh", "istio", "--proxy", "node")
     names = [one["name"] for one in injected["spec"]["containers"]]
-    assert names == [one["name"] for one in case.manifest["spec"]["containers"]]
+    assert names == [one["name"] for one in told.manifest["spec"]["containers"]]
     kube.kubectl.apply(with_mesh(injected), namespace=namespace)
     pod = Pod(kube, namespace, name)
     try:
         assert pod.wait_for_verdict() == READY, pod("events")
-        before = pod.failures(*case.probe)
-        assert case.fault is not None
-        case.fault(pod, machine)
+        before = pod.failures(*told.probe)
+        assert told.fault is not None
+        told.fault(pod, machine)
         assert pod.wait_for_verdict(other_than=READY) == RESTARTED, pod("events")
-        assert pod.failures(*case.probe) - before == 3
+        assert pod.failures(*told.probe) - before == 3
     finally:
         kube.kubectl("delete", "namespace", namespace, "--wait=false")
     until(lambda: namespace not in _says("/debug/pods"), "the pod's sockets are closed")

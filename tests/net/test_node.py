@@ -24,6 +24,7 @@ PROBES = {
         "readinessProbe": {"tcpSocket": {"port": APP}, "timeoutSeconds": PATIENCE},
     }
 }
+HALF_A_CHARACTER = {"httpGet": {"port": APP, "httpHeaders": [{"name": "X", "value": "\ud800"}]}}
 LIVENESS = b"GET /osm-liveness-probe HTTP/1.1\r\nHost: a\r\n\r\n"
 CHECK = f"GET /osm-healthcheck HTTP/1.1\r\nHost: a\r\nOriginal-Tcp-Port: {APP}\r\n\r\n".encode()
 
@@ -68,7 +69,7 @@ def runtime(tmp_path: Path) -> Iterator[FakeRuntime]:
 def agent(runtime: FakeRuntime, *more: str) -> Iterator[Program]:
     """A running agent, which has served what the runtime lists."""
     with started(runtime, *more) as program:
-        program.wait_for('"ready"')
+        program.wait_for('"started"')
         yield program
 
 
@@ -197,9 +198,10 @@ def test_a_port_that_is_taken_costs_its_own_pod_alone(runtime: FakeRuntime) -> N
     [
         ("not JSON", "it is not JSON"),
         ({"app": {"livenessProbe": {"tcpSocket": {"port": 15904}}}}, "the sidecar's own ports"),
-        (json.dumps(PROBES) + " " * 300_000, "is over 262144 bytes"),
+        (json.dumps(PROBES) + " " * 40_000, "is over 32768 bytes"),
+        ({"app": {"livenessProbe": HALF_A_CHARACTER}}, "half a character"),
     ],
-    ids=["text", "port", "size"],
+    ids=["text", "port", "size", "half"],
 )
 def test_a_broken_annotation_costs_its_own_pod_alone(
     runtime: FakeRuntime, probes: object, reason: str
@@ -296,6 +298,31 @@ def test_a_successor_that_dies_on_the_way_changes_nothing(
                     _, descriptors, _, _ = socket.recv_fds(caller, 4096, 16)
                     for one in descriptors:  # and it is gone
                         os.close(one)
+            assert ask(node, pod.ipv4, 15904, CHECK).startswith(b"HTTP/1.1 200 ")
+
+
+def test_the_agent_before_serves_until_all_is_taken_over(
+    runtime: FakeRuntime, tmp_path: Path
+) -> None:
+    handover = ("--handover", str(tmp_path / "handover.sock"))
+    with pods(1) as [(pod, node)]:
+        runtime.add("pod", pod, PROBES)
+        with agent(runtime, *handover) as first:
+            known = runtime.statuses.pop("pod")
+            with started(runtime, *handover) as second:
+                second.wait_for("pod not served")
+                assert not any("handed over" in line for line in first.lines)
+                assert ask(node, pod.ipv4, 15904, CHECK).startswith(b"HTTP/1.1 200 ")
+                runtime.statuses["pod"] = known
+                first.wait_for("handed over to another agent")
+                assert ask(node, pod.ipv4, 15904, CHECK).startswith(b"HTTP/1.1 200 ")
+
+
+def test_without_a_folder_for_the_handover_it_serves(runtime: FakeRuntime, tmp_path: Path) -> None:
+    with pods(1) as [(pod, node)]:
+        runtime.add("pod", pod, PROBES)
+        with agent(runtime, "--handover", str(tmp_path / "none" / "handover.sock")) as program:
+            program.wait_for("nothing can be handed over to the next agent")
             assert ask(node, pod.ipv4, 15904, CHECK).startswith(b"HTTP/1.1 200 ")
 
 

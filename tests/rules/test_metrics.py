@@ -54,12 +54,18 @@ def test_every_tally_is_read_as_it_is(tally: Tally) -> None:
 
 
 def test_the_last_result_of_a_probe_is_1_or_0() -> None:
-    good = {TargetResult.SUCCESS, TargetResult.PASSED}
-    for result in TargetResult:
+    for result in set(TargetResult) - {TargetResult.PASSED}:
         tally = Tally("tcp://:80", ())
         tally.last = result
         (sample,) = families(tally)["osm_healthcheck_probe_success"].samples
-        assert sample.value == (result in good)
+        assert sample.value == (result is TargetResult.SUCCESS)
+
+
+def test_what_was_passed_through_and_hooks_have_no_last_result() -> None:
+    passed, hook = Tally("https://:443/", ()), Tally("hook http://:80/", ())
+    passed.last = TargetResult.PASSED
+    hook.kinds, hook.last = "preStop", TargetResult.REFUSED
+    assert families(passed, hook)["osm_healthcheck_probe_success"].samples == []
 
 
 def test_many_targets_together_have_no_last_result() -> None:

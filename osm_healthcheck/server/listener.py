@@ -25,7 +25,7 @@ _FIRST_REQUEST_SECONDS = 10.0
 # who close one on which a request may be under way.
 _IDLE_SECONDS = 120.0
 _ACCEPT_RETRY_SECONDS = 0.1
-_silent = logging.Logger("osm_healthcheck.injector.listener", logging.CRITICAL + 1)
+_silent = logging.Logger("osm_healthcheck.server.listener", logging.CRITICAL + 1)
 
 
 class Listener:
@@ -70,8 +70,12 @@ class Listener:
             connection.begin(accepted, self._context)
 
     async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
-        cast("_Connection", request.protocol).request_received()
-        return await self._handler(request)
+        connection = cast("_Connection", request.protocol)
+        connection.request_received()
+        try:
+            return await self._handler(request)
+        finally:
+            connection.answered()
 
     def _make_request(
         self,
@@ -113,6 +117,9 @@ class _Connection(web.RequestHandler):
     def request_received(self) -> None:
         self.expires = math.inf
         self._limiter.request_received(self)
+
+    def answered(self) -> None:
+        self._limiter.answered(self)
 
     def expire(self) -> None:
         """See `LimitedConnection`."""
