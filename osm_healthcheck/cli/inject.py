@@ -15,8 +15,8 @@ from osm_healthcheck.mesh.annotations import MESHES
 
 _WHAT = """\
 Rewrite the probes in Kubernetes manifests so that they work in a service mesh, and add
-the container that answers them. Injecting twice changes nothing; uninject takes it back.
-Nothing is written unless every document is good.
+the container that answers them. Injecting twice with the same options changes
+nothing; uninject takes it back. Nothing is written unless every document is good.
 """
 _EPILOG = """\
 example: kubectl get deploy -o yaml | osm-healthcheck inject --mesh istio - | kubectl apply -f -
@@ -29,6 +29,10 @@ _OSM = (
     "Hand it this image: OSM_DEFAULT_HEALTHCHECK_CONTAINER_IMAGE={image} in the environment of "
     "the deployment osm-injector (in Helm osm.image.name.osmHealthcheck is its name; registry "
     "and tag are those of all of OSM's images)"
+)
+_ALLOW_FROM_PROXY = (
+    "osm-healthcheck inject: with --proxy mesh, --allow-from holds for the sidecar's port 15904 "
+    "alone: on 15901-15903 the mesh's proxy answers everyone"
 )
 
 
@@ -43,6 +47,8 @@ def run(argv: Sequence[str]) -> int:
     mesh = MESHES[options.mesh]
     if options.proxy == "node":
         _check_node_mode(parser, mesh, options)
+    if options.allow_from:
+        _check_allow_from(parser, mesh, options)
     injection = replace(read_injection(parser, options, mesh), proxy=options.proxy)
     if mesh.injector:
         print(_OSM.format(image=options.image), file=sys.stderr)
@@ -65,6 +71,24 @@ def _check_node_mode(
         parser.error(
             f"--proxy node is not for {mesh.name}: it takes what the node's process asks the app"
         )
+
+
+def _check_allow_from(
+    parser: argparse.ArgumentParser, mesh: Mesh, options: argparse.Namespace
+) -> None:
+    """Whom to answer is said to our sidecar: who else answers must not seem to be told."""
+    if options.proxy == "node":
+        parser.error(
+            "--allow-from with --proxy node: no sidecar is added that could be told; it is an "
+            "option of osm-healthcheck node"
+        )
+    if mesh.injector:
+        parser.error(
+            f"--allow-from with --mesh {mesh.name}: the mesh's own injector adds the sidecar, and "
+            "nothing here could tell it"
+        )
+    if options.proxy == "mesh":
+        print(_ALLOW_FROM_PROXY, file=sys.stderr)
 
 
 def _parser() -> argparse.ArgumentParser:

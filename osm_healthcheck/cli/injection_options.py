@@ -7,6 +7,7 @@ from osm_healthcheck import __version__
 from osm_healthcheck.injection.containers import DEFAULT_USER, Images
 from osm_healthcheck.injection.inject import Injection
 from osm_healthcheck.injection.mesh import Mesh
+from osm_healthcheck.probes.addresses import AllowFrom
 from osm_healthcheck.probes.quote import quoted
 
 _IMAGE = "openservicemesh/osm-healthcheck"
@@ -36,6 +37,13 @@ def add_injection_options(parser: argparse.ArgumentParser) -> None:
         default="rewrite",
         help="httpGet hooks (postStart, preStop): rewrite has the sidecar make the request (the "
         "default); leave leaves them to meet the mesh",
+    )
+    add(
+        "--allow-from",
+        type=_allow_from,
+        metavar="CIDR,…",
+        help="the sidecar answers only callers from these networks: the nodes' addresses, from "
+        "which the kubelet asks, must be among them (default: everyone)",
     )
     add("--image", type=_image, default=_image(_IMAGE), help=f"default: {_image(_IMAGE)}")
     add(
@@ -81,6 +89,7 @@ def read_injection(
         user=options.run_as_user,
         init=options.init,
         hooks=options.lifecycle_hooks,
+        allow_from=options.allow_from or "",
     )
 
 
@@ -91,6 +100,15 @@ def _image(text: str) -> str:
     if "@" in text or ":" in text.rpartition("/")[2]:
         return text
     return f"{text}:{__version__}"
+
+
+def _allow_from(text: str) -> str:
+    """The networks as the sidecar is told them, which reads them by the same parser."""
+    try:
+        AllowFrom.parse(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+    return ",".join(part.strip() for part in text.split(","))
 
 
 def _user(text: str) -> int | None:

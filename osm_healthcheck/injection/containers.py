@@ -1,7 +1,7 @@
 """The containers that injection adds to a pod."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -9,6 +9,9 @@ from osm_healthcheck.injection.pods import INIT_CONTAINER, SIDECAR, Container, M
 from osm_healthcheck.probes.constants import HEALTHCHECK_PORT, HEALTHZ_PATH
 
 PROBES_VARIABLE = "OSM_HEALTHCHECK_PROBES"
+ALLOW_FROM_VARIABLE = "OSM_HEALTHCHECK_ALLOW_FROM"
+POD_IP_VARIABLE = "POD_IP"
+SIDECAR_ARGUMENTS = ("--verbosity", "info")
 DEFAULT_USER = 15904
 
 
@@ -22,24 +25,24 @@ class Images:
 
 
 def sidecar_container(
-    declared: str,
+    variables: Mapping[str, str],
     images: Images,
     mode: Literal["native", "container"],
     user: int | None,
     resources: Manifest,
 ) -> Manifest:
-    """The container that answers the probes in ``declared`` (JSON), as user ``user``."""
+    """The container that answers the probes which ``variables`` declare, as user ``user``."""
     healthz = {"path": HEALTHZ_PATH, "port": HEALTHCHECK_PORT, "scheme": "HTTP"}
     container: Manifest = {
         "name": SIDECAR,
         "image": images.sidecar,
         **_pull_policy(images),
         "command": ["/osm-healthcheck"],
-        "args": ["--verbosity", "info"],
+        "args": list(SIDECAR_ARGUMENTS),
         **({"restartPolicy": "Always"} if mode == "native" else {}),
         "env": [
-            {"name": PROBES_VARIABLE, "value": declared},
-            {"name": "POD_IP", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}},
+            *({"name": name, "value": value} for name, value in variables.items()),
+            {"name": POD_IP_VARIABLE, "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}},
         ],
         "startupProbe": {"httpGet": dict(healthz), "periodSeconds": 1, "failureThreshold": 60},
         "livenessProbe": {"httpGet": dict(healthz), "failureThreshold": 3},

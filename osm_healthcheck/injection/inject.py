@@ -1,19 +1,35 @@
 """Injection: rewrites the probes of a pod and adds the containers that answer them.
 
-An earlier injection is undone first. So injecting twice changes nothing, and a newer version
-replaces what an older one did.
+An earlier injection is undone first. So injecting twice with the same options changes nothing, and
+a newer version replaces what an older one did.
 """
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import cast
 
 from osm_healthcheck.errors import Validation
-from osm_healthcheck.injection.containers import init_container, sidecar_container
+from osm_healthcheck.injection.containers import (
+    ALLOW_FROM_VARIABLE,
+    POD_IP_VARIABLE,
+    PROBES_VARIABLE,
+    SIDECAR_ARGUMENTS,
+    environment_of,
+    init_container,
+    sidecar_container,
+)
 from osm_healthcheck.injection.hooks import set_hook
 from osm_healthcheck.injection.limits import check_annotations
 from osm_healthcheck.injection.plan import Injection as Injection
 from osm_healthcheck.injection.plan import Plan, plan_injection
-from osm_healthcheck.injection.pods import Container, Manifest, ManifestChange, Pod, each_pod
+from osm_healthcheck.injection.pods import (
+    SIDECAR,
+    Container,
+    Manifest,
+    ManifestChange,
+    Pod,
+    each_pod,
+)
 from osm_healthcheck.injection.record import Record
 from osm_healthcheck.injection.resources import (
     init_resources,
@@ -34,10 +50,14 @@ def inject(manifest: object, injection: Injection) -> ManifestChange:
 
     def change(pod: Pod, validation: Validation) -> None:
         undone = undo(pod, injection.version, validation)
-        if validation.errors or injection.mesh.injector:
+        if validation.errors:
             return
-        if plan := plan_injection(undone, injection, validation):
-            _apply(plan, undone, injection, validation)
+        plan = None if injection.mesh.injector else plan_injection(undone, injection, validation)
+        added = _added_containers(plan, undone, injection) if plan else []
+        if undone is not pod and (sidecar := pod.container(SIDECAR)):
+            _warn_of_lost_settings(pod.where, sidecar, added, validation)
+        if plan:
+            _apply(plan, undone, added, injection, validation)
 
     outcome = each_pod(manifest, change)
     validation = Validation()
@@ -45,9 +65,10 @@ def inject(manifest: object, injection: Injection) -> ManifestChange:
     return replace(outcome, warnings=(*outcome.warnings, *validation.warnings))
 
 
-def _apply(plan: Plan, pod: Pod, injection: Injection, validation: Validation) -> None:
+def _apply(
+    plan: Plan, pod: Pod, added: list[Manifest], injection: Injection, validation: Validation
+) -> None:
     record = Record(injection.version, annotations=dict(plan.annotations))
-    added = _added_containers(plan, pod, injection)
     if plan.with_sidecar:
         raise_pod_resources(pod, record, validation)
     _rewrite(plan, pod, record)
@@ -69,13 +90,49 @@ def _added_containers(plan: Plan, pod: Pod, injection: Injection) -> list[Manife
     if plan.with_init:
         added.append(init_container(plan.ports, injection.images, init_resources(pod)))
     if plan.with_sidecar:
+        variables = {PROBES_VARIABLE: plan.declared}
+        if injection.allow_from:
+            # the kubelet would take $(NAME), which the zone of an address may hold, for a reference
+            variables[ALLOW_FROM_VARIABLE] = injection.allow_from.replace("$", "$$")
         resources = sidecar_resources(pod)
         added.append(
             sidecar_container(
-                plan.declared, injection.images, injection.sidecar, injection.user, resources
+                variables, injection.images, injection.sidecar, injection.user, resources
             )
         )
     return added
+
+
+def _warn_of_lost_settings(
+    where: str, sidecar: Container, added: Sequence[Manifest], validation: Validation
+) -> None:
+    """Warn of what our earlier container was told and the new one is not.
+
+    Somebody may have closed the ports by it. No value is named: it may be a secret, and warnings
+    are kept in the pod.
+    """
+    new = next((Container(one, "") for one in added if one["name"] == SIDECAR), None)
+    before, after = environment_of(sidecar), environment_of(new) if new else {}
+    lost = []
+    for name, value in before.items():
+        # what is declared follows from the pod's probes, and so does whether POD_IP is there
+        if name == PROBES_VARIABLE or (name == POD_IP_VARIABLE and new is None):
+            continue
+        if name not in after:
+            lost.append(f"its variable {name} is dropped")
+        elif value != after[name]:
+            lost.append(f"its variable {name} is set anew, to another value")
+    if sidecar.value.get("envFrom"):
+        lost.append("its envFrom is dropped")
+    args = sidecar.value.get("args")
+    lost += [
+        f"its option {one.partition('=')[0]} is dropped"
+        for one in (args if isinstance(args, list) else [])
+        if isinstance(one, str) and one.startswith("-") and one not in SIDECAR_ARGUMENTS
+    ]
+    why = "the container is written anew, by the options" if new else "the container goes"
+    for text in lost:
+        validation.warn(f"{where}: {SIDECAR}", f"warning: {text}: {why}")
 
 
 def _rewrite(plan: Plan, pod: Pod, record: Record) -> None:

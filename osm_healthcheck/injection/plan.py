@@ -46,7 +46,7 @@ class Injection:
     agent of the ``node``, which answers on 15904 as well and leaves nothing in the pod.
     ``user`` is the sidecar's user ID, ``None`` leaves it to the cluster; ``init`` allows the init
     container where the mesh has no annotation that excludes ports. ``hooks`` says what becomes of
-    ``httpGet`` lifecycle hooks.
+    ``httpGet`` lifecycle hooks; ``allow_from`` is whom the sidecar answers, empty for everyone.
     """
 
     mesh: Mesh
@@ -58,6 +58,7 @@ class Injection:
     user: int | None = DEFAULT_USER
     init: bool = True
     hooks: Literal["rewrite", "leave"] = "rewrite"
+    allow_from: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -347,6 +347,7 @@ def test_without_an_api_server_it_is_not_ready_and_says_so(tmp_path: Path) -> No
         (["--certificate", ".", "--port", "9091"], "--health-port 9091 is the --port already"),
         (["--certificate", ".", "--mesh", "osm"], "invalid choice: 'osm'"),
         (["--certificate", ".", "--run-as-user", "1337"], "the user of the mesh's proxy"),
+        (["--certificate", ".", "--allow-from", "10.0.0.1/8"], "10.0.0.1/8 has host bits set"),
         (["--certificate", ".", "--drain", "-1"], "must be seconds, 0 or more"),
         (["--certificate", ".", "--bind", "here"], "'here' is not an IP address"),
     ],
@@ -358,6 +359,13 @@ def test_wrong_usage_is_said(
         injector_command.read_arguments(arguments)
     assert ended.value.code == 2
     assert said in capsys.readouterr().err
+
+
+def test_whom_the_sidecar_answers_is_said_for_every_mesh() -> None:
+    told = ["--certificate", ".", "--allow-from", "10.0.0.0/8"]
+    _, settings = injector_command.read_arguments(told)
+    injections = settings.admission.injections.values()
+    assert {one.allow_from for one in injections} == {"10.0.0.0/8"}
 
 
 def test_cryptography_is_loaded_when_a_certificate_is_made_alone() -> None:

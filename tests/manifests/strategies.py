@@ -184,6 +184,7 @@ injections = st.builds(
     user=st.sampled_from([15904, None]),
     init=st.booleans(),
     hooks=st.sampled_from(["rewrite", "leave"]),
+    allow_from=st.sampled_from(["", "10.0.0.0/8,fd00::"]),
 )
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 COMMAND = [sys.executable, "-m", "osm_healthcheck"]
 TIMEOUT = 60
@@ -219,6 +220,14 @@ def test_mesh_osm_rewrites_nothing_and_says_what_to_do() -> None:
         (["--in-place", "-o", "json", "x"], "--in-place keeps the format"),
         (["--run-as-user", "0"], "not root's 0"),
         (["--run-as-user", "1500"], "the user of the mesh's proxy"),
+        (["--allow-from", "10.0.0.1/8"], "argument --allow-from: 10.0.0.1/8 has host bits set"),
+        (["--allow-from", "10.0.0.0/8,all"], "argument --allow-from: 'all' does not appear"),
+        (["--allow-from", ""], "argument --allow-from: '' does not appear"),
+        (
+            ["--allow-from", "10.0.0.0/8", "--proxy", "node", "--mesh", "istio"],
+            "it is an option of osm-healthcheck node",
+        ),
+        (["--allow-from", "10.0.0.0/8", "--mesh", "osm"], "the mesh's own injector adds"),
         (["--mesh", "nomesh"], "invalid choice: 'nomesh'"),
         (["--image", ""], "not the name of an image"),
         (["--imag", "x"], "unrecognized arguments"),
@@ -229,6 +238,28 @@ def test_usage(arguments: list[str], message: str) -> None:
     assert done.returncode == 2
     assert message in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ("10.0.0.0/8, fd00::/8", "10.0.0.0/8,fd00::/8"),
+        ("fd00::", "fd00::"),  # in YAML a key, without quotes
+    ],
+)
+def test_whom_the_sidecar_answers_is_written_as_the_sidecar_reads_it(given: str, told: str) -> None:
+    done = run("inject", "--allow-from", given, text=GOOD)
+    assert (done.returncode, done.stderr) == (0, "")
+    env = yaml.safe_load(done.stdout)["spec"]["initContainers"][1]["env"]
+    told_by_name = {one["name"]: one.get("value") for one in env}
+    assert told_by_name["OSM_HEALTHCHECK_ALLOW_FROM"] == told
+    assert run("uninject", text=done.stdout).stdout == GOOD
+
+
+def test_the_meshs_proxy_is_not_told_whom_to_answer_and_that_is_said() -> None:
+    done = run("inject", "--allow-from", "10.0.0.0/8", "--proxy", "mesh", text=GOOD)
+    assert done.returncode == 0
+    assert "on 15901-15903 the mesh's proxy answers everyone" in done.stderr
 
 
 @pytest.mark.parametrize(

@@ -252,6 +252,17 @@ def test_another_version_of_ours_is_replaced() -> None:
     assert len(pods_in(after, Validation())[0].containers) == 2
 
 
+def test_whom_a_replaced_sidecar_answered_is_no_silent_loss() -> None:
+    _, pod = _admit(_pod(**_OWNER))
+    pod["metadata"]["annotations"][VERSION] = "1.9.0"
+    variable = {"name": "OSM_HEALTHCHECK_ALLOW_FROM", "value": "10.0.0.0/8"}
+    pod["spec"]["initContainers"][0]["env"].append(variable)
+    answer, after = _admit(pod)
+    [line] = answer.response.warnings
+    assert "its variable OSM_HEALTHCHECK_ALLOW_FROM is dropped" in line
+    assert after["metadata"]["annotations"][WARNINGS] == line
+
+
 def test_every_mesh_keeps_our_ports_out_of_its_redirect() -> None:
     found = {mesh: _admit(_pod(), mesh)[1]["metadata"]["annotations"] for mesh in _MESHES}
     for mesh, other in itertools.permutations(_MESHES, 2):
