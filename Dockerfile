@@ -4,8 +4,8 @@
 #   init      iptables and /init.sh, which installs the bypass in a pod
 #   injector  the sidecar's, with what the injector takes to make certificates of its own
 #
-# Both begin from nothing and hold what they run and no more: no package manager, and in the sidecar
-# no shell. The bases are only built on. Either may be any Debian-like image; that of the sidecar
+# All begin from nothing and hold what they run and no more: no package manager, and a shell in init
+# only. The bases are only built on. Either may be any Debian-like image; that of the sidecar
 # has python3.15 on its path, with the venv module.
 ARG BASE=python:3.15-slim-trixie
 ARG INIT_BASE=debian:trixie-slim

@@ -52,8 +52,8 @@ def _parser() -> argparse.ArgumentParser:
         type=duration,
         default=_DEFAULT_SECONDS,
         metavar="TIME",
-        help="how much time to take (default 45s); each fault lasts until the probes show it, "
-        "so it cannot be done in much less than 20s",
+        help="how long the pauses for the reader are in all (default 45s); each fault lasts until "
+        "the probes show it, which takes 20s to 30s more",
     )
     add_output(
         parser, "json: one object a line for each chapter, event, verdict and change of status"

@@ -89,7 +89,10 @@ def _source(
     from osm_healthcheck.injector.shared_certificate import SharedCertificateSettings
 
     if find_spec("cryptography") is None:
-        parser.error("--certificate self takes cryptography: install osm-healthcheck[injector]")
+        parser.error(
+            "--certificate self takes cryptography: pip install '.[injector]' in a clone of the "
+            "repository; the injector's image has it"
+        )
     host = os.environ.get("KUBERNETES_SERVICE_HOST")
     port = os.environ.get("KUBERNETES_SERVICE_PORT", "443")
     account = options.service_account or SERVICE_ACCOUNT
