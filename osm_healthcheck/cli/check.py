@@ -46,7 +46,6 @@ def run(argv: Sequence[str]) -> int:
 def _run(options: argparse.Namespace) -> int:
     import asyncio
 
-    from osm_healthcheck.kubelet.address import LookupFailedError
     from osm_healthcheck.kubelet.verdict import Result
 
     try:
@@ -55,21 +54,21 @@ def _run(options: argparse.Namespace) -> int:
     except ValueError as error:
         print(f"osm-healthcheck check: {options.target}: {error}", file=sys.stderr)
         return 2
-    except LookupFailedError as error:
-        print(f"osm-healthcheck check: {error}", file=sys.stderr)
-        return 2
     print(_as_json(options.target, outcome) if options.output == "json" else _as_text(outcome))
     return 0 if outcome.result is Result.SUCCESS else 1
 
 
 async def _probe(handler: "Handler", host: str, seconds: float) -> "Outcome":
-    from osm_healthcheck.kubelet.address import PodAddress, resolve
+    from osm_healthcheck.kubelet.address import LookupFailedError, PodAddress, resolve
     from osm_healthcheck.kubelet.handlers import run_handler
-    from osm_healthcheck.kubelet.prober import with_retries
-    from osm_healthcheck.kubelet.verdict import Verdict
+    from osm_healthcheck.kubelet.prober import Outcome, with_retries
+    from osm_healthcheck.kubelet.verdict import Result, Verdict
     from osm_healthcheck.probes.constants import ProbeKind
 
-    pod = PodAddress((await resolve(host))[0])
+    try:
+        pod = PodAddress((await resolve(host))[0])
+    except LookupFailedError as error:  # of a pod it is the kubelet's failure, too
+        return Outcome(Verdict(Result.FAILURE, str(error)), Result.FAILURE, None)
 
     async def attempt() -> Verdict:
         return await run_handler(handler, seconds, pod, {})

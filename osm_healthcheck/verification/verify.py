@@ -87,7 +87,8 @@ def _checks(pod: Pod, context: Context) -> list[Finding]:
         ]
     probes = list(_probes_to_verify(pod))
     if not any(asks_the_pod(probe) for _, _, probe in probes) and pod.container(SIDECAR) is None:
-        return [unsure("pod", f"nothing to verify: {why_no_probe_is_ours(pod)}")]
+        nothing = unsure("pod", f"nothing to verify: {why_no_probe_is_ours(pod)}")
+        return [nothing, *_PodVerification(pod, record, context).hooks()]
     verification = _PodVerification(pod, record, context)
     findings = [verification.injector()]
     findings += [verification.probe(container, kind, probe) for container, kind, probe in probes]
@@ -103,7 +104,7 @@ def _checks(pod: Pod, context: Context) -> list[Finding]:
         findings += bypass_findings(
             pod,
             used,
-            [mesh.ports for mesh in context.meshes if mesh.ports],
+            [mesh.ports for mesh in verification.around(context.meshes) if mesh.ports],
             elsewhere=context.bypassed_elsewhere,
         )
     return findings + event_findings(pod, context.events, context.now)
@@ -255,6 +256,10 @@ class _PodVerification:
         if text is None or self._sidecar is not None or self._record is None:
             return []
         return declaration_findings(NODE, str(text), self._originals, self._hooks)
+
+    def around(self, meshes: Sequence[Mesh]) -> Sequence[Mesh]:
+        """Those that may be around the pod: the one whose proxy is in it, else all of them."""
+        return [mesh for mesh in meshes if self._proxy and mesh.proxy == self._proxy] or meshes
 
     def meshes(self, meshes: Iterable[Mesh]) -> list[Finding]:
         """The meshes around the pod: whether their own probe rewriting is off."""

@@ -79,7 +79,6 @@ def test_the_timeout_is_for_all_of_it() -> None:
         ("tcp://localhost:80/path", "has no path"),
         ("grpc://localhost:80/a/b", "one service"),
         ("http://[::1", "write http://HOST/PATH"),
-        ("http://no-such-host.invalid/", "lookup no-such-host.invalid"),
     ],
 )
 def test_bad_targets(target: str, reason: str) -> None:
@@ -87,6 +86,13 @@ def test_bad_targets(target: str, reason: str) -> None:
     assert (done.returncode, done.stdout) == (2, "")
     assert reason in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_a_host_that_is_not_found_is_a_failure() -> None:
+    done = run("check", "http://no-such-host.invalid/")
+    assert (done.returncode, done.stderr) == (1, "")
+    assert done.stdout.startswith("failure in ")
+    assert "lookup no-such-host.invalid" in done.stdout
 
 
 def test_what_it_is_not_sure_about_it_suggests() -> None:

@@ -241,6 +241,23 @@ def test_a_pod_without_probes_needs_nothing() -> None:
     assert [one.mark for one in found(pod)] == [Mark.UNSURE]
 
 
+def test_the_hooks_of_a_pod_without_probes_are_looked_at() -> None:
+    pod = copy.deepcopy(BEFORE)
+    app = {"name": "app", "image": "app:1"}
+    app["lifecycle"] = {"preStop": {"httpGet": {"port": 80}}}  # type: ignore[assignment]
+    pod["spec"]["containers"] = [app]
+    assert [one.subject for one in found(pod)] == ["pod", "app.lifecycle.preStop"]
+
+
+@pytest.mark.parametrize(("proxy", "wrong"), [("istio-proxy", []), ("linkerd-proxy", ["bypass"])])
+def test_the_bypass_is_that_of_the_mesh_whose_proxy_is_in_the_pod(
+    proxy: str, wrong: list[str]
+) -> None:
+    pod = live("istio")
+    pod["spec"]["containers"].append({"name": proxy, "image": "proxy:1"})
+    assert [one.subject for one in found(pod) if one.mark is Mark.WRONG] == wrong
+
+
 def test_an_annotation_of_another_mesh_is_no_obstacle() -> None:
     pod = live()
     pod["metadata"]["annotations"] |= {"traffic.kuma.io/exclude-inbound-ports": "80"}

@@ -1,0 +1,61 @@
+"""Who has to leave when there are too many connections."""
+
+import asyncio
+from collections.abc import Iterator
+
+import pytest
+
+from osm_healthcheck.server.connection_limiter import ConnectionLimiter
+
+
+class Connection:
+    """One that notes its end."""
+
+    def __init__(self) -> None:
+        self.expires = 0.0
+        self.is_over = False
+
+    def expire(self) -> None:
+        self.is_over = True
+
+
+@pytest.fixture
+def loop() -> Iterator[asyncio.AbstractEventLoop]:
+    running = asyncio.new_event_loop()
+    yield running
+    running.close()
+
+
+def added(limiter: ConnectionLimiter, count: int) -> list[Connection]:
+    connections = [Connection() for _ in range(count)]
+    for one in connections:
+        limiter.add(one)
+    return connections
+
+
+def over(connections: list[Connection]) -> list[int]:
+    return [number for number, one in enumerate(connections) if one.is_over]
+
+
+@pytest.mark.parametrize("limit", [4, 7, 8, 64])
+def test_where_all_have_asked_the_oldest_leaves_and_not_the_newest(
+    loop: asyncio.AbstractEventLoop, limit: int
+) -> None:
+    limiter = ConnectionLimiter(loop, limit)
+    connections = added(limiter, limit)
+    for one in connections:
+        limiter.request_received(one)
+    assert over(connections + added(limiter, 1)) == [0]
+
+
+def test_one_that_was_answered_and_stays_leaves_before_one_that_is_being_answered(
+    loop: asyncio.AbstractEventLoop,
+) -> None:
+    limiter = ConnectionLimiter(loop, 16)
+    asking, *idle = connections = added(limiter, 16)
+    for one in connections:
+        limiter.request_received(one)
+    for one in idle:
+        limiter.answered(one)
+    assert over(connections + added(limiter, 1)) == [1]
+    assert not asking.is_over
