@@ -4,6 +4,7 @@ The text of a document is kept. One that is not changed comes out as it went in,
 """
 
 import json
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Literal, Protocol
@@ -163,6 +164,18 @@ def _is_blank(text: str) -> bool:
     )
 
 
+# JSON may escape half of a surrogate pair; nothing can be written or sent with it.
+_HALF = re.compile(r"\\u[dD][89a-fA-F]")
+
+
+def _is_text(value: object) -> bool:
+    try:
+        json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 class _JSONReader:
     """JSON values one after another, read no further ahead than the one in hand."""
 
@@ -201,7 +214,10 @@ class _JSONReader:
                 yield FieldError(where, f"is not JSON: {error}")
                 return
             text = self._buffer[start:end]
-            yield Document("json", self._number, self._line, head, text, value)
+            if _HALF.search(text) and not _is_text(value):
+                yield FieldError(where, "a text in it holds half a character (\\ud800 to \\udfff)")
+            else:
+                yield Document("json", self._number, self._line, head, text, value)
             self._line += text.count("\n")
             self._buffer = self._buffer[end:]
 

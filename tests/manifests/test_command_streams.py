@@ -114,3 +114,17 @@ def test_what_verify_prints_of_a_cluster_is_printable() -> None:
     done = run("verify", text=GOOD + event)
     assert "\x1b" not in done.stdout
     assert "a\\x1b[31mb" in done.stdout
+
+
+@pytest.mark.parametrize("command", ["inject", "uninject", "verify", "probe"])
+def test_half_a_character_in_json_is_refused_by_place(command: str) -> None:
+    text = AS_JSON.replace('"good"', r'"\ud83d"')
+    done = run(command, "-", text=text)
+    assert done.returncode == 2
+    assert "document 1 (line 1): a text in it holds half a character" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_whole_pair_in_json_is_text() -> None:
+    text = AS_JSON.replace('"good"', r'"\ud83d\ude00"')
+    assert "half a character" not in run("inject", "-", text=text).stderr

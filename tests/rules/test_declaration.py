@@ -63,6 +63,12 @@ def test_what_is_not_json(text: str) -> None:
     assert problem.startswith("it is not JSON: ")
 
 
+def test_half_a_character_is_none() -> None:
+    text = r'{"app": {"livenessProbe": {"httpGet": {"port": 80, "path": "/\ud800"}}}}'
+    (problem,) = errors_in(text).values()
+    assert problem.startswith("a text in it holds half a character")
+
+
 @pytest.mark.parametrize("text", ["[]", "1", "null", '"x"', "NaN"])
 def test_what_is_no_mapping(text: str) -> None:
     assert errors_in(text) == {"--probes": "must be a mapping from container names to probes"}
