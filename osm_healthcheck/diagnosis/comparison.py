@@ -31,7 +31,16 @@ class Comparison:
     @property
     def agrees(self) -> bool:
         """Whether the sidecar's verdict is the direct one; without a sidecar it has none."""
-        return not self.is_unanswered and verdict(self.direct) == verdict(self.through)
+        if self.is_unanswered or self.is_undeclared:
+            return False
+        return verdict(self.direct) == verdict(self.through)
+
+    @property
+    def is_undeclared(self) -> bool:
+        """Whether the sidecar itself refused: 403, which the app did not say."""
+        return "statuscode: 403" in _text(self.through) and (
+            "statuscode: 403" not in _text(self.direct)
+        )
 
     @property
     def is_unanswered(self) -> bool:
@@ -82,7 +91,7 @@ async def _about_sidecar(comparison: Comparison, sidecar: PodAddress) -> str:
                 "its OSM_HEALTHCHECK_PROBES must name this one"
             )
         return f"sidecar not running: {said.partition(': ')[2]}"
-    if "statuscode: 403" in said and verdict(comparison.direct) == "success":
+    if comparison.is_undeclared:
         target = int(getattr(comparison.pair.original.handler, "port", 0))
         return (
             f"not declared: the sidecar may not ask port {target}, or not for this caller; look "

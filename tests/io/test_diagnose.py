@@ -285,6 +285,17 @@ def test_command_with_a_probe_that_the_sidecar_was_not_told_of(declared: str) ->
     assert ran.returncode == 1
 
 
+def test_command_where_the_app_is_down_and_not_declared() -> None:
+    with http_app(response()) as running, closed_port() as dead:
+        told = {"app": {"livenessProbe": http_get(running.port)}}
+        with sidecar(told, "--target-host", "127.0.0.1") as one:
+            manifest = pod(liveness=http_get(running.port), readiness={"tcpSocket": {"port": dead}})
+            ran = diagnose(manifest, "--sidecar", one.address)
+    assert "app readiness: DIFFER" in ran.stdout
+    assert f"not declared: the sidecar may not ask port {dead}" in ran.stdout
+    assert ran.returncode == 1
+
+
 def test_command_bad_input() -> None:
     ran = diagnose(pod(liveness={"httpGet": {"port": "web"}}))
     assert "app.livenessProbe.httpGet.port" in ran.stderr
