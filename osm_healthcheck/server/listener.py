@@ -1,4 +1,4 @@
-"""The connections of the webhook: accepted, limited, and handed to aiohttp once TLS is there.
+"""Connections of the webhook, and of node mode's own port: limited, and handed to aiohttp.
 
 The API server keeps a few connections and uses them again. Whoever else holds connections open, in
 the middle of a handshake or of a request, makes room for new ones: see `ConnectionLimiter`.

@@ -213,6 +213,22 @@ def test_silent_callers_take_nobodys_place(running: Injector) -> None:
         assert len(list(Path(f"/proc/{running.popen.pid}/fd").iterdir())) < 300
 
 
+def test_idle_callers_make_room_before_one_whose_request_is_on_its_way(running: Injector) -> None:
+    body = json.dumps(review(_POD)).encode()
+    with contextlib.ExitStack() as stack:
+        busy = stack.enter_context(contextlib.closing(running.connect()))
+        busy.putrequest("POST", PATH)
+        busy.putheader("Content-Type", "application/json")
+        busy.putheader("Content-Length", str(len(body)))
+        busy.endheaders(body[:10])
+        for _ in range(260):
+            idle = stack.enter_context(contextlib.closing(running.connect()))
+            idle.request("GET", "/healthz")
+            assert idle.getresponse().read() == b"Health OK"
+        busy.send(body[10:])
+        assert busy.getresponse().status == 200
+
+
 def test_health_is_to_the_letter_what_osms_control_plane_answers(running: Injector) -> None:
     answer = get(running.address, HEALTH, "/health/alive")
     head, _, body = answer.raw.decode().partition("\r\n\r\n")
