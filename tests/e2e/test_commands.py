@@ -15,7 +15,7 @@ pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]
 
 
 @pytest.fixture(scope="module")
-def shop(whole: tuple[ControlPlane, Node]) -> Iterator[Pod]:
+def meshed(whole: tuple[ControlPlane, Node]) -> Iterator[Pod]:
     cluster, _ = whole
     namespace = cluster.namespace("commands")
     app = container(
@@ -28,22 +28,22 @@ def shop(whole: tuple[ControlPlane, Node]) -> Iterator[Pod]:
     cluster.kubectl("delete", "namespace", namespace, "--wait=false")
 
 
-def test_diagnose_through_a_port_forward(shop: Pod, kube: ControlPlane) -> None:
-    manifest = shop("get", "pod", "shop", "-o", "yaml")
+def test_diagnose_through_a_port_forward(meshed: Pod, kube: ControlPlane) -> None:
+    manifest = meshed("get", "pod", "shop", "-o", "yaml")
     ports = ("7070", "8080", "9090", "15901", "15904")
-    with kube.kubectl.port_forward("pod/shop", *ports, namespace=shop.namespace):
+    with kube.kubectl.port_forward("pod/shop", *ports, namespace=meshed.namespace):
         text = osm_healthcheck("diagnose", "--sidecar", "127.0.0.1", stdin=manifest)
     assert text.count("agree") >= 3, text
 
 
-def test_verify_says_yes_and_then_what_is_wrong(shop: Pod) -> None:
-    manifest = shop("get", "pod", "shop", "-o", "yaml")
+def test_verify_says_yes_and_then_what_is_wrong(meshed: Pod) -> None:
+    manifest = meshed("get", "pod", "shop", "-o", "yaml")
     # Our own startup probe is asked before the sidecar listens: that is not held against it.
-    events = shop("get", "events", "-o", "yaml")
+    events = meshed("get", "events", "-o", "yaml")
     assert "✗" not in osm_healthcheck("verify", stdin=f"{manifest}---\n{events}")
-    shop("exec", "shop", "-c", "app", "--", "/app", "ask", "http://127.0.0.1:8080/close")
-    until(lambda: shop.failures("app", "Readiness") >= 3, "the closed port is noticed")
-    seen = f"{manifest}---\n{shop('get', 'events', '-o', 'yaml')}"
+    meshed("exec", "shop", "-c", "app", "--", "/app", "ask", "http://127.0.0.1:8080/close")
+    until(lambda: meshed.failures("app", "Readiness") >= 3, "the closed port is noticed")
+    seen = f"{manifest}---\n{meshed('get', 'events', '-o', 'yaml')}"
     text = osm_healthcheck("verify", stdin=seen, status=1)
     assert "✗ event app: Readiness probe failed: HTTP probe failed with statuscode: 404" in text
     assert "the app refuses connections on that port" in text
