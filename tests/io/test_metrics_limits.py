@@ -92,6 +92,7 @@ def test_readers_that_do_not_read_make_room_for_others() -> None:
 
 def test_one_that_never_reads_is_broken_off(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(metrics_page, "READ_SECONDS", 0.05)
+    monkeypatch.setattr(metrics_page, "PAGE_SECONDS", 0.0)  # each page counts anew
     with sidecar() as running:
         fill_up(running)
         with unread(running.address) as sock:
