@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from osm_healthcheck.injector.serve import InjectorSettings
     from osm_healthcheck.injector.shared_certificate import SharedCertificateSettings
 
-from osm_healthcheck.cli.process import prepare, run_until_told
+from osm_healthcheck.cli.process import prepare, run_until_told, server_parser
 
 _WHAT = """\
 A mutating admission webhook: pods are injected as the API server creates them, with what inject
@@ -115,15 +115,8 @@ def _source(
 def _parser() -> argparse.ArgumentParser:
     from osm_healthcheck.cli.injection_options import add_injection_options
     from osm_healthcheck.mesh.annotations import MESHES
-    from osm_healthcheck.server.settings import LEVELS
 
-    parser = argparse.ArgumentParser(
-        prog="osm-healthcheck injector",
-        description=_WHAT,
-        epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+    parser = server_parser("injector", _WHAT, _EPILOG)
     add = parser.add_argument
     add(
         "--certificate",
@@ -185,8 +178,6 @@ def _parser() -> argparse.ArgumentParser:
         "(default 10)",
     )
     add_injection_options(parser)
-    add("--verbosity", "-v", choices=LEVELS, default="info", help="(default info)")
-    add("--log-format", choices=("json", "console"), default="json", help="(default json)")
     return parser
 
 

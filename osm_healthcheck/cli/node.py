@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-from osm_healthcheck.cli.process import prepare, run_until_told
+from osm_healthcheck.cli.process import prepare, run_until_told, server_parser
 
 _WHAT = """\
 Node mode: one process a node. It opens ports 15901-15904 inside the network namespace of every pod
@@ -54,15 +54,8 @@ def run(argv: Sequence[str]) -> int:
 def _parser() -> argparse.ArgumentParser:
     from osm_healthcheck.node.cri import DEFAULT_SOCKET
     from osm_healthcheck.probes.addresses import AllowFrom
-    from osm_healthcheck.server.settings import LEVELS
 
-    parser = argparse.ArgumentParser(
-        prog="osm-healthcheck node",
-        description=_WHAT,
-        epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+    parser = server_parser("node", _WHAT, _EPILOG)
     add = parser.add_argument
     add(
         "--runtime",
@@ -103,10 +96,6 @@ def _parser() -> argparse.ArgumentParser:
         metavar="N",
         help="how many connections one pod holds at once (default 64)",
     )
-    add(
-        "-v", "--verbosity", choices=LEVELS, default="info", metavar="LEVEL", help=", ".join(LEVELS)
-    )
-    add("--log-format", choices=("json", "console"), default="json", help="default json")
     return parser
 
 

@@ -1,5 +1,6 @@
 """What the commands that serve until they are told to end have in common as processes."""
 
+import argparse
 import atexit
 import os
 import signal
@@ -20,6 +21,24 @@ def prepare() -> None:
     # aiohttp makes two TLS contexts when it is imported, with all the machine's CA certificates
     # in each: 2 MB and half of the start for what nobody here ever looks at.
     os.environ["SSL_CERT_FILE"] = os.environ["SSL_CERT_DIR"] = os.devnull
+
+
+def server_parser(command: str, what: str, epilog: str) -> argparse.ArgumentParser:
+    """A parser of a command that serves, with the options of its log; ``what`` is its help."""
+    from osm_healthcheck.server.settings import LEVELS
+
+    parser = argparse.ArgumentParser(
+        prog=f"osm-healthcheck {command}",
+        description=what,
+        epilog=epilog,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    add = parser.add_argument
+    levels = ", ".join(LEVELS)
+    add("-v", "--verbosity", choices=LEVELS, default="info", metavar="LEVEL", help=levels)
+    add("--log-format", choices=("json", "console"), default="json", help="default json")
+    return parser
 
 
 def run_until_told(

@@ -72,12 +72,6 @@ def message_in(message: bytes, number: int) -> bytes:
     return b"".join(messages(message, number))
 
 
-def integer(message: bytes, number: int) -> int:
-    """The value of the integer field ``number``; 0 where there is none."""
-    found = [value for at, value in fields(message) if at == number and isinstance(value, int)]
-    return found[-1] if found else 0
-
-
 def text_map(message: bytes, number: int) -> dict[str, str]:
     """The value of the ``map<string, string>`` in field ``number``."""
     return {text(entry, 1): text(entry, 2) for entry in messages(message, number)}
