@@ -3,7 +3,6 @@
 import argparse
 import sys
 from collections.abc import Sequence
-from dataclasses import replace
 from functools import partial
 
 from osm_healthcheck.cli.arguments import guarded, parser_for
@@ -45,11 +44,15 @@ def run(argv: Sequence[str]) -> int:
     if options.in_place and options.output:
         parser.error("--in-place keeps the format of a file: leave -o out")
     mesh = MESHES[options.mesh]
-    if options.proxy == "node":
-        _check_node_mode(parser, mesh, options)
     if options.allow_from:
         _check_allow_from(parser, mesh, options)
-    injection = replace(read_injection(parser, options, mesh), proxy=options.proxy)
+    injection = read_injection(parser, options, mesh)
+    leaves = options.proxy == "node" and options.node_fallback == "leave"
+    if leaves and (reason := mesh.why_not_by_node(init=options.init)):
+        parser.error(
+            f"--proxy node: {reason}: choose another --mesh, --no-init where something else does "
+            "it, or --node-fallback sidecar"
+        )
     if mesh.injector:
         print(_OSM.format(image=options.image), file=sys.stderr)
     change = partial(inject, injection=injection)
@@ -58,30 +61,10 @@ def run(argv: Sequence[str]) -> int:
     )
 
 
-def _check_node_mode(
-    parser: argparse.ArgumentParser, mesh: Mesh, options: argparse.Namespace
-) -> None:
-    """Node mode adds nothing to a pod that could keep the mesh's redirect off our ports."""
-    if not mesh.ports and options.init and not mesh.injector:
-        parser.error(
-            f"--proxy node with --mesh {mesh.name}: nothing in the pod keeps its redirect off our "
-            "ports; choose a mesh with an annotation, or --no-init where something else does it"
-        )
-    if mesh.users:
-        parser.error(
-            f"--proxy node is not for {mesh.name}: it takes what the node's process asks the app"
-        )
-
-
 def _check_allow_from(
     parser: argparse.ArgumentParser, mesh: Mesh, options: argparse.Namespace
 ) -> None:
     """Whom to answer is said to our sidecar: who else answers must not seem to be told."""
-    if options.proxy == "node":
-        parser.error(
-            "--allow-from with --proxy node: no sidecar is added that could be told; it is an "
-            "option of osm-healthcheck node"
-        )
     if mesh.injector:
         parser.error(
             f"--allow-from with --mesh {mesh.name}: the mesh's own injector adds the sidecar, and "
@@ -103,13 +86,5 @@ def _parser() -> argparse.ArgumentParser:
         help="the mesh whose annotations keep its redirect off our ports; with none (the "
         "default) an init container does that",
     )
-    add(
-        "--proxy",
-        choices=("sidecar", "mesh", "node"),
-        default="sidecar",
-        help="who answers on 15901-15903: our sidecar (the default); the mesh's proxy, by the "
-        "configuration that render writes: then the sidecar is for tcpSocket and grpc alone; or "
-        "osm-healthcheck node, and then nothing is added to the pod",
-    )
-    add_injection_options(parser)
+    add_injection_options(parser, ("sidecar", "mesh", "node"))
     return parser

@@ -2,6 +2,7 @@
 
 import argparse
 import re
+from collections.abc import Sequence
 
 from osm_healthcheck import __version__
 from osm_healthcheck.injection.containers import DEFAULT_USER, Images
@@ -14,9 +15,31 @@ _IMAGE = "openservicemesh/osm-healthcheck"
 _INIT_IMAGE = "openservicemesh/osm-healthcheck-init"
 
 
-def add_injection_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options that `read_injection` reads."""
+_PROXIES = {
+    "sidecar": "our sidecar (the default)",
+    "mesh": "the mesh's proxy, by the configuration that render writes: then the sidecar is for "
+    "tcpSocket and grpc alone",
+    "node": "osm-healthcheck node, and then nothing is added to the pod",
+}
+
+
+def add_injection_options(parser: argparse.ArgumentParser, proxies: Sequence[str]) -> None:
+    """Add the options that `read_injection` reads; ``proxies`` are what may answer."""
     add = parser.add_argument
+    add(
+        "--proxy",
+        choices=proxies,
+        default="sidecar",
+        help="who answers on 15901-15903: " + "; ".join(_PROXIES[one] for one in proxies),
+    )
+    add(
+        "--node-fallback",
+        choices=("leave", "sidecar"),
+        default="leave",
+        help="with --proxy node, what becomes of pods that it cannot serve (Kata and gVisor by "
+        "runtimeClassName, Consul's, those that need an init container): leave them alone (the "
+        "default), or add a sidecar",
+    )
     add(
         "--sidecar",
         choices=("native", "container"),
@@ -80,12 +103,19 @@ def read_injection(
         parser.error(
             f"--run-as-user {mesh.proxy_user} is the user of the mesh's proxy: take another one"
         )
+    if options.allow_from and options.proxy == "node" and options.node_fallback == "leave":
+        parser.error(
+            "--allow-from with --proxy node: no sidecar is added that could be told; it is an "
+            "option of osm-healthcheck node"
+        )
     return Injection(
         mesh=mesh,
         images=Images(options.image, options.init_image, options.image_pull_policy or ""),
         version=__version__,
         sidecar=options.sidecar,
         https=options.https,
+        proxy=options.proxy,
+        node_fallback=options.node_fallback,
         user=options.run_as_user,
         init=options.init,
         hooks=options.lifecycle_hooks,

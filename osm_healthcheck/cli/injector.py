@@ -177,7 +177,7 @@ def _parser() -> argparse.ArgumentParser:
         help="on SIGTERM, go on admitting for so long while callers turn to other replicas "
         "(default 10)",
     )
-    add_injection_options(parser)
+    add_injection_options(parser, ("sidecar", "node"))
     return parser
 
 

@@ -52,6 +52,17 @@ class Mesh:
         off = self.switches[switch]
         return value == off or (off == "false" and value in _FALSE)
 
+    def why_not_by_node(self, *, init: bool) -> str:
+        """Why node mode, which adds no container, cannot serve the mesh's pods; empty if it can.
+
+        ``init`` says that something in the pod has to keep the redirect off our ports.
+        """
+        if self.users:
+            return f"{self.name} takes what the node's process asks the app"
+        if init and not self.ports and not self.injector:
+            return "nothing in the pod keeps a redirect off our ports without an init container"
+        return ""
+
 
 def extended(value: str, ports: Iterable[int]) -> str:
     """The list of ports ``value`` with those of ``ports`` that it lacks.

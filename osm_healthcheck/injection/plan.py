@@ -1,7 +1,7 @@
 """What injection is to do to one pod, found out and checked before anything is changed."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from osm_healthcheck.errors import Validation
@@ -43,7 +43,8 @@ class Injection:
     """How to inject.
 
     ``proxy`` says what answers on 15901-15903: our ``sidecar``, the proxy of the ``mesh``, or the
-    agent of the ``node``, which answers on 15904 as well and leaves nothing in the pod.
+    agent of the ``node``, which answers on 15904 as well and leaves nothing in the pod; pods that
+    it cannot serve are left alone or get a sidecar, as ``node_fallback`` says.
     ``user`` is the sidecar's user ID, ``None`` leaves it to the cluster; ``init`` allows the init
     container where the mesh has no annotation that excludes ports. ``hooks`` says what becomes of
     ``httpGet`` lifecycle hooks; ``allow_from`` is whom the sidecar answers, empty for everyone.
@@ -55,6 +56,7 @@ class Injection:
     sidecar: Literal["native", "container"] = "native"
     https: HTTPSMode = "passthrough"
     proxy: Literal["sidecar", "mesh", "node"] = "sidecar"
+    node_fallback: Literal["leave", "sidecar"] = "leave"
     user: int | None = DEFAULT_USER
     init: bool = True
     hooks: Literal["rewrite", "leave"] = "rewrite"
@@ -88,11 +90,12 @@ def plan_injection(pod: Pod, injection: Injection, validation: Validation) -> Pl
     if has_lost_record(pod):
         _leave_alone(pod, validation)
         return None
+    if injection.proxy == "node" and (reason := _why_not_by_node(pod, injection, validation)):
+        if injection.node_fallback == "leave":
+            validation.warn(pod.where, f"left alone: {reason}")
+            return None
+        injection = replace(injection, proxy="sidecar")
     with_node = injection.proxy == "node"
-    if with_node and (name := sandboxed_runtime(pod)):
-        text = f"left alone: its runtimeClassName {quoted(name)} keeps its network from the node"
-        validation.warn(pod.where, text)
-        return None
     native = with_node or injection.sidecar == "native"
     originals = original_probes(pod, validation, native=native)
     hooks = _hooks(pod, injection, validation)
@@ -127,6 +130,22 @@ def ports_for(originals: Sequence[OriginalProbe], *, sidecar: bool) -> list[int]
     """Those of 15901-15904 that a pod with these probes uses, sorted."""
     ports = {one.kind.port for one in originals if not is_check(one.declared.probe)}
     return sorted(ports | ({HEALTHCHECK_PORT} if sidecar else set()))
+
+
+def _why_not_by_node(pod: Pod, injection: Injection, validation: Validation) -> str:
+    """Why node mode cannot serve ``pod``; empty where it can. That a sidecar does is said here."""
+    by_sidecar = injection.node_fallback == "sidecar"
+    if reason := injection.mesh.why_not_by_node(init=injection.init):
+        if by_sidecar:
+            where = f"--proxy node, --mesh {injection.mesh.name}"
+            validation.warn(where, f"warning: a sidecar answers: {reason}", is_general=True)
+        return reason
+    if not (name := sandboxed_runtime(pod)):
+        return ""
+    reason = f"its runtimeClassName {quoted(name)} keeps its network from the node"
+    if by_sidecar:
+        validation.warn(pod.where, f"warning: a sidecar answers: {reason}")
+    return reason
 
 
 def _hooks(pod: Pod, injection: Injection, validation: Validation) -> list[OriginalHook]:

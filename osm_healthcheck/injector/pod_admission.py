@@ -16,6 +16,7 @@ from osm_healthcheck.injection.pods import INIT_CONTAINER, SIDECAR, Manifest, Po
 from osm_healthcheck.injection.record import MESH, PROBES, VERSION, WARNINGS
 from osm_healthcheck.injector.admission import AdmissionRequest, AdmissionResponse
 from osm_healthcheck.injector.json_patch import Operation, PatchError, apply, difference
+from osm_healthcheck.probes.constants import DECLARED_PROBES
 from osm_healthcheck.probes.quote import quoted
 
 OnInvalid = Literal["warn", "deny"]
@@ -177,7 +178,8 @@ def _read_pod(manifest: object) -> Pod:
 
 
 def _is_injected(pod: Pod, version: str) -> bool:
-    return pod.annotations.get(VERSION) == version and pod.container(SIDECAR) is not None
+    is_answered = pod.container(SIDECAR) is not None or DECLARED_PROBES in pod.annotations
+    return is_answered and pod.annotations.get(VERSION) == version
 
 
 def _standing_proxy(pod: Pod, injection: Injection) -> str:

@@ -35,6 +35,7 @@ _POD = {
     "metadata": {"name": "web"},
     "spec": {"containers": [{"name": "app", "livenessProbe": {"httpGet": {"port": 8080}}}]},
 }
+_BY_NODE = ("--proxy", "node", "--node-fallback", "sidecar")
 _JSON = {"Content-Type": "application/json"}
 
 
@@ -64,10 +65,26 @@ def _pods() -> Iterator[Any]:
             yield {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "case"}, "spec": spec}
 
 
-@pytest.mark.parametrize("mesh", _MESHES)
+@pytest.fixture(scope="module")
+def by_node() -> Iterator[Injector]:
+    with injector(*_BY_NODE) as one:
+        yield one
+
+
+@pytest.mark.parametrize(
+    ("which", "mesh", "options"),
+    [("running", mesh, ()) for mesh in _MESHES]
+    + [("by_node", mesh, _BY_NODE) for mesh in ("linkerd", "none")],
+)
 def test_every_pod_becomes_what_the_command_makes_of_it(
-    running: Injector, mesh: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    which: str,
+    mesh: str,
+    options: tuple[str, ...],
+    request: pytest.FixtureRequest,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
+    running: Injector = request.getfixturevalue(which)
     file, seen = tmp_path / "pod.json", 0
     for pod in _pods():
         response = running.admit(pod, mesh)
@@ -84,7 +101,7 @@ def test_every_pod_becomes_what_the_command_makes_of_it(
             continue
         file.write_text(json.dumps(pod))
         capsys.readouterr()
-        code = inject.run(["--mesh", mesh, "-o", "json", str(file)])
+        code = inject.run([*options, "--mesh", mesh, "-o", "json", str(file)])
         said = capsys.readouterr()
         assert after == (json.loads(said.out) if code == 0 else pod)
         # what the command says on stderr is said by warnings, but for its own last line,

@@ -220,7 +220,7 @@ def test_they_are_rewritten_unless_told_otherwise() -> None:
     manifest = hooked(preStop=STOP)
     assert manifests.after(manifest, "istio") == after(manifest)
     parser = argparse.ArgumentParser()
-    add_injection_options(parser)
+    add_injection_options(parser, ("sidecar",))
     chosen = read_injection(parser, parser.parse_args([]), MESHES["istio"])
     assert chosen.hooks == "rewrite"
 

@@ -106,8 +106,9 @@ def test_verify_finds_what_is_wrong_with_it() -> None:
 @pytest.mark.parametrize(
     ("options", "reason"),
     [
-        ([], "nothing in the pod keeps its redirect off"),
-        (["--mesh", "consul"], "is not for consul"),
+        ([], "nothing in the pod keeps a redirect off"),
+        (["--mesh", "consul"], "consul takes what the node's process asks the app"),
+        (["--mesh", "istio", "--allow-from", "10.0.0.0/8"], "no sidecar is added"),
     ],
 )
 def test_where_it_cannot_work_it_is_refused(options: list[str], reason: str) -> None:
@@ -116,5 +117,11 @@ def test_where_it_cannot_work_it_is_refused(options: list[str], reason: str) -> 
     )
     assert (done.returncode, done.stdout) == (2, "")
     assert reason in done.stderr
-    allowed = [*INJECT, "--mesh", "none", "--no-init"]
+
+
+@pytest.mark.parametrize(
+    "options", [["--no-init"], ["--node-fallback", "sidecar", "--allow-from", "10.0.0.0/8"]]
+)
+def test_where_something_else_does_it_it_is_taken(options: list[str]) -> None:
+    allowed = [*INJECT, "--mesh", "none", *options]
     assert subprocess.run(allowed, input="", capture_output=True, check=False).returncode == 0

@@ -17,20 +17,28 @@ from osm_healthcheck.injector.admission import AdmissionResponse, read_review
 from osm_healthcheck.injector.json_patch import apply
 from osm_healthcheck.injector.pod_admission import Admission, OnInvalid, Outcome, PodAdmission
 from osm_healthcheck.mesh.annotations import MESHES
+from osm_healthcheck.probes.constants import DECLARED_PROBES
 from tests.io.injector import review
 from tests.manifests.strategies import injected, injection, templates, unhurried
 
 _MESHES = [name for name, mesh in MESHES.items() if not mesh.injector]
 _LABEL = "healthcheck.openservicemesh.io/mesh"
 _PROBE = {"httpGet": {"path": "/h", "port": 8080}}
+_BY_NODE = {"proxy": "node"}
 _OWNER = {"ownerReferences": [{"kind": "ReplicaSet", "name": "web", "controller": True}]}
 
 
 def _admit(
-    pod: Any, mesh: str = "istio", *, on_invalid: OnInvalid = "warn", **more: object
+    pod: Any,
+    mesh: str = "istio",
+    *,
+    on_invalid: OnInvalid = "warn",
+    how: dict[str, Any] | None = None,
+    **more: object,
 ) -> tuple[Admission, Any]:
-    """The answer, and the pod as it is then."""
-    admission = PodAdmission({name: injection(name) for name in _MESHES}, "none", on_invalid)
+    """The answer, and the pod as it is then; ``how`` pods are injected."""
+    injections = {name: injection(name, **(how or {})) for name in _MESHES}
+    admission = PodAdmission(injections, "none", on_invalid)
     request = read_review(json.dumps(review(pod, **more)).encode())
     answer = admission.admit(request, mesh)
     return answer, apply(copy.deepcopy(pod), json.loads(json.dumps(answer.response.patch)))
@@ -60,12 +68,50 @@ def test_a_pod_becomes_what_inject_makes_of_it(template: dict[str, Any]) -> None
         assert after == injected(pod, injection("kuma"))
 
 
-def test_a_second_call_has_nothing_to_do() -> None:
-    _, once = _admit(_pod())
-    again, twice = _admit(once)
+@pytest.mark.parametrize("how", [{}, _BY_NODE])
+def test_a_second_call_has_nothing_to_do(how: dict[str, Any]) -> None:
+    _, once = _admit(_pod(), how=how)
+    again, twice = _admit(once, how=how)
     assert twice == once
     assert again.outcome is Outcome.UNCHANGED
     assert (list(again.response.patch), list(again.response.warnings)) == ([], [])
+
+
+def test_node_mode_adds_nothing_to_the_pod_and_finds_it_again_beside_the_meshs_proxy() -> None:
+    _, once = _admit(_pod(), how=_BY_NODE)
+    assert [one["name"] for one in once["spec"]["containers"]] == ["app"]
+    assert "initContainers" not in once["spec"]
+    assert DECLARED_PROBES in once["metadata"]["annotations"]
+    once["spec"]["containers"].append({"name": "istio-proxy", "image": "proxyv2"})
+    late = {"name": "late", "image": "late:1", "livenessProbe": _PROBE}
+    again, twice = _admit(once, how=_BY_NODE)
+    assert (again.outcome, twice) == (Outcome.UNCHANGED, once)
+    once["spec"]["containers"].append(late)
+    _, twice = _admit(once, how=_BY_NODE)
+    assert list(json.loads(twice["metadata"]["annotations"][DECLARED_PROBES])) == ["app", "late"]
+
+
+@pytest.mark.parametrize(
+    ("mesh", "spec", "is_told"),
+    [
+        ("istio", {"runtimeClassName": "kata-qemu"}, True),
+        ("none", {}, False),  # of every pod of the mesh: a line in the log
+        ("consul", {}, False),
+    ],
+)
+def test_what_node_mode_cannot_serve_is_left_alone_or_gets_a_sidecar(
+    mesh: str, spec: dict[str, Any], is_told: bool
+) -> None:
+    pod = _pod()
+    pod["spec"] |= spec
+    answer, after = _admit(pod, mesh, how=_BY_NODE)
+    assert after == pod
+    assert any("left alone" in one for one in answer.response.warnings)
+    answer, after = _admit(pod, mesh, how=_BY_NODE | {"node_fallback": "sidecar"})
+    assert after == injected(pod, injection(mesh))
+    said = "a sidecar answers"
+    assert any(said in one for one in answer.response.warnings) is is_told
+    assert any(said in one for one in answer.notices) is not is_told
 
 
 def test_a_second_call_keeps_what_others_have_set_and_put_in_front() -> None:
