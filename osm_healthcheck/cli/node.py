@@ -37,7 +37,12 @@ def run(argv: Sequence[str]) -> int:
         )
         return 1
     settings = AgentSettings(
-        NodeSettings(options.connections, options.allow_from, options.namespaces),
+        NodeSettings(
+            options.connections,
+            options.all_connections,
+            options.allow_from,
+            options.namespaces,
+        ),
         options.runtime,
         options.handover,
         options.status,
@@ -96,6 +101,13 @@ def _parser() -> argparse.ArgumentParser:
         metavar="N",
         help="how many connections one pod holds at once (default 64)",
     )
+    add(
+        "--all-connections",
+        type=_count,
+        default=2048,
+        metavar="N",
+        help="how many connections all pods together hold at once (default 2048)",
+    )
     return parser
 
 
@@ -110,6 +122,6 @@ def _address(text: str) -> tuple[str, int]:
 
 
 def _count(text: str) -> int:
-    if text.isascii() and text.isdigit() and 4 <= int(text) <= 1024:
+    if text.isascii() and text.isdigit() and 4 <= int(text) <= 16384:
         return int(text)
-    raise argparse.ArgumentTypeError(f"must be a number from 4 to 1024, not {text!r}")
+    raise argparse.ArgumentTypeError(f"must be a number from 4 to 16384, not {text!r}")

@@ -16,6 +16,7 @@ from osm_healthcheck.probes.constants import DECLARED_PROBES
 from osm_healthcheck.probes.declaration import read_declaration, read_hooks
 from osm_healthcheck.probes.ports import OwnPorts
 from osm_healthcheck.probes.targets import targets_of
+from osm_healthcheck.server.connection_limiter import SharedLimit
 from osm_healthcheck.server.listen import ListenError
 from osm_healthcheck.server.logs import Log
 from osm_healthcheck.server.pod_server import Listeners, PodServer, close_all
@@ -35,9 +36,13 @@ MAX_DECLARATION_BYTES = 32 * 1024
 
 @dataclass(frozen=True, slots=True)
 class NodeSettings:
-    """What the agent was told. ``connections`` is how many one pod may hold at once."""
+    """What the agent was told.
+
+    ``connections`` is how many one pod may hold at once, and ``all_connections`` all pods together.
+    """
 
     connections: int = 64
+    all_connections: int = 2048
     allow_from: AllowFrom | None = None
     namespace_folder: Path = Path("/run/netns")
 
@@ -88,7 +93,11 @@ class NodeAgent:
     refused: dict[str, _Refused] = field(default_factory=dict)
     handed_over: dict[str, Listeners] = field(default_factory=dict)
     is_runtime_available: bool = True
+    shared: SharedLimit = field(init=False)
     _changed: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def __post_init__(self) -> None:
+        self.shared = SharedLimit(self.settings.all_connections)
 
     async def run(self) -> None:
         """Follow what the runtime lists, until this is cancelled."""
@@ -220,6 +229,7 @@ class NodeAgent:
                 self.settings.connections,
                 PodLog(self.log, name),
                 loop,
+                self.shared,
             )
             listening = await server.start(self.handed_over.pop(sandbox.id, None))
         except BaseException:

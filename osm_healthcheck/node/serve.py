@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import resource
 from collections.abc import Awaitable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from osm_healthcheck.node.agent import POLL_SECONDS, NodeAgent, NodeSettings
@@ -155,18 +155,21 @@ def _listening(agent: NodeAgent) -> Mapping[str, Listeners]:
 def _within_files(settings: NodeSettings, log: Log) -> NodeSettings:
     """Raise ``RLIMIT_NOFILE`` to what is allowed; lower the limit of connections to what it is."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    needed = _RESERVED_FILES + MAX_PODS * (
-        _FILES_PER_POD + _FILES_PER_CONNECTION * settings.connections
-    )
+    others = _RESERVED_FILES + MAX_PODS * _FILES_PER_POD
+    needed = others + _FILES_PER_CONNECTION * settings.all_connections
     if soft != resource.RLIM_INFINITY and soft < needed:
         wanted = needed if hard == resource.RLIM_INFINITY else min(needed, hard)
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
         soft = wanted
     if soft == resource.RLIM_INFINITY or soft >= needed:
         return settings
-    left = (soft - _RESERVED_FILES) // MAX_PODS - _FILES_PER_POD
-    connections = max(left // _FILES_PER_CONNECTION, 4)
+    # on a node with fewer pods than `MAX_PODS` the half of it is not needed for them
+    connections = max(soft - others, soft // 2) // _FILES_PER_CONNECTION
     log.warning(
-        "open files are few: fewer connections for each pod", files=soft, connections=connections
+        "open files are few: fewer connections at once", files=soft, connections=connections
     )
-    return NodeSettings(connections, settings.allow_from, settings.namespace_folder)
+    return replace(
+        settings,
+        connections=min(settings.connections, connections),
+        all_connections=connections,
+    )

@@ -1,4 +1,7 @@
-"""HTTP on the agent pod's own address: ``/healthz``, ``/metrics`` and ``/debug/pods``."""
+"""HTTP on the agent pod's own address: ``/healthz``, ``/metrics`` and ``/debug/pods``.
+
+``/debug/pods`` has addresses and what is wrong with annotations, and is for callers of loopback.
+"""
 
 import asyncio
 import contextlib
@@ -8,6 +11,7 @@ from typing import TYPE_CHECKING
 from aiohttp import web
 
 from osm_healthcheck import __version__
+from osm_healthcheck.probes.addresses import is_loopback, unmapped
 from osm_healthcheck.server.listen import bind_all
 from osm_healthcheck.server.listener import Listener
 from osm_healthcheck.server.settings import ANY_ADDRESS
@@ -62,6 +66,8 @@ class StatusServer:
                 body = metrics.render(self._agent)
                 return web.Response(body=body, headers={"Content-Type": metrics.CONTENT_TYPE})
             case "/debug/pods":
+                if not is_loopback(unmapped(request.remote or "")):
+                    return web.Response(status=403, text="only from this pod, or port-forwarded\n")
                 return web.json_response(self._pods())
         return web.Response(status=404, text="there are /healthz, /metrics and /debug/pods\n")
 

@@ -53,15 +53,47 @@ def connection_limit() -> int:
     return min(MAX_CONNECTIONS, (files - _RESERVED_FILES) // _FILES_PER_CONNECTION)
 
 
+class SharedLimit:
+    """What the limiters of several pods hold together: the one that holds most makes room.
+
+    So a pod whose callers are too many costs its own probes first.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self._count = 0
+        self._limiters: dict[ConnectionLimiter, None] = {}
+
+    def __len__(self) -> int:
+        return self._count
+
+    def added(self, limiter: "ConnectionLimiter") -> None:
+        """Count a connection that ``limiter`` has taken in."""
+        self._limiters[limiter] = None
+        self._count += 1
+        if self._count > self.limit:
+            max(self._limiters, key=len).make_room()
+
+    def removed(self, limiter: "ConnectionLimiter") -> None:
+        """Count a connection of ``limiter`` no more."""
+        self._count -= 1
+        if not len(limiter):
+            self._limiters.pop(limiter, None)
+
+
 class ConnectionLimiter:
     """All open connections, in the order in which they came.
 
-    ``refused`` is how many were ended to make room for others.
+    ``refused`` is how many were ended to make room for others. ``shared`` bounds what this one and
+    others hold together.
     """
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, limit: int) -> None:
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, limit: int, shared: SharedLimit | None = None
+    ) -> None:
         self._loop = loop
         self._limit = limit
+        self._shared = shared
         self.refused = 0
         self._all: dict[LimitedConnection, None] = {}
         self._waiting: dict[LimitedConnection, None] = {}
@@ -80,13 +112,19 @@ class ConnectionLimiter:
         self._all[connection] = None
         self._waiting[connection] = None
         if len(self._all) > self._limit:
-            few = len(self._waiting) <= max(1, self._limit * _FEW)
-            oldest = next(iter(self._all if few else self._waiting))
-            self.remove(oldest)
-            oldest.expire()
-            self.refused += 1
+            self.make_room()
+        if self._shared is not None:
+            self._shared.added(self)
         if self._timer is None:
             self._timer = self._loop.call_later(_CLOSE_EXPIRED_SECONDS, self._close_expired)
+
+    def make_room(self) -> None:
+        """End one connection; see `add`."""
+        few = len(self._waiting) <= max(1, len(self._all) * _FEW)
+        oldest = next(iter(self._all if few else self._waiting))
+        self.remove(oldest)
+        oldest.expire()
+        self.refused += 1
 
     def request_received(self, connection: LimitedConnection) -> None:
         """Note that ``connection`` has sent its request: it no longer makes room for others."""
@@ -100,7 +138,10 @@ class ConnectionLimiter:
     def remove(self, connection: LimitedConnection) -> None:
         """Forget a connection that has ended."""
         self._waiting.pop(connection, None)
-        self._all.pop(connection, None)
+        if connection in self._all:
+            del self._all[connection]
+            if self._shared is not None:
+                self._shared.removed(self)
         if self._gone is not None and not self._all and not self._gone.done():
             self._gone.set_result(None)
 

@@ -13,7 +13,7 @@ from osm_healthcheck.probes.addresses import AppAddresses
 from osm_healthcheck.probes.targets import Targets
 from osm_healthcheck.server.check import CheckEndpoint
 from osm_healthcheck.server.connection import Connection
-from osm_healthcheck.server.connection_limiter import ConnectionLimiter
+from osm_healthcheck.server.connection_limiter import ConnectionLimiter, SharedLimit
 from osm_healthcheck.server.head_reader import make_server
 from osm_healthcheck.server.listen import BACKLOG, bind_all
 from osm_healthcheck.server.logs import Log
@@ -40,6 +40,7 @@ class PodServer:
         limit: how many connections it holds at once.
         log: gets a line for each change of a result.
         loop: the event loop that serves it.
+        shared: what it and other pods hold together, at most.
     """
 
     def __init__(
@@ -49,10 +50,11 @@ class PodServer:
         limit: int,
         log: Log,
         loop: asyncio.AbstractEventLoop,
+        shared: SharedLimit | None = None,
     ) -> None:
         self.loop = loop
         self.log = log
-        self.limiter = ConnectionLimiter(loop, limit)
+        self.limiter = ConnectionLimiter(loop, limit, shared)
         self.make_reader = make_server()
         self.allow_from = settings.allow_from
         self._settings = settings

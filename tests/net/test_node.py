@@ -130,6 +130,50 @@ def test_every_pod_is_answered_in_its_own_namespace(runtime: FakeRuntime) -> Non
             assert status(program, "/healthz") == "the agent is serving\n"
 
 
+def test_who_is_on_the_node_is_told_within_the_agents_pod_alone(runtime: FakeRuntime) -> None:
+    """/debug/pods names every pod, its addresses and what is wrong with its annotation."""
+    command = [sys.executable, "-m", "osm_healthcheck", "node", "--runtime", str(runtime.path)]
+    with pod_and_node() as (stranger, own):
+        Program(own.start(*command)).wait_for('"started"')
+        request = b"GET /debug/pods HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
+        for address in (own.ipv4, own.ipv6):
+            assert ask(stranger, address, 9092, request).startswith(b"HTTP/1.1 403 ")
+            assert b"200 OK" in ask(
+                stranger, address, 9092, request.replace(b"debug/pods", b"healthz")
+            )
+        for address in ("127.0.0.1", "::1"):
+            assert ask(own, address, 9092, request).startswith(b"HTTP/1.1 200 ")
+
+
+def test_a_flood_of_many_pods_leaves_the_calm_ones_alone(runtime: FakeRuntime) -> None:
+    """All pods together may hold so much, and whoever holds most makes room."""
+    with pods(3) as all_of_them, ExitStack() as stack:
+        for number, (pod, _) in enumerate(all_of_them):
+            runtime.add(f"pod{number}", pod, PROBES)
+        with agent(runtime, "--connections", "16", "--all-connections", "24") as program:
+            for pod, node in all_of_them[:2]:
+                for _ in range(20):
+                    caller = stack.enter_context(node.socket(socket.AF_INET))
+                    caller.settimeout(PATIENCE)
+                    caller.connect((pod.ipv4, 15904))
+            calm, node = all_of_them[2]
+            for _ in range(20):
+                assert ask(node, calm.ipv4, 15904, CHECK).startswith(b"HTTP/1.1 200 ")
+            shown = json.loads(status(program, "/debug/pods"))["served"]
+            held = {one["name"]: one["connections"] for one in shown}
+            assert 20 <= held["web-pod0"] + held["web-pod1"] <= 24
+
+
+def test_with_few_files_it_holds_fewer_connections_and_says_so(runtime: FakeRuntime) -> None:
+    program = (sys.executable, "-m", "osm_healthcheck", "node", "--runtime", str(runtime.path))
+    limited = ("prlimit", "--nofile=600:600", *program)
+    with pod_and_node() as (pod, _):
+        running = Program(pod.start(*limited))
+        running.wait_for("open files are few")
+        [line] = [json.loads(one) for one in running.lines if "open files" in one]
+        assert (line["files"], line["connections"]) == (600, 100)
+
+
 def test_a_dead_app_is_found(runtime: FakeRuntime) -> None:
     with pod_and_node() as (pod, node):
         runtime.add("pod", pod, PROBES)
@@ -358,7 +402,13 @@ def test_a_status_port_that_is_taken() -> None:
 
 @pytest.mark.parametrize(
     ("option", "value"),
-    [("--status", "nowhere"), ("--connections", "1"), ("--allow-from", "all"), ("--wrong", "x")],
+    [
+        ("--status", "nowhere"),
+        ("--connections", "1"),
+        ("--all-connections", "x"),
+        ("--allow-from", "all"),
+        ("--wrong", "x"),
+    ],
 )
 def test_bad_options(option: str, value: str) -> None:
     command = [sys.executable, "-m", "osm_healthcheck", "node", option, value]

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from osm_healthcheck.server.connection_limiter import ConnectionLimiter
+from osm_healthcheck.server.connection_limiter import ConnectionLimiter, SharedLimit
 
 
 class Connection:
@@ -59,3 +59,20 @@ def test_one_that_was_answered_and_stays_leaves_before_one_that_is_being_answere
         limiter.answered(one)
     assert over(connections + added(limiter, 1)) == [1]
     assert not asking.is_over
+
+
+def test_of_several_pods_the_one_that_holds_most_makes_room(
+    loop: asyncio.AbstractEventLoop,
+) -> None:
+    shared = SharedLimit(12)
+    flooded, calm, late = (ConnectionLimiter(loop, 10, shared) for _ in range(3))
+    few = added(calm, 3)
+    many = added(flooded, 9)
+    newest = added(late, 2)
+    assert (over(many), over(few), over(newest)) == ([0, 1], [], [])
+    assert len(shared) == 12
+    for one in many[2:]:
+        flooded.remove(one)
+    flooded.remove(many[0])  # gone already
+    assert len(shared) == 5
+    assert over(added(late, 7) + few) == []
