@@ -2,14 +2,23 @@
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 
+from osm_healthcheck import __version__
 from osm_healthcheck.cli.arguments import guarded, parser_for
 from osm_healthcheck.cli.files import STDIN, rewrite
-from osm_healthcheck.cli.injection_options import add_injection_options, read_injection
-from osm_healthcheck.injection.inject import inject
+from osm_healthcheck.cli.injection_options import (
+    add_injection_options,
+    injection_for,
+    option_problem,
+)
+from osm_healthcheck.errors import FieldWarning
+from osm_healthcheck.injection.auto_mesh import MeshFinder, NoMesh
+from osm_healthcheck.injection.inject import Injection, inject, inject_each
 from osm_healthcheck.injection.mesh import Mesh
+from osm_healthcheck.injection.pods import ManifestChange, Pod
 from osm_healthcheck.mesh.annotations import MESHES
 
 _WHAT = """\
@@ -23,8 +32,9 @@ example: kubectl get deploy -o yaml | osm-healthcheck inject --mesh istio - | ku
 A pod is left alone with the annotation healthcheck.openservicemesh.io/inject: disabled, a
 container with its name in healthcheck.openservicemesh.io/skip-containers: a,b.
 """
+_AUTO = "auto"
 _OSM = (
-    "osm-healthcheck inject: with --mesh osm nothing is rewritten: OSM's own injector does it. "
+    "with --mesh osm nothing is rewritten: OSM's own injector does it. "
     "Hand it this image: OSM_DEFAULT_HEALTHCHECK_CONTAINER_IMAGE={image} in the environment of "
     "the deployment osm-injector (in Helm osm.image.name.osmHealthcheck is its name; registry "
     "and tag are those of all of OSM's images)"
@@ -43,35 +53,69 @@ def run(argv: Sequence[str]) -> int:
         parser.error("--in-place needs files, not the standard input")
     if options.in_place and options.output:
         parser.error("--in-place keeps the format of a file: leave -o out")
-    mesh = MESHES[options.mesh]
-    if options.allow_from:
-        _check_allow_from(parser, mesh, options)
-    injection = read_injection(parser, options, mesh)
-    leaves = options.proxy == "node" and options.node_fallback == "leave"
-    if leaves and (reason := mesh.why_not_by_node(init=options.init)):
-        parser.error(
-            f"--proxy node: {reason}: choose another --mesh, --no-init where something else does "
-            "it, or --node-fallback sidecar"
-        )
-    if mesh.injector:
-        print(_OSM.format(image=options.image), file=sys.stderr)
-    change = partial(inject, injection=injection)
+    if options.allow_from and options.proxy == "mesh":
+        print(_ALLOW_FROM_PROXY, file=sys.stderr)
+    change = _change(parser, options)
     return guarded(
         lambda: rewrite("inject", options.files, change, options.output, in_place=options.in_place)
     )
 
 
-def _check_allow_from(
-    parser: argparse.ArgumentParser, mesh: Mesh, options: argparse.Namespace
-) -> None:
-    """Whom to answer is said to our sidecar: who else answers must not seem to be told."""
+def _change(
+    parser: argparse.ArgumentParser, options: argparse.Namespace
+) -> Callable[[object], ManifestChange]:
+    """What is done to a document."""
+    if options.mesh == _AUTO:
+        return partial(_inject_by_what_shows, MeshFinder(MESHES.values()), options)
+    mesh = MESHES[options.mesh]
+    if problem := _problem(options, mesh):
+        parser.error(problem)
     if mesh.injector:
-        parser.error(
+        print(f"osm-healthcheck inject: {_OSM.format(image=options.image)}", file=sys.stderr)
+    return partial(inject, injection=injection_for(options, mesh))
+
+
+def _inject_by_what_shows(
+    finder: MeshFinder, options: argparse.Namespace, manifest: object
+) -> ManifestChange:
+    by_osm = False
+
+    def injection_of(pod: Pod) -> Injection | str:
+        nonlocal by_osm
+        mesh = finder.mesh_of(pod)
+        if isinstance(mesh, NoMesh):
+            refused = replace(injection_for(options, MESHES["none"]), refusal=mesh.reason)
+            return mesh.reason if mesh.is_wanted else refused
+        by_osm |= mesh.injector
+        return replace(injection_for(options, mesh), refusal=_problem(options, mesh))
+
+    finder.remember_namespaces(manifest)
+    changed = inject_each(manifest, __version__, injection_of)
+    if not by_osm:
+        return changed
+    note = FieldWarning("osm-healthcheck inject", _OSM.format(image=options.image), is_general=True)
+    return replace(changed, warnings=(note, *changed.warnings))
+
+
+def _problem(options: argparse.Namespace, mesh: Mesh) -> str:
+    """Which option does not go together with ``mesh``, and why; empty where all do.
+
+    Whom to answer is said to our sidecar: who else answers must not seem to be told.
+    """
+    if options.allow_from and mesh.injector:
+        return (
             f"--allow-from with --mesh {mesh.name}: the mesh's own injector adds the sidecar, and "
             "nothing here could tell it"
         )
-    if options.proxy == "mesh":
-        print(_ALLOW_FROM_PROXY, file=sys.stderr)
+    if problem := option_problem(options, mesh):
+        return problem
+    leaves = options.proxy == "node" and options.node_fallback == "leave"
+    if leaves and (reason := mesh.why_not_by_node(init=options.init)):
+        return (
+            f"--proxy node: {reason}: choose another --mesh, --no-init where something else does "
+            "it, or --node-fallback sidecar"
+        )
+    return ""
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -81,10 +125,11 @@ def _parser() -> argparse.ArgumentParser:
     add("--in-place", action="store_true", help="replace the files, all of them or none")
     add(
         "--mesh",
-        choices=tuple(MESHES),
-        default="none",
-        help="the mesh whose annotations keep its redirect off our ports; with none (the "
-        "default) an init container does that",
+        choices=(_AUTO, *MESHES),
+        default=_AUTO,
+        help="the mesh whose annotations keep its redirect off our ports; auto (the default): the "
+        "one that shows on the pod, or on its Namespace earlier in the input; none: an init "
+        "container with NET_ADMIN does that",
     )
     add_injection_options(parser, ("sidecar", "mesh", "node"))
     return parser

@@ -99,15 +99,25 @@ def read_injection(
     parser: argparse.ArgumentParser, options: argparse.Namespace, mesh: Mesh
 ) -> Injection:
     """How to inject for ``mesh``; a contradiction ends the process by ``parser.error``."""
+    if problem := option_problem(options, mesh):
+        parser.error(problem)
+    return injection_for(options, mesh)
+
+
+def option_problem(options: argparse.Namespace, mesh: Mesh) -> str:
+    """Which option does not go together with ``mesh``, and why; empty where all do."""
     if options.run_as_user == mesh.proxy_user:
-        parser.error(
-            f"--run-as-user {mesh.proxy_user} is the user of the mesh's proxy: take another one"
-        )
+        return f"--run-as-user {mesh.proxy_user} is the user of the mesh's proxy: take another one"
     if options.allow_from and options.proxy == "node" and options.node_fallback == "leave":
-        parser.error(
+        return (
             "--allow-from with --proxy node: no sidecar is added that could be told; it is an "
             "option of osm-healthcheck node"
         )
+    return ""
+
+
+def injection_for(options: argparse.Namespace, mesh: Mesh) -> Injection:
+    """How to inject for ``mesh``, by the options."""
     return Injection(
         mesh=mesh,
         images=Images(options.image, options.init_image, options.image_pull_policy or ""),

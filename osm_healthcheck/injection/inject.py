@@ -4,7 +4,7 @@ An earlier injection is undone first. So injecting twice with the same options c
 a newer version replaces what an older one did.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import cast
 
@@ -47,10 +47,27 @@ def inject(manifest: object, injection: Injection) -> ManifestChange:
     Raises:
         InvalidInputError: with every error in the document.
     """
+    return inject_each(manifest, injection.version, lambda _: injection)
+
+
+def inject_each(
+    manifest: object, version: str, injection_of: Callable[[Pod], Injection | str]
+) -> ManifestChange:
+    """Inject the pods of one document, each as ``injection_of`` says of it, or why not at all.
+
+    That is asked before an earlier injection, by this program of ``version``, is undone.
+
+    Raises:
+        InvalidInputError: with every error in the document.
+    """
 
     def change(pod: Pod, validation: Validation) -> None:
-        undone = undo(pod, injection.version, validation)
+        injection = injection_of(pod)
+        undone = undo(pod, version, validation)
         if validation.errors:
+            return
+        if isinstance(injection, str):
+            validation.warn(pod.where, f"left alone: {injection}")
             return
         plan = None if injection.mesh.injector else plan_injection(undone, injection, validation)
         added = _added_containers(plan, undone, injection) if plan else []

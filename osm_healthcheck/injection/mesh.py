@@ -29,6 +29,11 @@ class Mesh:
     start before its proxy does. ``proxy`` is the name of its proxy's container, ``proxy_user`` the
     user ID of it, whose traffic it does not redirect. ``injector`` says that the mesh rewrites
     probes and starts osm-healthcheck itself.
+
+    What shows the mesh in a manifest: ``injected_by`` are the labels and annotations, of a pod or a
+    namespace, whose value turns its injection on or off; ``revision`` is a label that names a
+    control plane for them; ``prefixes`` is how its other annotations of a pod begin; ``containers``
+    are some that it adds.
     """
 
     name: str
@@ -41,6 +46,10 @@ class Mesh:
     proxy: str = ""
     proxy_user: int = 1500
     injector: bool = False
+    injected_by: tuple[str, ...] = ()
+    revision: str = ""
+    prefixes: tuple[str, ...] = ()
+    containers: tuple[str, ...] = ()
 
     @property
     def title(self) -> str:

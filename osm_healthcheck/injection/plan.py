@@ -48,6 +48,7 @@ class Injection:
     ``user`` is the sidecar's user ID, ``None`` leaves it to the cluster; ``init`` allows the init
     container where the mesh has no annotation that excludes ports. ``hooks`` says what becomes of
     ``httpGet`` lifecycle hooks; ``allow_from`` is whom the sidecar answers, empty for everyone.
+    ``refusal``, where it is not empty, says why a pod with something to rewrite is an error.
     """
 
     mesh: Mesh
@@ -61,6 +62,7 @@ class Injection:
     init: bool = True
     hooks: Literal["rewrite", "leave"] = "rewrite"
     allow_from: str = ""
+    refusal: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +92,8 @@ def plan_injection(pod: Pod, injection: Injection, validation: Validation) -> Pl
     if has_lost_record(pod):
         _leave_alone(pod, validation)
         return None
-    if injection.proxy == "node" and (reason := _why_not_by_node(pod, injection, validation)):
+    by_node = injection.proxy == "node" and not injection.refusal
+    if by_node and (reason := _why_not_by_node(pod, injection, validation)):
         if injection.node_fallback == "leave":
             validation.warn(pod.where, f"left alone: {reason}")
             return None
@@ -103,6 +106,9 @@ def plan_injection(pod: Pod, injection: Injection, validation: Validation) -> Pl
         return None
     if not originals and not hooks:
         validation.warn(pod.where, f"nothing to rewrite: {why_no_probe_is_ours(pod)}")
+        return None
+    if injection.refusal:
+        validation.error(pod.where, injection.refusal)
         return None
     answered = [
         one for one in originals if injection.proxy != "mesh" or is_check(one.declared.probe)

@@ -119,7 +119,7 @@ class Pod:
     """A pod, or the template of one: a mapping with ``metadata`` and ``spec``.
 
     ``where`` names it for a reader (``Deployment shop/web``), ``kind`` is what holds it;
-    ``is_live`` says that it was read from a cluster.
+    ``is_live`` says that it was read from a cluster, ``namespace`` is empty where none is named.
     """
 
     value: Manifest
@@ -127,6 +127,7 @@ class Pod:
     kind: str
     containers: tuple[Container, ...]
     is_live: bool = False
+    namespace: str = ""
 
     @property
     def spec(self) -> Manifest:
@@ -136,9 +137,12 @@ class Pod:
     @property
     def annotations(self) -> dict[str, object]:
         """Its annotations: the manifest's own, or an empty mapping where it has none."""
-        metadata = self.value.get("metadata")
-        found = metadata.get("annotations") if isinstance(metadata, dict) else None
-        return found if isinstance(found, dict) else {}
+        return metadata_of(self.value, "annotations")
+
+    @property
+    def labels(self) -> dict[str, object]:
+        """Its labels: the manifest's own, or an empty mapping where it has none."""
+        return metadata_of(self.value, "labels")
 
     def container(self, name: str) -> Container | None:
         """The container of that name, in either list."""
@@ -191,7 +195,24 @@ def pods_in(
         return []
     metadata = manifest.get("metadata")
     is_live = isinstance(metadata, dict) and bool(metadata.get("uid"))
-    return [Pod(cast("Manifest", template), where, kind, tuple(containers), is_live)]
+    namespace = metadata.get("namespace") if isinstance(metadata, dict) else None
+    return [
+        Pod(
+            cast("Manifest", template),
+            where,
+            kind,
+            tuple(containers),
+            is_live,
+            namespace if isinstance(namespace, str) else "",
+        )
+    ]
+
+
+def metadata_of(manifest: Manifest, field: str) -> dict[str, object]:
+    """The ``labels`` or ``annotations`` of an object; an empty mapping where it has none."""
+    metadata = manifest.get("metadata")
+    found = metadata.get(field) if isinstance(metadata, dict) else None
+    return found if isinstance(found, dict) else {}
 
 
 def is_known_kind(version: str, kind: str) -> bool:

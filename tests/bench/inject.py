@@ -19,6 +19,7 @@ from osm_healthcheck.manifests.nodes import compose, value_of
 from osm_healthcheck.mesh.annotations import MESHES
 
 _INJECTION = Injection(MESHES["none"], Images("sidecar:1", "init:1"), __version__)
+_OPTIONS = {"inject": ("--mesh", "none")}
 _DOCUMENT = """\
 # One of many.
 apiVersion: apps/v1
@@ -88,7 +89,7 @@ def _read(text: str) -> Any:
 
 def _run(command: str, text: str) -> str:
     done = subprocess.run(
-        [sys.executable, "-m", "osm_healthcheck", command],
+        [sys.executable, "-m", "osm_healthcheck", command, *_OPTIONS.get(command, ())],
         input=text,
         stdout=subprocess.PIPE,
         text=True,

@@ -89,7 +89,7 @@ def with_mesh(manifest: Manifest) -> Manifest:
 
 def with_us(manifest: Manifest, *options: str) -> Manifest:
     """What `osm-healthcheck inject` makes of it."""
-    arguments = ("--image-pull-policy", "IfNotPresent", *options)
+    arguments = ("--mesh", "none", "--image-pull-policy", "IfNotPresent", *options)
     injected: Manifest = json.loads(
         osm_healthcheck("inject", *arguments, stdin=json.dumps(manifest))
     )

@@ -227,7 +227,7 @@ def test_command_all_agree() -> None:
 
 def injected(manifest: object) -> Any:
     ran = subprocess.run(
-        [*COMMAND, "inject", "-"],
+        [*COMMAND, "inject", "--mesh", "none", "-"],
         input=yaml.safe_dump(manifest),
         capture_output=True,
         text=True,

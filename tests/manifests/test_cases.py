@@ -20,6 +20,7 @@ from osm_healthcheck.probes.probe import HTTPGetAction
 from osm_healthcheck.probes.targets import targets_of
 from osm_healthcheck.probes.url import probe_url
 from tests.manifests.strategies import injection
+from tests.manifests.test_command import INJECT
 
 _HERE = Path(__file__).parent
 CASES = {case["id"]: case for case in yaml.safe_load((_HERE / "cases.yaml").read_text())}
@@ -187,7 +188,7 @@ def _command(*arguments: str, text: str) -> str:
 
 def test_cli_001_uninject_gives_back_every_byte() -> None:
     text = (_HERE / "golden" / "deployment.yaml").read_text()
-    injected = _command("inject", "--mesh", "istio", text=text)
+    injected = _command(*INJECT, "--mesh", "istio", text=text)
     assert injected != text
     assert _command("uninject", text=injected) == text
 
@@ -217,7 +218,7 @@ def test_cli_002_every_kind() -> None:
     ]
     documents += [{"apiVersion": "v1", "kind": "List", "items": [*documents, *others]}, *others]
     documents.append({"apiVersion": "v1", "kind": "PodList", "items": [template]})
-    output = _command("inject", text=yaml.safe_dump_all(documents))
+    output = _command(*INJECT, text=yaml.safe_dump_all(documents))
     after = list(yaml.safe_load_all(output))
     assert after[-3:-1] == others
     assert after[-4]["items"][-2:] == others

@@ -14,6 +14,7 @@ import pytest
 import yaml
 
 COMMAND = [sys.executable, "-m", "osm_healthcheck"]
+INJECT = ("inject", "--mesh", "none")
 TIMEOUT = 60
 POD = """\
 apiVersion: v1
@@ -40,7 +41,7 @@ def run(*arguments: str, text: str = "", **more: Any) -> subprocess.CompletedPro
 
 def test_bad_documents_are_named_all_at_once_and_nothing_is_written() -> None:
     text = f"{GOOD}---\n{BAD}---\na: [\n---\nkind: Pod\n---\n{GOOD}"
-    done = run("inject", text=text)
+    done = run(*INJECT, text=text)
     assert done.returncode == 2
     assert done.stdout == ""
     port = "Pod bad: app.livenessProbe.tcpSocket.port: Invalid value"
@@ -83,7 +84,7 @@ def test_bad_documents_are_named_all_at_once_and_nothing_is_written() -> None:
     ],
 )
 def test_bad_input(text: str, message: str) -> None:
-    done = run("inject", text=text)
+    done = run(*INJECT, text=text)
     assert done.returncode == 2
     assert done.stdout == ""
     assert message in done.stderr
@@ -93,7 +94,7 @@ def test_bad_input(text: str, message: str) -> None:
 def test_input_that_is_not_utf_8(tmp_path: Path) -> None:
     path = tmp_path / "latin.yaml"
     path.write_bytes(GOOD.replace("good", "caf\xe9").encode("latin-1"))
-    done = run("inject", str(path))
+    done = run(*INJECT, str(path))
     assert done.returncode == 2
     assert f"{path}: is not UTF-8: byte 0xe9" in done.stderr
 
@@ -101,7 +102,7 @@ def test_input_that_is_not_utf_8(tmp_path: Path) -> None:
 def test_files_that_cannot_be_read(tmp_path: Path) -> None:
     missing = tmp_path / "missing.yaml"
     for arguments in ([], ["--in-place"]):
-        done = run("inject", *arguments, str(missing), str(tmp_path))
+        done = run(*INJECT, *arguments, str(missing), str(tmp_path))
         assert done.returncode == 2
         assert f"{missing}: cannot be " in done.stderr
         assert "No such file or directory" in done.stderr
@@ -112,7 +113,7 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("text", ["", "\n", "# nothing\n", "---\n---\n# nothing\n"])
 def test_nothing_in_nothing_out(text: str) -> None:
-    done = run("inject", text=text)
+    done = run(*INJECT, text=text)
     assert (done.returncode, done.stdout, done.stderr) == (0, text, "")
 
 
@@ -123,17 +124,15 @@ def test_other_kinds_pass_through_to_the_character() -> None:
     )
     secret = '{"apiVersion": "v1",   "kind": "Secret"}\n'
     for document in (text, secret, f"{text}--- # next\r\n{text}", secret * 3):
-        done = run("inject", text=document.replace("\r\n", "\n"))
+        done = run(*INJECT, text=document.replace("\r\n", "\n"))
         assert done.stdout == document.replace("\r\n", "\n")
-    raw = subprocess.run([*COMMAND, "inject"], input=text.encode(), capture_output=True, check=True)
+    raw = subprocess.run([*COMMAND, *INJECT], input=text.encode(), capture_output=True, check=True)
     assert raw.stdout == text.encode()
 
 
 def test_line_ends_and_a_byte_order_mark() -> None:
     text = "\ufeff" + GOOD.replace("\n", "\r\n")
-    done = subprocess.run(
-        [*COMMAND, "inject"], input=text.encode(), capture_output=True, check=True
-    )
+    done = subprocess.run([*COMMAND, *INJECT], input=text.encode(), capture_output=True, check=True)
     assert b"15904" in done.stdout
     assert done.stdout.count(b"\n") == done.stdout.count(b"\r\n")
     back = subprocess.run(
@@ -145,7 +144,7 @@ def test_line_ends_and_a_byte_order_mark() -> None:
 def test_what_was_left_alone_is_said_once_each() -> None:
     host = GOOD.replace("spec:\n", "spec:\n  hostNetwork: yes\n")
     windows = GOOD.replace("spec:\n", "spec:\n  os: {name: windows}\n")
-    done = run("inject", text=f"{host}---\n{windows}")
+    done = run(*INJECT, text=f"{host}---\n{windows}")
     assert done.stdout == f"{host}---\n{windows}"
     first, second = done.stderr.splitlines()
     assert first.startswith("stdin: document 1 (line 1): Pod good: left alone: hostNetwork")
@@ -158,17 +157,17 @@ def test_in_place_replaces_all_files_or_none(tmp_path: Path) -> None:
     good.chmod(0o640)
     bad.write_text(BAD)
     link.symlink_to(good)
-    done = run("inject", "--in-place", str(good), str(bad))
+    done = run(*INJECT, "--in-place", str(good), str(bad))
     assert done.returncode == 2
     assert good.read_text() == GOOD
     assert {one.name for one in tmp_path.iterdir()} == {"good.yaml", "bad.yaml", "link.yaml"}
-    done = run("inject", "--in-place", str(link))
+    done = run(*INJECT, "--in-place", str(link))
     assert (done.returncode, done.stdout) == (0, "")
     assert link.is_symlink()
     assert "15904" in good.read_text()
     assert stat.S_IMODE(good.stat().st_mode) == 0o640
     before = good.stat()
-    assert run("inject", "--in-place", str(good)).returncode == 0
+    assert run(*INJECT, "--in-place", str(good)).returncode == 0
     assert good.stat().st_ino == before.st_ino, "nothing has changed: it must stay"
     assert run("uninject", "--in-place", str(good)).returncode == 0
     assert good.read_text() == GOOD
@@ -181,7 +180,7 @@ def test_several_files_make_one_stream(tmp_path: Path) -> None:
         (tmp_path / f"{name}.yaml").write_text(text.rstrip("\n") if name == "a" else text)
     (tmp_path / "d.json").write_text('{"apiVersion": "v1", "kind": "Secret"}')
     paths = [str(path) for path in sorted(tmp_path.iterdir())]
-    done = run("inject", *paths)
+    done = run(*INJECT, *paths)
     assert done.stdout.count("\n---\n") == 3
     assert done.stdout.endswith('"kind": "Secret"}')
     again = run("uninject", text=done.stdout)
@@ -193,7 +192,7 @@ def test_several_files_make_one_stream(tmp_path: Path) -> None:
 
 
 def test_output_in_the_other_format() -> None:
-    as_json = run("inject", "-o", "json", text=f"{GOOD}---\n# nothing\n---\n{GOOD}")
+    as_json = run(*INJECT, "-o", "json", text=f"{GOOD}---\n# nothing\n---\n{GOOD}")
     decoder = json.JSONDecoder()
     first, end = decoder.raw_decode(as_json.stdout)
     second, _ = decoder.raw_decode(as_json.stdout[end:].lstrip())
@@ -202,13 +201,13 @@ def test_output_in_the_other_format() -> None:
     as_yaml = run("uninject", "-o", "yaml", text=as_json.stdout)
     assert as_yaml.stdout.startswith("---\napiVersion: v1\nkind: Pod\n")
     assert as_yaml.stdout.count("---\n") == 2
-    infinite = run("inject", "-o", "json", text="apiVersion: v1\nkind: X\na: .inf\n")
+    infinite = run(*INJECT, "-o", "json", text="apiVersion: v1\nkind: X\na: .inf\n")
     assert "has a number that JSON cannot write" in infinite.stderr
     assert infinite.returncode == 2
 
 
 def test_mesh_osm_rewrites_nothing_and_says_what_to_do() -> None:
-    done = run("inject", "--mesh", "osm", text=GOOD)
+    done = run(*INJECT, "--mesh", "osm", text=GOOD)
     assert done.stdout == GOOD
     assert "OSM_DEFAULT_HEALTHCHECK_CONTAINER_IMAGE=openservicemesh/osm-healthcheck:" in done.stderr
 
@@ -234,10 +233,43 @@ def test_mesh_osm_rewrites_nothing_and_says_what_to_do() -> None:
     ],
 )
 def test_usage(arguments: list[str], message: str) -> None:
-    done = run("inject", *arguments)
+    done = run(*INJECT, *arguments)
     assert done.returncode == 2
     assert message in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_the_mesh_is_the_one_that_shows() -> None:
+    namespace = "apiVersion: v1\nkind: Namespace\nmetadata: {name: shop, labels: {%s}}\n---\n"
+    meshed = GOOD.replace("  name: good\n", "  name: good\n  namespace: shop\n")
+    istio = namespace % "istio-injection: enabled"
+    done = run("inject", text=istio + meshed)
+    assert done.returncode == 0
+    assert done.stdout == run("inject", "--mesh", "istio", text=istio + meshed).stdout
+    assert run("inject", text=done.stdout).stdout == done.stdout
+    nothing = meshed.replace("livenessProbe:", "other:")
+    done = run("inject", text=f"{namespace % ''}{nothing}---\n{meshed}")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "Pod shop/good: no mesh shows in the manifest" in done.stderr
+    assert "1 mistake; nothing was written" in done.stderr
+    osm = meshed.replace(
+        "spec:", "  annotations: {openservicemesh.io/sidecar-injection: yes}\nspec:"
+    )
+    osm = osm.replace("yes}", "'yes'}")
+    done = run("inject", text=f"{osm}---\n{osm}")
+    assert done.stdout == f"{osm}---\n{osm}"
+    assert done.stderr.count("OSM_DEFAULT_HEALTHCHECK_CONTAINER_IMAGE=") == 1
+    node = run(
+        "inject",
+        "--proxy",
+        "node",
+        text=istio.replace(
+            "istio-injection: enabled", "healthcheck.openservicemesh.io/mesh: consul"
+        )
+        + meshed,
+    )
+    assert (node.returncode, node.stdout) == (2, "")
+    assert "consul takes what the node's process asks the app" in node.stderr
 
 
 @pytest.mark.parametrize(
@@ -248,7 +280,7 @@ def test_usage(arguments: list[str], message: str) -> None:
     ],
 )
 def test_whom_the_sidecar_answers_is_written_as_the_sidecar_reads_it(given: str, told: str) -> None:
-    done = run("inject", "--allow-from", given, text=GOOD)
+    done = run(*INJECT, "--allow-from", given, text=GOOD)
     assert (done.returncode, done.stderr) == (0, "")
     env = yaml.safe_load(done.stdout)["spec"]["initContainers"][1]["env"]
     told_by_name = {one["name"]: one.get("value") for one in env}
@@ -257,7 +289,7 @@ def test_whom_the_sidecar_answers_is_written_as_the_sidecar_reads_it(given: str,
 
 
 def test_the_meshs_proxy_is_not_told_whom_to_answer_and_that_is_said() -> None:
-    done = run("inject", "--allow-from", "10.0.0.0/8", "--proxy", "mesh", text=GOOD)
+    done = run(*INJECT, "--allow-from", "10.0.0.0/8", "--proxy", "mesh", text=GOOD)
     assert done.returncode == 0
     assert "on 15901-15903 the mesh's proxy answers everyone" in done.stderr
 
@@ -272,13 +304,13 @@ def test_the_meshs_proxy_is_not_told_whom_to_answer_and_that_is_said() -> None:
     ],
 )
 def test_the_tag_of_an_image_is_the_commands_version(given: str, image: str) -> None:
-    done = run("inject", "--image", given, "-o", "json", text=GOOD)
+    done = run(*INJECT, "--image", given, "-o", "json", text=GOOD)
     assert json.loads(done.stdout)["spec"]["initContainers"][1]["image"] == image
 
 
 def test_a_reader_that_leaves_ends_it_quietly() -> None:
     with subprocess.Popen(
-        [*COMMAND, "inject"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        [*COMMAND, *INJECT], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
     ) as process:
         assert process.stdin is not None
         assert process.stdout is not None
@@ -297,7 +329,7 @@ def test_ctrl_c_leaves_nothing_behind(tmp_path: Path) -> None:
     warned = GOOD.replace("spec:\n", "spec:\n  hostNetwork: yes\n") + "---\n"
     second.write_text(warned * 2_000)
     with subprocess.Popen(
-        [*COMMAND, "inject", "--in-place", str(path), str(second)],
+        [*COMMAND, *INJECT, "--in-place", str(path), str(second)],
         stderr=subprocess.PIPE,
         text=True,
     ) as process:
@@ -312,10 +344,10 @@ def test_ctrl_c_leaves_nothing_behind(tmp_path: Path) -> None:
 
 def test_a_terminal_sees_progress_and_a_pipe_does_not() -> None:
     text = (GOOD + "---\n") * 600
-    assert run("inject", text=text).stderr == ""
+    assert run(*INJECT, text=text).stderr == ""
     terminal, other_end = pty.openpty()
     with subprocess.Popen(
-        [*COMMAND, "inject"], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=other_end
+        [*COMMAND, *INJECT], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=other_end
     ) as process:
         os.close(other_end)
         assert process.stdin is not None
@@ -342,7 +374,7 @@ def test_memory_does_not_grow_with_the_stream() -> None:
         "import resource, runpy, sys, atexit\n"
         "atexit.register(lambda: print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, "
         "file=sys.stderr))\n"
-        "sys.argv = ['osm-healthcheck', 'inject']\n"
+        "sys.argv = ['osm-healthcheck', 'inject', '--mesh', 'none']\n"
         "runpy.run_module('osm_healthcheck', run_name='__main__')\n"
     )
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.manifests.test_command import COMMAND, GOOD, run
+from tests.manifests.test_command import COMMAND, GOOD, INJECT, run
 
 EVENT = """\
 ---
@@ -25,7 +25,7 @@ items:
 
 
 def test_verify_says_yes_or_no() -> None:
-    injected = run("inject", "--mesh", "istio", text=GOOD).stdout
+    injected = run(*INJECT, "--mesh", "istio", text=GOOD).stdout
     done = run("verify", text=injected)
     assert (done.returncode, done.stderr) == (0, "")
     first, *checks = done.stdout.splitlines()
@@ -37,7 +37,7 @@ def test_verify_says_yes_or_no() -> None:
     failing = run("verify", text=injected + EVENT)
     assert failing.returncode == 1
     assert "  ✗ event app: Liveness probe failed: HTTP probe failed with sta" in failing.stdout
-    without_bypass = run("inject", "--no-init", text=GOOD).stdout
+    without_bypass = run(*INJECT, "--no-init", text=GOOD).stdout
     assert run("verify", text=without_bypass).returncode == 1
     assert run("verify", "--no-init", text=without_bypass).returncode == 0
 
@@ -83,7 +83,7 @@ def test_render_before_and_after_injection_is_the_same() -> None:
     web = GOOD.replace("tcpSocket: {port: 8080}", "httpGet: {port: 8080, path: /live}")
     before = run("render", "envoy", text=web).stdout
     assert before.startswith("# Pod good\nclusters:\n- name: liveness_cluster\n")
-    assert run("render", "envoy", text=run("inject", text=web).stdout).stdout == before
+    assert run("render", "envoy", text=run(*INJECT, text=web).stdout).stdout == before
     both = run("render", "envoy", text=f"{web}---\n{web}")
     assert len(list(yaml.safe_load_all(both.stdout))) == 2
     bootstrap = run("render", "envoy", "--bootstrap", text=f"{web}---\n{web}")
@@ -127,7 +127,7 @@ def test_render_leaves_alone_what_inject_leaves_alone(
     done = run("render", proxy, text=alone)
     assert (done.returncode, done.stdout) == (0, "")
     assert f"stdin: document 1 (line 1): Pod good: left alone: {reason}" in done.stderr
-    assert run("inject", text=alone).stderr.startswith(done.stderr)
+    assert run(*INJECT, text=alone).stderr.startswith(done.stderr)
     beside = run("render", proxy, text=f"{alone}---\n{_WEB}")
     assert beside.stdout == run("render", proxy, text=_WEB).stdout
     wrong = run("render", proxy, text=alone.replace("disabled", "perhaps"))

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.manifests.test_command import COMMAND, GOOD, TIMEOUT, run
+from tests.manifests.test_command import COMMAND, GOOD, INJECT, TIMEOUT, run
 
 BOM = "\ufeff"
 AS_JSON = json.dumps(
@@ -36,7 +36,7 @@ def run_bytes(*arguments: str, text: str = "") -> subprocess.CompletedProcess[by
 def test_yaml_begins_and_ends_as_it_did(start: str, end: str, tmp_path: Path) -> None:
     for body in (GOOD.rstrip("\n"), CONFIG):
         text = start + body + end
-        injected = run_bytes("inject", text=text).stdout
+        injected = run_bytes(*INJECT, text=text).stdout
         assert injected.startswith(start.encode())
         assert injected.endswith(end.encode())
         assert end or not injected.endswith(b"\n")
@@ -45,14 +45,14 @@ def test_yaml_begins_and_ends_as_it_did(start: str, end: str, tmp_path: Path) ->
         assert run_bytes("uninject", text=injected.decode()).stdout == text.encode()
         file = tmp_path / "file.yaml"
         file.write_bytes(text.encode())
-        run_bytes("inject", "--in-place", str(file))
+        run_bytes(*INJECT, "--in-place", str(file))
         assert file.read_bytes() == injected
 
 
 @pytest.mark.parametrize("end", ["", "\n"])
 @pytest.mark.parametrize("start", ["", BOM, f"{BOM}\n"])
 def test_json_begins_and_ends_as_it_did(start: str, end: str) -> None:
-    injected = run_bytes("inject", text=start + AS_JSON + end).stdout.decode()
+    injected = run_bytes(*INJECT, text=start + AS_JSON + end).stdout.decode()
     assert injected.startswith(f"{start}{{\n")
     assert injected.endswith("}" + end)
     assert json.loads(injected.removeprefix(BOM))["spec"]["initContainers"]
@@ -61,11 +61,11 @@ def test_json_begins_and_ends_as_it_did(start: str, end: str) -> None:
 def test_a_byte_order_mark_stands_nowhere_but_at_the_start(tmp_path: Path) -> None:
     for name, text in ("a", BOM + GOOD), ("b", BOM + GOOD), ("c", BOM):
         (tmp_path / name).write_text(text)
-    injected = run_bytes("inject", *[str(tmp_path / name) for name in "abc"]).stdout.decode()
+    injected = run_bytes(*INJECT, *[str(tmp_path / name) for name in "abc"]).stdout.decode()
     assert injected.startswith(BOM)
     assert injected.count(BOM) == 1
-    assert BOM not in run_bytes("inject", "-o", "json", text=BOM + GOOD).stdout.decode()
-    assert run_bytes("inject", text=BOM).stdout.decode() == BOM
+    assert BOM not in run_bytes(*INJECT, "-o", "json", text=BOM + GOOD).stdout.decode()
+    assert run_bytes(*INJECT, text=BOM).stdout.decode() == BOM
 
 
 @pytest.mark.parametrize("kind", ["fifo", "device", "directory"])
@@ -77,7 +77,7 @@ def test_in_place_is_for_regular_files(kind: str, tmp_path: Path) -> None:
         path.mkdir()
     else:
         path = Path("/dev/null")
-    done = run("inject", "--in-place", str(path))
+    done = run(*INJECT, "--in-place", str(path))
     assert done.returncode == 2
     why = "Is a directory" if kind == "directory" else "it is not a regular file"
     assert done.stderr.startswith(f"{path}: cannot be replaced: {why}\n")
@@ -101,7 +101,7 @@ def test_names_of_files_and_resources_cannot_write_to_the_terminal(tmp_path: Pat
 def test_what_holds_for_all_pods_is_said_once(tmp_path: Path) -> None:
     (tmp_path / "a.yaml").write_text(f"{GOOD}---\n{GOOD}")
     (tmp_path / "b.yaml").write_text(GOOD)
-    done = run("inject", "--mesh", "istio", str(tmp_path / "a.yaml"), str(tmp_path / "b.yaml"))
+    done = run(*INJECT, "--mesh", "istio", str(tmp_path / "a.yaml"), str(tmp_path / "b.yaml"))
     [line] = done.stderr.splitlines()
     assert line.startswith("traffic.sidecar.istio.io/excludeInboundPorts: on a pod it replaces")
 
@@ -127,4 +127,4 @@ def test_half_a_character_in_json_is_refused_by_place(command: str) -> None:
 
 def test_a_whole_pair_in_json_is_text() -> None:
     text = AS_JSON.replace('"good"', r'"\ud83d\ude00"')
-    assert "half a character" not in run("inject", "-", text=text).stderr
+    assert "half a character" not in run(*INJECT, "-", text=text).stderr

@@ -16,18 +16,18 @@ _GOLDEN = Path(__file__).parent / "golden"
 _RELEASES = ("1.29", "1.37")
 # To write one anew: osm-healthcheck inject OPTIONS INPUT > OUTPUT, and read the difference.
 _CASES = {
-    "deployment.none.yaml": ("deployment.yaml", []),
+    "deployment.none.yaml": ("deployment.yaml", ["--mesh", "none"]),
     "deployment.istio.yaml": ("deployment.yaml", ["--mesh", "istio"]),
     "deployment.container.yaml": (
         "deployment.yaml",
-        "--sidecar container --no-init --run-as-user none --image registry.example:5000/hc:7 "
-        "--image-pull-policy Always".split(),
+        "--mesh none --sidecar container --no-init --run-as-user none "
+        "--image registry.example:5000/hc:7 --image-pull-policy Always".split(),
     ),
     "deployment.proxy.yaml": ("deployment.yaml", ["--mesh", "consul", "--proxy", "mesh"]),
     "deployment.linkerd.json": ("deployment.yaml", ["--mesh", "linkerd", "-o", "json"]),
     "tricky.istio.yaml": ("tricky.yaml", ["--mesh", "istio"]),
     "jobs.kuma.json": ("jobs.json", ["--mesh", "kuma", "--https", "request"]),
-    "jobs.none.yaml": ("jobs.json", ["-o", "yaml"]),
+    "jobs.none.yaml": ("jobs.json", ["--mesh", "none", "-o", "yaml"]),
 }
 
 

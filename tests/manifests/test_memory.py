@@ -44,8 +44,8 @@ _ITEM = """\
 """
 _MEASURED = """\
 import resource, subprocess, sys
-subprocess.run([sys.executable, "-m", "osm_healthcheck", "inject", sys.argv[1]], check=True,
-               stdout=subprocess.DEVNULL)
+subprocess.run([sys.executable, "-m", "osm_healthcheck", "inject", "--mesh", "none", sys.argv[1]],
+               check=True, stdout=subprocess.DEVNULL)
 print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss // 1024)
 """
 

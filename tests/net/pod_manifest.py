@@ -58,7 +58,7 @@ def injected(timeout: int, mesh: str = "none") -> Manifest:
 @functools.cache
 def in_osm(timeout: int) -> Manifest:
     """The same with 15901-15903 left to Envoy."""
-    return _command(timeout, "inject", "--proxy", "mesh")
+    return _command(timeout, "inject", "--mesh", "none", "--proxy", "mesh")
 
 
 @functools.cache

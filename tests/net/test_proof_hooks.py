@@ -37,7 +37,7 @@ SICK = 503
 def injected() -> Manifest:
     """The pod after ``osm-healthcheck inject``."""
     done = subprocess.run(
-        [sys.executable, "-m", "osm_healthcheck", "inject"],
+        [sys.executable, "-m", "osm_healthcheck", "inject", "--mesh", "none"],
         input=json.dumps(POD),
         capture_output=True,
         text=True,

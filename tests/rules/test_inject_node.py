@@ -106,7 +106,7 @@ def test_verify_finds_what_is_wrong_with_it() -> None:
 @pytest.mark.parametrize(
     ("options", "reason"),
     [
-        ([], "nothing in the pod keeps a redirect off"),
+        (["--mesh", "none"], "nothing in the pod keeps a redirect off"),
         (["--mesh", "consul"], "consul takes what the node's process asks the app"),
         (["--mesh", "istio", "--allow-from", "10.0.0.0/8"], "no sidecar is added"),
     ],
