@@ -1,6 +1,7 @@
 """The options that say how pods are injected, for the commands that inject."""
 
 import argparse
+import os
 import re
 from collections.abc import Sequence
 
@@ -11,8 +12,8 @@ from osm_healthcheck.injection.mesh import Mesh
 from osm_healthcheck.probes.addresses import AllowFrom
 from osm_healthcheck.probes.quote import quoted
 
-_IMAGE = "openservicemesh/osm-healthcheck"
-_INIT_IMAGE = "openservicemesh/osm-healthcheck-init"
+_IMAGE = "osm-healthcheck"
+IMAGE_VARIABLE = "OSM_HEALTHCHECK_IMAGE"
 
 
 _PROXIES = {
@@ -68,12 +69,18 @@ def add_injection_options(parser: argparse.ArgumentParser, proxies: Sequence[str
         help="the sidecar answers only callers from these networks: the nodes' addresses, from "
         "which the kubelet asks, must be among them (default: everyone)",
     )
-    add("--image", type=_image, default=_image(_IMAGE), help=f"default: {_image(_IMAGE)}")
+    add(
+        "--image",
+        type=_image,
+        default=os.environ.get(IMAGE_VARIABLE) or _IMAGE,
+        help=f"the sidecar's (default: {IMAGE_VARIABLE} in the environment, or {_IMAGE}); where a "
+        f"tag is left out, it is {__version__}",
+    )
     add(
         "--init-image",
         type=_image,
-        default=_image(_INIT_IMAGE),
-        help=f"default: {_image(_INIT_IMAGE)}; where a tag is left out, it is {__version__}",
+        help="default: that of --image with -init behind the name, as "
+        f"{_derived_init_image(_image(_IMAGE))}",
     )
     add(
         "--image-pull-policy",
@@ -113,6 +120,12 @@ def option_problem(options: argparse.Namespace, mesh: Mesh) -> str:
             "--allow-from with --proxy node: no sidecar is added that could be told; it is an "
             "option of osm-healthcheck node"
         )
+    with_init = options.init and not mesh.ports and not mesh.injector
+    if with_init and options.init_image is None and not _derived_init_image(options.image):
+        return (
+            f"--image {options.image} is a digest, from which the init container's image does not "
+            "follow: name that with --init-image"
+        )
     return ""
 
 
@@ -120,7 +133,11 @@ def injection_for(options: argparse.Namespace, mesh: Mesh) -> Injection:
     """How to inject for ``mesh``, by the options."""
     return Injection(
         mesh=mesh,
-        images=Images(options.image, options.init_image, options.image_pull_policy or ""),
+        images=Images(
+            options.image,
+            options.init_image or _derived_init_image(options.image),
+            options.image_pull_policy or "",
+        ),
         version=__version__,
         sidecar=options.sidecar,
         https=options.https,
@@ -140,6 +157,12 @@ def _image(text: str) -> str:
     if "@" in text or ":" in text.rpartition("/")[2]:
         return text
     return f"{text}:{__version__}"
+
+
+def _derived_init_image(image: str) -> str:
+    """The init container's image beside the sidecar's ``image``; empty where that is a digest."""
+    name, colon, tag = image.rpartition(":")
+    return "" if "@" in image else f"{name}-init{colon}{tag}"
 
 
 def _allow_from(text: str) -> str:

@@ -81,7 +81,10 @@ def _is_a_person() -> bool:
         sys.stdin.isatty()
         and sys.stdout.isatty()
         and os.getpid() != 1
-        and not any(name.startswith("OSM_HEALTHCHECK_") for name in os.environ)
+        and not any(
+            name.startswith("OSM_HEALTHCHECK_") and name != "OSM_HEALTHCHECK_IMAGE"  # of inject
+            for name in os.environ
+        )
     )
 
 

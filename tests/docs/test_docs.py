@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from osm_healthcheck import __version__
 from osm_healthcheck.cli.main import COMMANDS
 from osm_healthcheck.server.options import OPTIONS
 
@@ -69,6 +70,13 @@ def test_the_readme_names_every_command() -> None:
     table = re.findall(r"^\| (.*?) \|", (ROOT / "README.md").read_text(), flags=re.MULTILINE)
     named = {name for cell in table for name in re.findall(r"`(\w+)[ `]", cell)}
     assert set(COMMANDS) <= named
+
+
+def test_the_images_that_are_built_are_those_that_inject_names() -> None:
+    for page in PAGES:
+        for tag in re.findall(r"docker build -t (\S+)", page.read_text()):
+            assert tag.endswith(f":{__version__}"), page
+    assert f"docker build -t osm-healthcheck:{__version__} " in (ROOT / "README.md").read_text()
 
 
 def test_the_sidecars_options_are_the_documented_ones() -> None:

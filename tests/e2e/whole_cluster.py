@@ -20,8 +20,8 @@ from .node import ADDRESS, PAUSE, Node, node
 from .pods import APP, MESH, PORTS, PROXY_CONFIG
 
 OURS = {
-    "sidecar": f"docker.io/openservicemesh/osm-healthcheck:{__version__}",
-    "init": f"docker.io/openservicemesh/osm-healthcheck-init:{__version__}",
+    "sidecar": f"docker.io/library/osm-healthcheck:{__version__}",
+    "init": f"docker.io/library/osm-healthcheck-init:{__version__}",
 }
 """The images that .ci/images leaves, and the names that inject gives them."""
 

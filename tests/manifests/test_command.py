@@ -209,7 +209,7 @@ def test_output_in_the_other_format() -> None:
 def test_mesh_osm_rewrites_nothing_and_says_what_to_do() -> None:
     done = run(*INJECT, "--mesh", "osm", text=GOOD)
     assert done.stdout == GOOD
-    assert "OSM_DEFAULT_HEALTHCHECK_CONTAINER_IMAGE=openservicemesh/osm-healthcheck:" in done.stderr
+    assert "OSM_DEFAULT_HEALTHCHECK_CONTAINER_IMAGE=osm-healthcheck:" in done.stderr
 
 
 @pytest.mark.parametrize(
@@ -295,17 +295,32 @@ def test_the_meshs_proxy_is_not_told_whom_to_answer_and_that_is_said() -> None:
 
 
 @pytest.mark.parametrize(
-    ("given", "image"),
+    ("given", "image", "init_image"),
     [
-        ("a/b", "a/b:2.0.0"),
-        ("registry.example:5000/b", "registry.example:5000/b:2.0.0"),
-        ("b:7", "b:7"),
-        ("b@sha256:12", "b@sha256:12"),
+        ("a/b", "a/b:2.0.0", "a/b-init:2.0.0"),
+        *[
+            (
+                f"registry.example:5000/b{tag}",
+                f"registry.example:5000/b{tag or ':2.0.0'}",
+                f"registry.example:5000/b-init{tag or ':2.0.0'}",
+            )
+            for tag in ("", ":7")
+        ],
+        ("b@sha256:12", "b@sha256:12", ""),
     ],
 )
-def test_the_tag_of_an_image_is_the_commands_version(given: str, image: str) -> None:
-    done = run(*INJECT, "--image", given, "-o", "json", text=GOOD)
-    assert json.loads(done.stdout)["spec"]["initContainers"][1]["image"] == image
+def test_the_images_follow_from_one(given: str, image: str, init_image: str) -> None:
+    by_option = run(*INJECT, "--image", given, "-o", "json", text=GOOD)
+    variable = {**os.environ, "OSM_HEALTHCHECK_IMAGE": given}
+    by_variable = run(*INJECT, "-o", "json", text=GOOD, env=variable)
+    assert by_option.stdout == by_variable.stdout
+    if not init_image:
+        assert (by_option.returncode, by_option.stdout) == (2, "")
+        assert "name that with --init-image" in by_option.stderr
+        init_image = "c@sha256:34"
+        by_option = run(*INJECT, "--init-image", init_image, "-o", "json", text=GOOD, env=variable)
+    init, sidecar = json.loads(by_option.stdout)["spec"]["initContainers"]
+    assert (sidecar["image"], init["image"]) == (image, init_image)
 
 
 def test_a_reader_that_leaves_ends_it_quietly() -> None:
