@@ -41,9 +41,9 @@ def run(argv: Sequence[str]) -> int:
             options.connections,
             options.all_connections,
             options.allow_from,
-            options.namespaces,
         ),
         options.runtime,
+        options.namespaces,
         options.handover,
         options.status,
     )

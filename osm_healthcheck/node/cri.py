@@ -46,13 +46,13 @@ class RuntimeUnavailableError(OSMHealthcheckError):
 
 @dataclass(frozen=True, slots=True)
 class Sandbox:
-    """One pod as the runtime lists it."""
+    """One pod as the runtime lists it; ``declared`` is the annotation that has its probes."""
 
     id: str
     name: str
     namespace: str
     is_ready: bool
-    annotations: Mapping[str, str]
+    declared: bytes | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,12 +189,14 @@ def _sandbox(item: bytes) -> Sandbox:
     wanted = DECLARED_PROBES.encode()
     # of the annotations, which may be tens of thousands, the one that is asked for
     found: dict[int, int | bytes] = {}
-    annotations: dict[str, str] = {}
+    declared: bytes | None = None
     for number, value in protobuf.fields(item):
         if number != _ANNOTATION:
             found[number] = value
-        elif isinstance(value, bytes) and wanted in value:
-            annotations[protobuf.text(value, 1)] = protobuf.text(value, 2)
+        elif (
+            isinstance(value, bytes) and wanted in value and protobuf.message_in(value, 1) == wanted
+        ):
+            declared = protobuf.message_in(value, 2)
     identity, metadata, state = found.get(1, b""), found.get(2, b""), found.get(3, 0)
     if not isinstance(identity, bytes) or not isinstance(metadata, bytes):
         raise protobuf.MessageError("a pod's id or metadata is a number")
@@ -203,7 +205,7 @@ def _sandbox(item: bytes) -> Sandbox:
         name=protobuf.text(metadata, 1),
         namespace=protobuf.text(metadata, 3),
         is_ready=state == _READY,
-        annotations=annotations,
+        declared=declared,
     )
 
 

@@ -52,18 +52,24 @@ class HandoverServer:
             raise
         self._inode = path.stat().st_ino
 
-    async def run(self, listening: Callable[[], Mapping[str, Listeners]]) -> None:
+    async def run(
+        self, listening: Callable[[], Mapping[str, Listeners]], lock: asyncio.Lock
+    ) -> None:
         """Wait for the next agent, and hand it what ``listening`` returns then, by pod.
 
-        ``taken`` is set once it serves all pods.
+        ``lock`` is held from then on, so that a pod that comes is the next agent's alone. ``taken``
+        is set once that serves all pods; where it fails, the lock is released.
         """
         loop = asyncio.get_running_loop()
         while not self.taken.is_set():
             caller, _ = await loop.sock_accept(self._sock)
             with caller:
                 caller.settimeout(SECONDS)
+                await lock.acquire()
                 if await asyncio.to_thread(_hand_over, caller, listening()):
                     self.taken.set()
+                else:
+                    lock.release()
 
     def close(self) -> None:
         """Be found no more."""

@@ -32,7 +32,7 @@ class _Snapshot(Collector):
     def collect(self) -> Iterator[Metric]:
         agent = self._agent
         yield GaugeMetricFamily(
-            "osm_healthcheck_node_pods", "Pods whose ports are open.", value=len(agent.pods)
+            "osm_healthcheck_node_pods", "Pods whose ports are open.", value=len(agent.served)
         )
         yield GaugeMetricFamily(
             "osm_healthcheck_node_pods_not_served",
@@ -41,8 +41,8 @@ class _Snapshot(Collector):
         )
         yield GaugeMetricFamily(
             "osm_healthcheck_node_runtime_available",
-            "Whether the container runtime answered last time.",
-            value=int(agent.is_runtime_available),
+            "Whether the pods of the node are known: the container runtime answered last time.",
+            value=int(agent.is_available),
         )
         probes = CounterMetricFamily(
             "osm_healthcheck_probes", "Probes answered, by result.", labels=(*_PROBE, "result")
@@ -55,10 +55,10 @@ class _Snapshot(Collector):
             "Connections that callers hold at this moment.",
             labels=_POD,
         )
-        for pod in agent.pods.values():
-            names = (pod.sandbox.namespace, pod.sandbox.name)
-            connections.add_metric(names, len(pod.server.limiter))
-            for tally in pod.server.results.tallies():
+        for served in agent.served.values():
+            names = (served.pod.namespace, served.pod.name)
+            connections.add_metric(names, len(served.server.limiter))
+            for tally in served.server.results.tallies():
                 labels = (*names, tally.target, tally.kinds, tally.containers)
                 for result, count in tally.counts.items():
                     probes.add_metric((*labels, result.value), count)

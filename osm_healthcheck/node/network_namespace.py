@@ -9,8 +9,13 @@ import ctypes
 import os
 import socket
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import NoReturn
+
+from osm_healthcheck.node.pod import ListeningSockets, PodNetworkError
+from osm_healthcheck.server.listen import ListenError, bind_all
+from osm_healthcheck.server.settings import ANY_ADDRESS
 
 _CLONE_NEWNET = 0x40000000  # include/uapi/linux/sched.h
 _OWN = Path("/proc/self/ns/net")
@@ -71,6 +76,27 @@ class NetworkNamespace:
                 _setns(self._home)
             except OSError as error:
                 _abort(error)
+
+    async def listen(self, ports: Iterable[int]) -> ListeningSockets:
+        """See `PodNetwork`."""
+        return self.listening(ports)
+
+    def listening(self, ports: Iterable[int]) -> ListeningSockets:
+        """Sockets that listen on every address of this namespace, by port.
+
+        Raises:
+            PodNetworkError: where one cannot be had; none is then.
+        """
+        try:
+            bound = bind_all(
+                ANY_ADDRESS,
+                {str(port): port for port in ports},
+                optional_ipv6=True,
+                make_socket=self.make_socket,
+            )
+        except ListenError as error:
+            raise PodNetworkError(error.problem) from None
+        return {int(port): sockets for port, sockets in bound.items()}
 
     def holds(self, address: str) -> bool:
         """Whether the IP ``address`` is one of this namespace's own."""

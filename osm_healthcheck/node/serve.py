@@ -3,13 +3,15 @@
 import asyncio
 import contextlib
 import resource
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
-from osm_healthcheck.node.agent import POLL_SECONDS, NodeAgent, NodeSettings
+from osm_healthcheck.node.agent import NodeAgent, NodeSettings
 from osm_healthcheck.node.cri import DEFAULT_SOCKET, ContainerRuntime
 from osm_healthcheck.node.handover import SECONDS, Handover, HandoverError, HandoverServer
+from osm_healthcheck.node.pod_networks import PodNetworks
 from osm_healthcheck.node.status import StatusServer
 from osm_healthcheck.server.logs import Log
 from osm_healthcheck.server.pod_server import Listeners
@@ -28,12 +30,14 @@ _MAX_LINGERING = 1024
 class AgentSettings:
     """What the process was told.
 
-    ``handover`` is the unix socket by which agents hand over, or ``None`` for none; ``status`` is
-    where /healthz, /metrics and /debug/pods are served, an address (empty: all) and a port.
+    ``namespaces`` is the folder of namespace files. ``handover`` is the unix socket by which agents
+    hand over, or ``None`` for none; ``status`` is where /healthz, /metrics and /debug/pods are
+    served, an address (empty: all) and a port.
     """
 
     node: NodeSettings = field(default_factory=NodeSettings)
     runtime: str = DEFAULT_SOCKET
+    namespaces: Path = Path("/run/netns")
     handover: Path | None = None
     status: tuple[str, int] = ("", 9092)
 
@@ -60,15 +64,16 @@ async def serve(
     Raises:
         ListenError: where the port for its status cannot be had.
     """
-    node = _within_files(settings.node, log)
     lingering = LingeringSockets(_MAX_LINGERING)
-    agent = NodeAgent(ContainerRuntime(settings.runtime), node, log, lingering)
+    agent = NodeAgent(_within_files(settings.node, log), log, lingering)
     async with contextlib.AsyncExitStack() as stack:
         stack.callback(lingering.close)
         status = StatusServer(agent)
         await stack.enter_async_context(status.listening(*settings.status))
+        networks = PodNetworks(ContainerRuntime(settings.runtime), settings.namespaces, agent)
+        stack.callback(networks.close)
         ended = asyncio.ensure_future(shutdown)
-        life = asyncio.create_task(_live(agent, settings.handover, log, status.ready))
+        life = asyncio.create_task(_live(agent, networks.run, settings.handover, log, status.ready))
         if ready is not None:
             await status.ready.wait()
             ready.set()
@@ -81,50 +86,72 @@ async def serve(
             status.ready.clear()
             life.cancel()
             await asyncio.gather(life, return_exceptions=True)
-            log.info("ending", pods=len(agent.pods))
-            await asyncio.gather(*(pod.server.stop(0.0) for pod in agent.pods.values()))
+            log.info("ending", pods=len(agent.served))
+            await asyncio.gather(*(one.server.stop(0.0) for one in agent.served.values()))
             log.info("ended")
 
 
-async def _live(agent: NodeAgent, path: Path | None, log: Log, ready: asyncio.Event) -> None:
+async def _live(
+    agent: NodeAgent,
+    follow_pods: Callable[[], Awaitable[None]],
+    path: Path | None,
+    log: Log,
+    ready: asyncio.Event,
+) -> None:
     """Take over from the agent that serves, serve, and hand over to the next one."""
     before = _take_over(path, log)
     if before is not None:
         agent.handed_over.update(before.listeners)
-    await agent.reconcile()
-    if before is not None:
-        await _end_agent_before(before, agent)
-    server = _hand_over_at(path, log)
-    log.info("started", pods=len(agent.pods), taken_over=len(before.listeners) if before else 0)
-    ready.set()
-    tasks = [asyncio.create_task(agent.run())]
-    if server is not None:
-        tasks.append(asyncio.create_task(server.run(lambda: _listening(agent))))
+    tasks = [asyncio.ensure_future(follow_pods()), asyncio.create_task(agent.run())]
+    server = None
     try:
-        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-        for task in done:
-            task.result()
+        await _unless_ended(agent.has_begun.wait(), tasks)
+        if before is not None:
+            await _unless_ended(_end_agent_before(before, agent), tasks)
+        server = _hand_over_at(path, log)
+        taken = len(before.listeners) if before else 0
+        log.info("started", pods=len(agent.served), taken_over=taken)
+        ready.set()
+        if server is None:
+            await asyncio.gather(*tasks)
+        else:
+            await _unless_ended(server.run(lambda: _listening(agent), agent.lock), tasks)
     finally:
         for task in tasks:
             task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
         if server is not None:
             server.close()
-    for pod in agent.pods.values():
-        pod.server.close()
-    log.info("handed over to another agent", pods=len(agent.pods))
+    for one in agent.served.values():
+        one.server.close()
+    log.info("handed over to another agent", pods=len(agent.served))
+
+
+async def _unless_ended(
+    work: Coroutine[Any, Any, object], tasks: "Sequence[asyncio.Future[None]]"
+) -> None:
+    """Wait for ``work``, or for the error by which one of ``tasks`` ends."""
+    doing = asyncio.ensure_future(work)
+    both: list[asyncio.Future[Any]] = [doing, *tasks]
+    try:
+        await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
+        for task in tasks:
+            if task.done():
+                task.result()
+        await doing
+    finally:
+        doing.cancel()
 
 
 async def _end_agent_before(before: Handover, agent: NodeAgent) -> None:
     """Tell it to end once all that it has handed over is served; it goes on where that is not."""
-    loop = asyncio.get_running_loop()
-    end = loop.time() + SECONDS
-    while not agent.serves_all and loop.time() < end:
-        await asyncio.sleep(POLL_SECONDS)
-        await agent.reconcile()
-    if agent.serves_all:
-        before.finish()
-    else:
+    try:
+        async with asyncio.timeout(SECONDS):
+            await agent.has_taken_over.wait()
+    except TimeoutError:
         before.close()
+    else:
+        before.finish()
 
 
 def _hand_over_at(path: Path | None, log: Log) -> HandoverServer | None:
@@ -149,7 +176,7 @@ def _take_over(path: Path | None, log: Log) -> Handover | None:
 
 
 def _listening(agent: NodeAgent) -> Mapping[str, Listeners]:
-    return {identity: pod.server.listening for identity, pod in agent.pods.items()}
+    return {identity: one.server.listening for identity, one in agent.served.items()}
 
 
 def _within_files(settings: NodeSettings, log: Log) -> NodeSettings:

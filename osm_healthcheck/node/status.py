@@ -57,8 +57,8 @@ class StatusServer:
             case "/health/ready":
                 if not self.ready.is_set():
                     return web.Response(status=503, text="the agent does not serve yet\n")
-                if not self._agent.is_runtime_available:
-                    return web.Response(status=503, text="the container runtime does not answer\n")
+                if not self._agent.is_available:
+                    return web.Response(status=503, text="the node's pods are not known\n")
                 return web.Response(text="the agent serves what the container runtime lists\n")
             case "/metrics":
                 from osm_healthcheck.node import metrics
@@ -75,18 +75,18 @@ class StatusServer:
         now = asyncio.get_running_loop().time()
         served = [
             {
-                "namespace": pod.sandbox.namespace,
-                "name": pod.sandbox.name,
-                "addresses": list(pod.addresses),
-                "networkNamespace": pod.path,
+                "namespace": one.pod.namespace,
+                "name": one.pod.name,
+                "addresses": list(one.pod.addresses),
+                "networkNamespace": one.pod.path,
                 "listening": {
-                    name: [":".join(map(str, one.getsockname()[:2])) for one in sockets]
-                    for name, sockets in pod.server.listening.items()
+                    name: [":".join(map(str, sock.getsockname()[:2])) for sock in sockets]
+                    for name, sockets in one.server.listening.items()
                 },
-                "connections": len(pod.server.limiter),
-                "secondsServed": round(now - pod.since, 3),
+                "connections": len(one.server.limiter),
+                "secondsServed": round(now - one.since, 3),
             }
-            for pod in self._agent.pods.values()
+            for one in self._agent.served.values()
         ]
         refused = [
             {"sandbox": identity, "reason": one.reason}

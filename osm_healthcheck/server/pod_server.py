@@ -66,12 +66,21 @@ class PodServer:
         self._servers: list[asyncio.Server] = []
         self.listening: dict[str, list[socket.socket]] = {}
 
+    @property
+    def ports(self) -> dict[str, int]:
+        """The ports that are needed, by name."""
+        needed = {"healthcheck": self._settings.ports.healthcheck}
+        if self._settings.targets is not None:
+            kinds = self._settings.targets.routes
+            needed |= {kind.value: self._settings.ports.of(kind) for kind in kinds}
+        return needed
+
     async def start(self, listening: Listeners | None = None) -> list[str]:
         """Listen on every port that is needed, and say where.
 
         Args:
-            listening: sockets that listen already, by the name of the port, which another process
-                has handed over. Those of ports that are not needed are closed.
+            listening: sockets that listen already, by the name of the port, which were made
+                elsewhere. Those of ports that are not needed are closed.
 
         Raises:
             ListenError: where one cannot be had; none is listened on then.
@@ -79,19 +88,13 @@ class PodServer:
         settings, targets = self._settings, self._settings.targets
         endpoints = self._endpoints()
         _load_what_will_be_asked_for(targets)
-        ports = {"healthcheck": settings.ports.healthcheck}
-        if targets is not None:
-            ports |= {kind.value: settings.ports.of(kind) for kind in targets.routes}
-        if listening is not None and ports.keys() <= listening.keys():
-            bound: Listeners = {name: listening[name] for name in ports}
-            close_all({name: listening[name] for name in listening.keys() - ports.keys()})
-        else:
-            bound = bind_all(
-                settings.bind,
-                ports,
-                optional_ipv6=settings.bind is ANY_ADDRESS,
-                make_socket=self._network.make_socket,
+        if listening is None:
+            bound: Listeners = bind_all(
+                settings.bind, self.ports, optional_ipv6=settings.bind is ANY_ADDRESS
             )
+        else:
+            bound = {name: listening[name] for name in self.ports}
+            close_all({name: listening[name] for name in listening.keys() - bound.keys()})
         addresses = []
         for name, sockets in bound.items():
             for sock in sockets:

@@ -362,6 +362,32 @@ def test_the_agent_before_serves_until_all_is_taken_over(
                 assert ask(node, pod.ipv4, 15904, CHECK).startswith(b"HTTP/1.1 200 ")
 
 
+def test_a_pod_that_comes_in_the_middle_of_a_handover_is_served_throughout(
+    runtime: FakeRuntime, tmp_path: Path
+) -> None:
+    """The agent before leaves it to the next one, which would find its ports taken."""
+    handover = ("--handover", str(tmp_path / "handover.sock"))
+    with pods(2) as both:
+        runtime.add("pod0", both[0][0], PROBES)
+        with agent(runtime, *handover) as first:
+            known = runtime.statuses.pop("pod0")
+            with started(runtime, *handover) as second:
+                second.wait_for("pod not served")  # it has the sockets and waits for that pod
+                pod, node = both[1]
+                runtime.add("pod1", pod, PROBES)
+                second.wait_for("pod served")
+                with probing(node, pod.ipv4) as answers:
+                    until(lambda: len(answers) > 20)
+                    runtime.statuses["pod0"] = known
+                    first.wait_for("handed over to another agent")
+                    before = len(answers)
+                    until(lambda: len(answers) > before + 20)
+                assert {one[:13] for one in answers} == {b"HTTP/1.1 200 "}
+                told = [json.loads(line) for line in (*first.lines, *second.lines)]
+                told = [one["message"] for one in told if one.get("pod") == "shop/web-pod1"]
+                assert [one for one in told if one != "probe result"] == ["pod served"]
+
+
 def test_without_a_folder_for_the_handover_it_serves(runtime: FakeRuntime, tmp_path: Path) -> None:
     with pods(1) as [(pod, node)]:
         runtime.add("pod", pod, PROBES)
@@ -383,9 +409,9 @@ def test_sigterm_ends_it_orderly(runtime: FakeRuntime) -> None:
 def test_without_a_runtime_it_waits_for_one(tmp_path: Path) -> None:
     missing = FakeRuntime(tmp_path / "cri.sock")
     with started(missing) as program:
-        program.wait_for("the container runtime does not answer")
+        program.wait_for("the node's pods are not known")
         with fake_runtime(missing.path):
-            program.wait_for("the container runtime answers again")
+            program.wait_for("the node's pods are known again")
 
 
 def test_a_status_port_that_is_taken() -> None:
