@@ -7,7 +7,7 @@ from osm_healthcheck import __version__
 from osm_healthcheck.errors import FieldWarning, Validation
 from osm_healthcheck.injection.manifest_probe import own_port_of
 from osm_healthcheck.injection.original import OriginalProbe, original_probes
-from osm_healthcheck.injection.pods import Pod, copy_of, pods_in
+from osm_healthcheck.injection.pods import Pod, copy_for_change, pods_in
 from osm_healthcheck.injection.rewrite import declaration_of, rewritten
 from osm_healthcheck.injection.uninject import LOST_RECORD, has_lost_record, undo
 from osm_healthcheck.probes.constants import ProbeKind
@@ -54,7 +54,7 @@ def find_probe_pairs(
     validation = Validation()
     found: list[PodProbes] = []
     for document in documents:
-        for pod in pods_in(copy_of(document), validation):
+        for pod in pods_in(copy_for_change(document), validation):
             of_pod = Validation()
             found.append(_read(pod, container, ports, of_pod))
             validation.include(of_pod)
@@ -69,7 +69,7 @@ def _read(
 ) -> PodProbes:
     # what stands there now has to be read first: undoing works in place
     current = {
-        (container.name, kind): copy_of(value)
+        (container.name, kind): value
         for container in pod.containers
         for kind, value in container.probes()
     }

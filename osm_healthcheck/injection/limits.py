@@ -13,7 +13,7 @@ from osm_healthcheck.injection.pods import Manifest, Pod
 from osm_healthcheck.probes.ports import OwnPorts
 from osm_healthcheck.probes.probe import FieldReader, HTTPHeader, read_http_get
 from osm_healthcheck.probes.quote import quoted
-from osm_healthcheck.probes.request import Headers, probe_headers, request_headers
+from osm_healthcheck.probes.request import probe_headers, request_headers
 
 # What the sidecar takes; a longer head is answered with 431.
 HEAD_BYTES = 8 * 1024
@@ -78,34 +78,34 @@ def check_request(value: Manifest, where: str, validation: Validation) -> None:
     action = read_http_get(FieldReader(cast("Manifest", value["httpGet"]), ""))
     if own_port_of(value, OwnPorts()) is None or action.scheme != "HTTP":
         return  # TLS is passed through
-    host, lines = _longest_headers(action.http_headers)
+    host, of_headers, problems = _longest_headers(action.http_headers)
     start = f"GET {action.path} HTTP/1.1\r\nHost: {host}\r\n"
-    size = len(start.encode("utf-8", "surrogatepass")) + len(b"\r\n")
-    size += sum(len(name) + len(value) + len(b": \r\n") for name, value in lines)
+    size = len(start.encode("utf-8", "surrogatepass")) + of_headers + len(b"\r\n")
     if size > HEAD_BYTES:
         validation.error(
             where,
             f"Too long: the head of the request would have {size} bytes, and the sidecar takes no "
             f"more than {HEAD_BYTES}",
         )
-    counts = Counter(name for name, _ in lines)
-    for name in _SINGLE_HEADERS:
-        if counts[name] > 1:
-            validation.error(
-                where,
-                f"Duplicate value: {quoted(name.decode())}: HTTP has this header once, and the "
-                "sidecar would refuse the request",
-            )
-    if counts[_REFUSED_HEADER]:
-        validation.error(
-            where,
-            f"Forbidden: {quoted(_REFUSED_HEADER.decode())}: of an obsolete WebSocket protocol, "
-            "which the sidecar refuses",
-        )
+    for problem in problems:
+        validation.error(where, problem)
 
 
 @functools.lru_cache(maxsize=64)  # most probes of a cluster have one of a few lists of headers
-def _longest_headers(declared: tuple[HTTPHeader, ...]) -> tuple[str, Headers]:
-    """The host and all other headers of a request, at their longest."""
+def _longest_headers(declared: tuple[HTTPHeader, ...]) -> tuple[str, int, tuple[str, ...]]:
+    """Of a request at its longest: the host, the bytes of all other headers, what is refused."""
     lines = request_headers(declared, _LONGEST_USER_AGENT)
-    return probe_headers(declared).host or _LONGEST_HOST, lines
+    counts = Counter(name for name, _ in lines)
+    problems = [
+        f"Duplicate value: {quoted(name.decode())}: HTTP has this header once, and the "
+        "sidecar would refuse the request"
+        for name in _SINGLE_HEADERS
+        if counts[name] > 1
+    ]
+    if counts[_REFUSED_HEADER]:
+        problems.append(
+            f"Forbidden: {quoted(_REFUSED_HEADER.decode())}: of an obsolete WebSocket protocol, "
+            "which the sidecar refuses"
+        )
+    size = sum(len(name) + len(value) + len(b": \r\n") for name, value in lines)
+    return probe_headers(declared).host or _LONGEST_HOST, size, tuple(problems)

@@ -12,9 +12,9 @@ HANDLERS = ("exec", "httpGet", "tcpSocket", "grpc")
 
 def handler_name(probe: object) -> str:
     """Which handler a probe of a manifest has; empty where that cannot be said."""
-    if not isinstance(probe, Mapping):
+    if not isinstance(probe, dict):
         return ""
-    given = [name for name in HANDLERS if isinstance(probe.get(name), Mapping)]
+    given = [name for name in HANDLERS if isinstance(probe.get(name), dict)]
     return given[0] if len(given) == 1 else ""
 
 

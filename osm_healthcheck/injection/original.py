@@ -143,11 +143,10 @@ def read_original(
         return None
     if unknown:
         validation.warn(where, f"unknown fields kept as they are: {', '.join(unknown)}")
-    known[name] = {**cast("Manifest", known[name]), "port": port}
-    handler = replace(probe.handler, port=port)
-    return OriginalProbe(
-        value, known, DeclaredProbe(container.name, kind, replace(probe, handler=handler))
-    )
+    if port != probe.handler.port:
+        known[name] = {**cast("Manifest", known[name]), "port": port}
+        probe = replace(probe, handler=replace(probe.handler, port=port))
+    return OriginalProbe(value, known, DeclaredProbe(container.name, kind, probe))
 
 
 def eligible_containers(pod: Pod, validation: Validation, *, native: bool) -> list[Container]:

@@ -110,15 +110,16 @@ def plan_injection(pod: Pod, injection: Injection, validation: Validation) -> Pl
     if injection.refusal:
         validation.error(pod.where, injection.refusal)
         return None
+    probes = list(zip(originals, rewritten(originals, injection.https), strict=True))
     answered = [
-        one for one in originals if injection.proxy != "mesh" or is_check(one.declared.probe)
+        pair for pair in probes if injection.proxy != "mesh" or is_check(pair[0].declared.probe)
     ]
     with_sidecar = bool(answered or hooks) and not with_node
     ports = ports_for(originals, sidecar=bool(answered or hooks))
     plan = Plan(
-        probes=list(zip(originals, rewritten(originals, injection.https), strict=True)),
+        probes=probes,
         hooks=hooks,
-        declared=environment_value(declaration_of(answered, hooks)),
+        declared=environment_value(declaration_of([one for one, _ in answered], hooks)),
         ports=ports,
         annotations=mesh_annotations(
             pod, injection.mesh, ports, injection.user if with_sidecar else None, validation
@@ -127,7 +128,7 @@ def plan_injection(pod: Pod, injection: Injection, validation: Validation) -> Pl
         with_init=injection.init and not injection.mesh.ports and not with_node,
         with_node=with_node,
     )
-    check_requests(pod, [one for one in plan.probes if one[0] in answered], validation)
+    check_requests(pod, answered, validation)
     _check(pod, plan, injection, validation)
     return None if validation.errors else plan
 

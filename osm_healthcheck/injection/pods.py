@@ -30,6 +30,7 @@ _MESH_CONTAINERS = frozenset(
 _OSM_EDGE_PROXY = "sidecar"
 _OSM_INIT = "osm-init"
 
+_PROBE_FIELDS = tuple((kind, kind.field) for kind in ProbeKind)
 _CONTAINER_NAME = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 _TEMPLATE = ("spec", "template")
 _PATHS: dict[tuple[str, str], tuple[str, ...]] = {
@@ -43,6 +44,22 @@ _PATHS: dict[tuple[str, str], tuple[str, ...]] = {
     ("batch", "Job"): _TEMPLATE,
     ("batch", "CronJob"): ("spec", "jobTemplate", *_TEMPLATE),
 }
+# What of a document is changed in place: mappings and lists by their keys, entries of lists alike.
+_Parts = dict[str, "_Parts"]
+_CONTAINER: _Parts = {"lifecycle": {}}
+_RESOURCES: _Parts = {"requests": {}, "limits": {}}
+_SPEC: _Parts = {
+    "initContainers": _CONTAINER,
+    "containers": _CONTAINER,
+    "resources": _RESOURCES,
+}
+_POD: _Parts = {"metadata": {"annotations": {}}, "spec": _SPEC}
+_DOCUMENT: _Parts = {
+    **_POD,
+    "template": _POD,
+    "spec": {**_SPEC, "template": _POD, "jobTemplate": {"spec": {"template": _POD}}},
+}
+_DOCUMENT["items"] = _DOCUMENT
 _GROUPS = {"extensions": "apps"}  # where Deployments and the like lived before Kubernetes 1.16
 
 
@@ -70,8 +87,8 @@ class Container:
 
     def probes(self) -> Iterator[tuple[ProbeKind, object]]:
         """The probes that it has, as they stand in the manifest."""
-        for kind in ProbeKind:
-            if (value := self.value.get(kind.field)) is not None:
+        for kind, field in _PROBE_FIELDS:
+            if (value := self.value.get(field)) is not None:
                 yield kind, value
 
     def ports(self) -> list[Manifest]:
@@ -294,12 +311,12 @@ class ManifestChange:
 
 
 def each_pod(manifest: object, change: Callable[[Pod, Validation], object]) -> ManifestChange:
-    """Call ``change`` for the pods in a copy of ``manifest``, each with its own ``Validation``.
+    """Call ``change`` for the pods in a `copy_for_change`, each with its own ``Validation``.
 
     Raises:
         InvalidInputError: with every error in the document.
     """
-    changed = copy_of(manifest)
+    changed = copy_for_change(manifest)
     validation = Validation()
     for pod in pods_in(changed, validation):
         found = Validation()
@@ -309,13 +326,22 @@ def each_pod(manifest: object, change: Callable[[Pod, Validation], object]) -> M
     return ManifestChange(changed, tuple(validation.warnings))
 
 
-def copy_of(value: object) -> object:
-    """A copy of a document's value; scalars are shared, as they do not change."""
+def copy_for_change(manifest: object) -> object:
+    """A copy of a document in which pods may be changed, as far as injection changes them.
+
+    What is deeper, probes and variables say, is shared with ``manifest``: it is replaced as a whole
+    and never changed in place. A copy of all would take longer than the injection.
+    """
+    return _copied(manifest, _DOCUMENT)
+
+
+def _copied(value: object, parts: _Parts) -> object:
     if isinstance(value, dict):
-        # most entries are texts: a call for each would be a quarter of the time
-        return {
-            key: entry if type(entry) is str else copy_of(entry) for key, entry in value.items()
-        }
+        copy = dict(value)
+        for key, of_part in parts.items():
+            if key in copy:
+                copy[key] = _copied(copy[key], of_part)
+        return copy
     if isinstance(value, list):
-        return [copy_of(entry) for entry in value]
+        return [_copied(entry, parts) if isinstance(entry, dict) else entry for entry in value]
     return value

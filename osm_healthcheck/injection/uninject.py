@@ -21,7 +21,7 @@ from osm_healthcheck.injection.pods import (
     Manifest,
     ManifestChange,
     Pod,
-    copy_of,
+    copy_for_change,
     each_pod,
     pods_in,
 )
@@ -61,7 +61,9 @@ def uninject(manifest: object, version: str) -> ManifestChange:
 
 def uninjected_pods(manifest: object, version: str, validation: Validation) -> list[Pod]:
     """The pods of a document as they were before injection; the document is unchanged."""
-    return [undo(pod, version, validation) for pod in pods_in(copy_of(manifest), validation)]
+    return [
+        undo(pod, version, validation) for pod in pods_in(copy_for_change(manifest), validation)
+    ]
 
 
 def undo(pod: Pod, version: str, validation: Validation) -> Pod:

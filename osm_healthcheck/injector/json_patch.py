@@ -21,26 +21,37 @@ def difference(before: Any, after: Any, path: str = "") -> list[Operation]:
 
 
 def apply(document: Any, operations: Sequence[Operation]) -> Any:
-    """Apply ``operations`` to ``document`` in place, and return what it is then.
+    """What ``document`` is after ``operations``; itself it stays as it is.
+
+    Mappings and lists are copied where an operation changes them, and shared where none does.
 
     Raises:
-        PatchError: where one names what is not there; the ones before it have been applied.
+        PatchError: where one names what is not there.
     """
     for operation in operations:
-        document = _apply(document, operation)
+        path = operation["path"]
+        try:
+            parts = path.split("/")[1:]
+            if "~" in path:
+                parts = [_unescaped(part) for part in parts]
+            document = _applied(document, parts, operation)
+        except (KeyError, IndexError, TypeError, ValueError) as error:
+            raise PatchError(f"{operation['op']} {path}: no such place: {error}") from None
     return document
 
 
 def _difference(before: Any, after: Any, path: str) -> Iterator[Operation]:
-    if before == after:
+    if before is after or before == after:
         return
     if isinstance(before, dict) and isinstance(after, dict):
         for key in before.keys() - after.keys():
             yield {"op": "remove", "path": f"{path}/{_escaped(key)}"}
         for key, value in after.items():
+            if (was := before.get(key, _NOTHING)) is value:
+                continue
             inner = f"{path}/{_escaped(key)}"
-            if key in before:
-                yield from _difference(before[key], value, inner)
+            if was is not _NOTHING:
+                yield from _difference(was, value, inner)
             else:
                 yield {"op": "add", "path": inner, "value": value}
     elif isinstance(before, list) and isinstance(after, list):
@@ -76,37 +87,32 @@ def _is_same(one: Any, other: Any) -> bool:
     return bool(one == other)
 
 
-def _apply(document: Any, operation: Operation) -> Any:
-    path = operation["path"]
-    if not path:
+def _applied(target: Any, parts: Sequence[str], operation: Operation) -> Any:
+    """``target`` after an ``operation`` on what stands at ``parts`` in it."""
+    if not parts:
         return operation["value"]
-    *parents, key = (_unescaped(part) for part in path.split("/")[1:])
-    target = document
-    try:
-        for part in parents:
-            target = target[_index(target, part)]
-        place = _index(target, key)
-        if operation["op"] == "add" and isinstance(target, list):
-            if place > len(target):
-                raise IndexError(place)
-            target.insert(place, operation["value"])
-        elif operation["op"] == "add":
-            target[place] = operation["value"]
-        elif operation["op"] == "remove":
-            del target[place]
-        else:
+    place = _index(target, parts[0])
+    changed = target.copy()
+    if len(parts) > 1:
+        changed[place] = _applied(target[place], parts[1:], operation)
+    elif operation["op"] == "add" and isinstance(changed, list):
+        if place > len(changed):
+            raise IndexError(place)
+        changed.insert(place, operation["value"])
+    elif operation["op"] == "remove":
+        del changed[place]
+    else:
+        if operation["op"] == "replace":
             _ = target[place]  # only what is there can be replaced
-            target[place] = operation["value"]
-    except (KeyError, IndexError, TypeError, ValueError) as error:
-        raise PatchError(f"{operation['op']} {path}: no such place: {error}") from None
-    return document
+        changed[place] = operation["value"]
+    return changed
 
 
 def _index(target: Any, part: str) -> Any:
-    if isinstance(target, list):
-        return int(part)
     if isinstance(target, dict):
         return part
+    if isinstance(target, list):
+        return int(part)
     raise TypeError(f"{part} of a {type(target).__name__}")
 
 

@@ -61,10 +61,7 @@ class PodAdmission:
     on_invalid: OnInvalid = "warn"
 
     def admit(self, request: AdmissionRequest, mesh: str = "") -> Admission:
-        """Answer ``request``; a pod's own label names its mesh, or else ``mesh`` does.
-
-        It changes ``request.object``.
-        """
+        """Answer ``request``; a pod's own label names its mesh, or else ``mesh`` does."""
         if request.resource != "pods" or request.subresource or request.operation != "CREATE":
             what = f"{request.resource}/{request.subresource}".rstrip("/")
             return _unchanged(

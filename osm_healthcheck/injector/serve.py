@@ -31,6 +31,9 @@ _FINISH_SECONDS = 10.0
 _SOCKET_BUFFER_BYTES = 256 * 1024
 _EXPIRY_SECONDS = 60.0
 _LINES_PER_SECOND, _LINES_BURST = 1, 5
+# A pod in memory is thousands of mappings, none of them garbage until it is answered: with Python's
+# 700 each admission would be gone through several times.
+_OBJECTS_TO_COLLECT = 20_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +142,7 @@ class _Injector:
         # what is there now stays: no collection has to go through it again
         gc.collect()
         gc.freeze()
+        gc.set_threshold(_OBJECTS_TO_COLLECT)
         self._log.info("ready", listening=[authority(*one.getsockname()[:2]) for one in sockets])
         if ready is not None:
             ready.set()

@@ -24,21 +24,19 @@ ORIGINAL_GRPC_SERVICE = "Original-Grpc-Service"
 
 
 class ProbeKind(StrEnum):
-    """Which of a container's three probes."""
+    """Which of a container's three probes.
+
+    ``field`` is the field of a container that holds it, such as ``livenessProbe``; ``path`` is that
+    of a rewritten ``httpGet`` probe, such as ``/osm-liveness-probe``.
+    """
 
     LIVENESS = "liveness"
     READINESS = "readiness"
     STARTUP = "startup"
 
-    @property
-    def field(self) -> str:
-        """The field of a container that holds this probe, such as ``livenessProbe``."""
-        return f"{self.value}Probe"
-
-    @property
-    def path(self) -> str:
-        """The path of a rewritten ``httpGet`` probe, such as ``/osm-liveness-probe``."""
-        return f"/osm-{self.value}-probe"
+    def __init__(self, name: str) -> None:
+        self.field = f"{name}Probe"
+        self.path = f"/osm-{name}-probe"
 
     @property
     def port(self) -> int:

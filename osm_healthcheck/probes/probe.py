@@ -110,7 +110,7 @@ class FieldReader:
         value = self.value.get(name)
         if value is None:
             return None
-        if not isinstance(value, Mapping):
+        if not isinstance(value, dict):
             self.invalid_value(name, "must be a mapping")
             return None
         return FieldReader(
@@ -238,7 +238,7 @@ def _read_headers(action: FieldReader) -> list[HTTPHeader]:
     headers = []
     for index, entry in enumerate(entries):
         where = f"httpHeaders[{index}]"
-        if not isinstance(entry, Mapping):
+        if not isinstance(entry, dict):
             action.invalid(where, f"Invalid value: {quoted(entry)}: must be a mapping")
             continue
         header = FieldReader(entry, f"{action.path}.{where}", action.validation)

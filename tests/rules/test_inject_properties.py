@@ -44,7 +44,9 @@ def _pod(template: dict[str, object]) -> dict[str, Any]:
 @given(workloads(), injections)
 def test_injecting_again_changes_nothing(manifest: dict[str, object], how: Injection) -> None:
     once = injected(manifest, how)
-    assert inject(once, how).manifest == once
+    given = copy.deepcopy(once)
+    assert inject(once, how).manifest == given
+    assert once == given, "the manifest given must stay as it is"
 
 
 @unhurried
@@ -53,7 +55,9 @@ def test_uninject_gives_back_what_was_there(manifest: dict[str, object], how: In
     before = copy.deepcopy(manifest)
     after = injected(manifest, how)
     assert manifest == before, "the manifest given must stay as it is"
+    given = copy.deepcopy(after)
     outcome = uninject(after, VERSION)
+    assert after == given, "the manifest given must stay as it is"
     back = outcome.manifest
     assert not [one for one in outcome.warnings if "is lost" in one.text]
     # dumps and not ==: null, false and 0 are different things

@@ -22,7 +22,9 @@ values = st.recursive(
 @given(values, values)
 def test_the_operations_lead_from_one_to_the_other(before: Any, after: Any) -> None:
     operations = json.loads(json.dumps(difference(before, after)))
-    assert apply(copy.deepcopy(before), operations) == after
+    given = copy.deepcopy(before)
+    assert apply(before, operations) == after
+    assert before == given, "the object given must stay as it is"
 
 
 @given(values)

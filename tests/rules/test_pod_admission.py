@@ -14,7 +14,7 @@ from osm_healthcheck.injection.record import VERSION, WARNINGS
 from osm_healthcheck.injection.uninject import uninject
 from osm_healthcheck.injector import pod_admission
 from osm_healthcheck.injector.admission import AdmissionResponse, read_review
-from osm_healthcheck.injector.json_patch import apply
+from osm_healthcheck.injector.json_patch import apply, difference
 from osm_healthcheck.injector.pod_admission import Admission, OnInvalid, Outcome, PodAdmission
 from osm_healthcheck.mesh.annotations import MESHES
 from osm_healthcheck.probes.constants import DECLARED_PROBES
@@ -260,10 +260,15 @@ def test_what_is_no_pod_is_admitted_with_a_warning(pod: object) -> None:
     assert answer.response.warnings
 
 
-def test_a_patch_that_would_lead_elsewhere_is_not_sent(monkeypatch: pytest.MonkeyPatch) -> None:
-    wrong = [{"op": "replace", "path": "/spec/nowhere", "value": 1}]
-    monkeypatch.setattr(pod_admission, "difference", lambda *_: wrong)
-    answer, _ = _admit(_pod())
+@pytest.mark.parametrize("path", ["/spec/nowhere", "/spec/containers/0/resources/limits/cpu"])
+def test_a_patch_that_would_lead_elsewhere_is_not_sent(
+    path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # resources are one and the same mapping in the pod before and after
+    wrong = {"op": "replace", "path": path, "value": "1"}
+    monkeypatch.setattr(pod_admission, "difference", lambda *given: [*difference(*given), wrong])
+    app = {**_with_port(8080), "resources": {"limits": {"cpu": "2"}}}
+    answer, _ = _admit(_pod(app), "istio")
     assert (answer.outcome, answer.response.allowed) == (Outcome.FAILED, True)
     assert not answer.response.patch
     assert "by a mistake in osm-healthcheck" in answer.response.warnings[0]
