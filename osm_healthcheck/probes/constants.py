@@ -14,6 +14,7 @@ STARTUP_PORT = 15903
 HEALTHCHECK_PATH = "/osm-healthcheck"
 HEALTHZ_PATH = "/healthz"
 METRICS_PATH = "/metrics"
+STATUS_PATH = "/"
 
 # the annotation by which a pod declares its probes to node mode, as JSON
 DECLARED_PROBES = "healthcheck.openservicemesh.io/declared-probes"

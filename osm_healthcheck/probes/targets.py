@@ -111,6 +111,11 @@ class Targets:
     hooks: Mapping[str, HookTarget]
     ports: frozenset[int]
 
+    def all(self) -> "list[CheckTarget | HTTPTarget | HookTarget]":
+        """Each target once, by kind of probe, then checks, then hooks."""
+        http = [target for routes in self.routes.values() for target in routes.http.values()]
+        return list(dict.fromkeys([*http, *self.checks.values(), *self.hooks.values()]))
+
 
 def targets_of(declared: Iterable[DeclaredProbe], hooks: Iterable[DeclaredHook] = ()) -> Targets:
     """Build the tables for ``declared`` and ``hooks``, at most one for a container and kind."""

@@ -1,11 +1,12 @@
-"""15904: ``/osm-healthcheck`` for tcpSocket and grpc probes, ``/healthz`` and ``/metrics``.
+"""15904: ``/osm-healthcheck`` for tcpSocket and grpc probes, ``/healthz``, and pages about us.
 
-Lifecycle hooks are on this port, too, and are the business of ``hooks``.
+``/metrics`` is for everyone, the status page at ``/`` for callers on loopback. Lifecycle hooks are
+on this port, too, and are the business of ``hooks``.
 """
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from time import perf_counter
 from typing import TYPE_CHECKING
 from weakref import WeakValueDictionary
@@ -18,11 +19,12 @@ from osm_healthcheck.probes.constants import (
     ORIGINAL_GRPC_PORT,
     ORIGINAL_GRPC_SERVICE,
     ORIGINAL_TCP_PORT,
+    STATUS_PATH,
 )
 from osm_healthcheck.probes.hooks import is_hook_path
 from osm_healthcheck.probes.ports import OwnPorts, parse_port
 from osm_healthcheck.probes.targets import CheckTarget, Targets
-from osm_healthcheck.server.metrics_page import MetricsPage
+from osm_healthcheck.server.page import LoopbackReply, Page, PageReply
 from osm_healthcheck.server.reply import (
     ALLOW,
     Caller,
@@ -50,7 +52,7 @@ _CONNECTED = "connected"
 class CheckEndpoint:
     """Answers checks. ``targets`` is ``None`` where any port may be asked for.
 
-    ``hooks`` is ``None`` where none is declared.
+    ``pages`` are those about the sidecar, by path; ``hooks`` is ``None`` where none is declared.
     """
 
     def __init__(
@@ -60,7 +62,7 @@ class CheckEndpoint:
         app_addresses: AppAddresses,
         network: Network,
         results: Results,
-        metrics_page: MetricsPage,
+        pages: Mapping[str, Page],
         loop: asyncio.AbstractEventLoop,
         hooks: "LifecycleHooks | None" = None,
     ) -> None:
@@ -73,7 +75,7 @@ class CheckEndpoint:
         self._app_addresses = app_addresses
         self._network = network
         self._results = results
-        self._metrics_page = metrics_page
+        self._pages = pages
         self._loop = loop
         self.remembered = RememberedHeads()
 
@@ -90,14 +92,17 @@ class CheckEndpoint:
 
         if is_hook_path(path):
             return self._hook(request)
-        if path not in (HEALTHCHECK_PATH, HEALTHZ_PATH, METRICS_PATH):
-            return text(404, f"no such path; checks are at {HEALTHCHECK_PATH}")
+        unknown = text(404, f"no such path; checks are at {HEALTHCHECK_PATH}")
+        if path not in (HEALTHCHECK_PATH, HEALTHZ_PATH, METRICS_PATH, STATUS_PATH):
+            return unknown
         if request.method not in ("GET", "HEAD"):
-            return text(405, "a check is a GET or a HEAD", ALLOW)
+            wrong = text(405, "a check is a GET or a HEAD", ALLOW)
+            return LoopbackReply(wrong, unknown) if path == STATUS_PATH else wrong
         if path == HEALTHZ_PATH:
             return text(200, "the sidecar is serving")
-        if path == METRICS_PATH:
-            return _MetricsReply(self._metrics_page, request.head_only)
+        if path in self._pages:
+            page = PageReply(self._pages[path], head_only=request.head_only)
+            return LoopbackReply(page, unknown) if path == STATUS_PATH else page
         try:
             key = _read_target(request)
         except _UnclearError as error:
@@ -279,20 +284,6 @@ class _CheckReply:
     def answer(self, connection: Caller) -> None:
         """See `Reply`."""
         self._endpoint.check(connection, self)
-
-
-class _MetricsReply:
-    """The page of metrics; see `Reply`."""
-
-    lasting = False
-
-    def __init__(self, page: MetricsPage, head_only: bool) -> None:
-        self._page = page
-        self.head_only = head_only
-
-    def answer(self, connection: Caller) -> None:
-        """See `Reply`."""
-        connection.start(self._page.answer(connection))
 
 
 def _seconds(target: CheckTarget) -> float:

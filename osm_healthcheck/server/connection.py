@@ -12,7 +12,7 @@ from collections.abc import Callable, Coroutine
 from enum import Enum, auto
 from typing import Any, Protocol, cast
 
-from osm_healthcheck.probes.addresses import AllowFrom, unmapped
+from osm_healthcheck.probes.addresses import AllowFrom, is_loopback, unmapped
 from osm_healthcheck.server.connection_limiter import ConnectionLimiter
 from osm_healthcheck.server.head_reader import HeadReader
 from osm_healthcheck.server.inbox import Inbox
@@ -232,6 +232,18 @@ class Connection(asyncio.Protocol):
     def local_address(self) -> str:
         """The address that the caller connected to."""
         return unmapped(self.transport.get_extra_info("sockname")[0])
+
+    @property
+    def is_from_loopback(self) -> bool:
+        """Whether the caller is in this pod, or behind ``kubectl port-forward``.
+
+        A mesh's proxy may hand on what comes from elsewhere, as Istio's does from 127.0.0.6 to the
+        pod's own address: both ends have to be loopback.
+        """
+        peer = self.transport.get_extra_info("peername")
+        return (
+            peer is not None and is_loopback(unmapped(peer[0])) and is_loopback(self.local_address)
+        )
 
     def respond(self, status: int, text: str, headers: bytes = b"") -> None:
         """Answer with one line of text, and close."""

@@ -10,6 +10,7 @@ import socket
 from collections.abc import Mapping, Sequence
 
 from osm_healthcheck.probes.addresses import AppAddresses
+from osm_healthcheck.probes.constants import METRICS_PATH, STATUS_PATH
 from osm_healthcheck.probes.targets import Targets
 from osm_healthcheck.server.check import CheckEndpoint
 from osm_healthcheck.server.connection import Connection
@@ -17,7 +18,7 @@ from osm_healthcheck.server.connection_limiter import ConnectionLimiter, SharedL
 from osm_healthcheck.server.head_reader import make_server
 from osm_healthcheck.server.listen import BACKLOG, bind_all
 from osm_healthcheck.server.logs import Log
-from osm_healthcheck.server.metrics_page import MetricsPage
+from osm_healthcheck.server.page import Page
 from osm_healthcheck.server.reply import Endpoint
 from osm_healthcheck.server.results import Results
 from osm_healthcheck.server.settings import ANY_ADDRESS, PodSettings
@@ -155,7 +156,10 @@ class PodServer:
                 self._app_addresses,
                 self._network,
                 self.results,
-                MetricsPage(self.results, self.limiter, self.log, self.loop),
+                {
+                    METRICS_PATH: Page(self._render_metrics, self.loop),
+                    STATUS_PATH: Page(self._render_status, self.loop),
+                },
                 self.loop,
                 hooks,
             )
@@ -173,6 +177,30 @@ class PodServer:
                     self.loop,
                 )
         return endpoints
+
+    def _render_metrics(self) -> tuple[bytes, bytes]:
+        from osm_healthcheck.server import metrics
+
+        page = metrics.render(
+            self.results.tallies(),
+            connections=len(self.limiter),
+            connections_refused=self.limiter.refused,
+            lines_lost=self.log.lines_lost,
+            lines_left_out=self.log.lines_left_out,
+        )
+        return f"Content-Type: {metrics.CONTENT_TYPE}\r\n".encode(), page
+
+    def _render_status(self) -> tuple[bytes, bytes]:
+        from osm_healthcheck.server import status
+
+        return status.render(
+            self.results,
+            self._settings.targets,
+            pod_ip=self._settings.pod_ip,
+            connections=len(self.limiter),
+            connections_refused=self.limiter.refused,
+            lines_dropped=self.log.lines_lost + self.log.lines_left_out,
+        )
 
 
 def close_all(listeners: Listeners) -> None:

@@ -31,6 +31,10 @@ class Caller(Protocol):
     def local_address(self) -> str:
         """The address that the caller connected to."""
 
+    @property
+    def is_from_loopback(self) -> bool:
+        """Whether the caller is in this pod, or behind ``kubectl port-forward``."""
+
     def start(self, work: Coroutine[Any, Any, None]) -> None:
         """Answer in a task, which ends when the caller leaves."""
 

@@ -1,12 +1,14 @@
-"""What became of the probes: the last result of each, a line at every change, and the counts.
+"""What became of the probes: the last results of each, a line at every change, and the counts.
 
-The counts are plain numbers here; ``metrics`` turns them into Prometheus' form when asked.
+These are plain values here; ``metrics`` and ``status`` make pages of them when asked.
 """
 
 import logging
 from bisect import bisect_left
+from collections import deque
 from collections.abc import Iterable, Sequence
 from enum import StrEnum
+from time import time
 from typing import Protocol
 
 from osm_healthcheck.probes.hooks import LifecycleHook
@@ -18,6 +20,9 @@ LATENCY_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0,
 # Where no probes are declared a caller makes targets up; beyond so many they share one entry.
 MAX_UNDECLARED_TARGETS = 64
 OTHER = "other"
+# What the status page shows of each target: five minutes of a probe every 10 s.
+RECENT_RESULTS = 32
+MAX_RECENT_REASON = 200
 
 
 class TargetResult(StrEnum):
@@ -31,6 +36,10 @@ class TargetResult(StrEnum):
     BROKEN = "broken"
     PASSED = "passed"
 
+
+# When it came (Unix time), what it was, how long it took (seconds), and why. A bare tuple, because
+# there is one for each probe.
+RecentResult = tuple[float, TargetResult, float, str]
 
 _HOOKS = frozenset(hook.value for hook in LifecycleHook)
 GOOD = frozenset({TargetResult.SUCCESS, TargetResult.PASSED})
@@ -61,9 +70,12 @@ class Target(Protocol):
 
 
 class Tally:
-    """The results of one target since the start; of all that are checked as `OTHER` together."""
+    """The results of one target since the start; of all that are checked as `OTHER` together.
 
-    __slots__ = ("buckets", "containers", "counts", "kinds", "last", "seconds", "target")
+    ``recent`` has the last of them, the latest at the end.
+    """
+
+    __slots__ = ("buckets", "containers", "counts", "kinds", "recent", "seconds", "target")
 
     def __init__(self, target: str, probes: Iterable[Declared]) -> None:
         probes = tuple(probes)
@@ -73,7 +85,7 @@ class Tally:
         self.counts: dict[TargetResult, int] = {}
         self.buckets = [0] * (len(LATENCY_BUCKETS) + 1)
         self.seconds = 0.0
-        self.last: TargetResult | None = None
+        self.recent: deque[RecentResult] = deque(maxlen=RECENT_RESULTS)
 
     @property
     def has_succeeded(self) -> bool | None:
@@ -82,9 +94,10 @@ class Tally:
         The last of many targets says nothing about any, a hook is no probe, and what an app says in
         TLS that is passed through the kubelet alone knows.
         """
-        if self.target == OTHER or self.last is TargetResult.PASSED or self.kinds in _HOOKS:
+        if self.target == OTHER or self.kinds in _HOOKS or not self.recent:
             return None
-        return self.last is TargetResult.SUCCESS
+        last = self.recent[-1][1]
+        return None if last is TargetResult.PASSED else last is TargetResult.SUCCESS
 
 
 class _Known:
@@ -119,7 +132,7 @@ class Results:
         """
         known = self._known.get(target) or self._add(target)
         tally = known.tally
-        tally.last = result
+        tally.recent.append((time(), result, seconds, reason[:MAX_RECENT_REASON]))
         counts = tally.counts
         counts[result] = counts.get(result, 0) + 1
         tally.seconds += seconds
@@ -148,6 +161,11 @@ class Results:
         other = self._other.tally
         tallies = [known.tally for known in self._known.values()]
         return [*dict.fromkeys(tallies), *([other] if other.counts else [])]
+
+    def tally_of(self, target: Target) -> Tally:
+        """The tally of a declared target; an empty one where it was not asked yet."""
+        known = self._known.get(target)
+        return Tally(str(target), target.probes) if known is None else known.tally
 
     def _add(self, target: Target) -> _Known:
         if target.probes:

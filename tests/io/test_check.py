@@ -91,7 +91,9 @@ def test_only_get_and_head(undeclared: Sidecar) -> None:
     assert head.header("Content-Length") == str(len(f"tcp://:{target.port}: connected\n"))
 
 
-@pytest.mark.parametrize("path", ["/", "/osm-healthcheck/", "/osm-healthchecks", "/Healthz", "//x"])
+@pytest.mark.parametrize(
+    "path", ["/x", "/osm-healthcheck/", "/osm-healthchecks", "/Healthz", "//x"]
+)
 def test_any_other_path_is_404(undeclared: Sidecar, path: str) -> None:
     with app(hold) as target:
         headers = {"Original-Tcp-Port": str(target.port)}

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from osm_healthcheck.server import metrics_page
-from osm_healthcheck.server.metrics_page import MAX_READERS, PAGE_SECONDS
+from osm_healthcheck.server import page as page_module
+from osm_healthcheck.server.page import MAX_READERS, PAGE_SECONDS
 from osm_healthcheck.server.results import MAX_UNDECLARED_TARGETS, OTHER
 from tests.io.apps import app, hold
 from tests.io.attacked_pod import MEMORY_LIMIT_KB, open_files, peak_kb, pod
@@ -91,8 +91,8 @@ def test_readers_that_do_not_read_make_room_for_others() -> None:
 
 
 def test_one_that_never_reads_is_broken_off(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(metrics_page, "READ_SECONDS", 0.05)
-    monkeypatch.setattr(metrics_page, "PAGE_SECONDS", 0.0)  # each page counts anew
+    monkeypatch.setattr(page_module, "READ_SECONDS", 0.05)
+    monkeypatch.setattr(page_module, "PAGE_SECONDS", 0.0)  # each page counts anew
     with sidecar() as running:
         fill_up(running)
         with unread(running.address) as sock:

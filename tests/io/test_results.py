@@ -185,7 +185,14 @@ main(json.loads(sys.argv[1]))
     assert not never & bare
     assert not never & http
     assert {"uvloop", "aiohttp.web", "structlog"} <= bare
-    for unused in ("server.proxy", "server.metrics", "wire.http1", "wire.tls", "wire.grpc_health"):
+    for unused in (
+        "server.proxy",
+        "server.metrics",
+        "server.status",
+        "wire.http1",
+        "wire.tls",
+        "wire.grpc_health",
+    ):
         assert f"osm_healthcheck.{unused}" not in bare
     assert "osm_healthcheck.wire.tls" not in http
     https = {"httpGet": {"port": 1, "scheme": "HTTPS"}}

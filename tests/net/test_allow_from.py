@@ -140,3 +140,32 @@ def test_no_path_is_left_out(
     pod, node = wired
     answer = said(node, pod.ipv4, HEALTHCHECK, f"GET {path} HTTP/1.1\r\nHost: a\r\n\r\n".encode())
     assert answer.startswith(b"HTTP/1.1 403 ") is not permitted
+
+
+@pytest.mark.parametrize("family", ["ipv4", "ipv6"])
+def test_the_status_page_is_for_loopback_alone(
+    wired: tuple[Namespace, Namespace], permitted: bool, family: str
+) -> None:
+    pod, node = wired
+    own, loopback = getattr(pod, family), "127.0.0.1" if family == "ipv4" else "::1"
+    page = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
+    assert said(pod, loopback, HEALTHCHECK, page).startswith(b"HTTP/1.1 200 ")
+    refused = b"HTTP/1.1 404 " if permitted else b"HTTP/1.1 403 "
+    nothing = said(node, own, HEALTHCHECK, page.replace(b"GET /", b"GET /nothing"))
+    assert nothing.startswith(refused)
+    for method in (b"GET", b"POST"):
+        # to the byte what any unknown path gets
+        assert said(node, own, HEALTHCHECK, page.replace(b"GET", method)) == nothing
+
+
+def test_a_proxy_that_hands_on_from_loopback_gets_no_status_page(
+    wired: tuple[Namespace, Namespace], permitted: bool
+) -> None:
+    """Istio's does so, from 127.0.0.6 to the pod's own address (``InboundPassthroughCluster``)."""
+    pod, _ = wired
+    with pod.socket(socket.AF_INET) as connection:
+        connection.settimeout(PATIENCE)
+        connection.bind(("127.0.0.6", 0))
+        connection.connect((pod.ipv4, HEALTHCHECK))
+        connection.sendall(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+        assert connection.recv(4096).startswith(b"HTTP/1.1 404 ")

@@ -23,7 +23,7 @@ def tallies(draw: st.DrawFn) -> Tally:
     length = len(LATENCY_BUCKETS) + 1
     tally.buckets = draw(st.lists(st.integers(0, 2**40), min_size=length, max_size=length))
     tally.seconds = draw(st.floats(0, 1e9))
-    tally.last = draw(st.sampled_from(TargetResult))
+    tally.recent.append((0.0, draw(st.sampled_from(TargetResult)), 0.0, ""))
     return tally
 
 
@@ -56,15 +56,16 @@ def test_every_tally_is_read_as_it_is(tally: Tally) -> None:
 def test_the_last_result_of_a_probe_is_1_or_0() -> None:
     for result in set(TargetResult) - {TargetResult.PASSED}:
         tally = Tally("tcp://:80", ())
-        tally.last = result
+        tally.recent.append((0.0, result, 0.0, ""))
         (sample,) = families(tally)["osm_healthcheck_probe_success"].samples
         assert sample.value == (result is TargetResult.SUCCESS)
 
 
 def test_what_was_passed_through_and_hooks_have_no_last_result() -> None:
     passed, hook = Tally("https://:443/", ()), Tally("hook http://:80/", ())
-    passed.last = TargetResult.PASSED
-    hook.kinds, hook.last = "preStop", TargetResult.REFUSED
+    passed.recent.append((0.0, TargetResult.PASSED, 0.0, ""))
+    hook.recent.append((0.0, TargetResult.REFUSED, 0.0, ""))
+    hook.kinds = "preStop"
     assert families(passed, hook)["osm_healthcheck_probe_success"].samples == []
 
 
