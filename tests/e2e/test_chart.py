@@ -2,30 +2,18 @@
 
 import base64
 import json
-import os
-import subprocess
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
 from .control_plane import ControlPlane
+from .helm import CHART, helm
 from .webhook import NAME
 
 pytestmark = pytest.mark.e2e
 
-_CHART = Path(__file__).parents[2] / "charts" / "osm-healthcheck"
 _NAMESPACE = "chart"
 _CA = base64.b64encode(b"a CA").decode()
-
-
-def _helm() -> Path:
-    """The program that .ci/chart installs."""
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    found = sorted((cache / "osm-healthcheck-ci" / "bin").glob("helm-*"))
-    if not found:
-        pytest.skip("there is no Helm: .ci/chart installs it")
-    return found[-1]
 
 
 @pytest.fixture
@@ -38,15 +26,11 @@ def release(cluster: ControlPlane) -> Iterator[None]:
 
 
 def _run(cluster: ControlPlane, *arguments: str) -> str:
-    argv = [str(_helm()), *arguments, "--namespace", _NAMESPACE]
-    argv += ["--kubeconfig", str(cluster.kubeconfig)]
-    done = subprocess.run(argv, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+    return helm(cluster, _NAMESPACE, *arguments)
 
 
 def test_install_upgrade_uninstall(cluster: ControlPlane, release: None) -> None:
-    said = _run(cluster, "install", "hc", str(_CHART))
+    said = _run(cluster, "install", "hc", str(CHART))
     assert f"kubectl -n {_NAMESPACE} rollout status deployment/osm-healthcheck-injector" in said
     entries = cluster.kubectl.get("mutatingwebhookconfiguration", NAME)["webhooks"]
     assert all("caBundle" not in one["clientConfig"] for one in entries)
@@ -57,12 +41,12 @@ def test_install_upgrade_uninstall(cluster: ControlPlane, release: None) -> None
     configuration = ("mutatingwebhookconfiguration", NAME)
     cluster.kubectl("patch", *configuration, "--type=json", "-p", json.dumps(operations))
     # what the injector has written stays when the chart changes the same objects
-    _run(cluster, "upgrade", "hc", str(_CHART), "--set", "webhook.timeoutSeconds=7")
+    _run(cluster, "upgrade", "hc", str(CHART), "--set", "webhook.timeoutSeconds=7")
     entries = cluster.kubectl.get(*configuration)["webhooks"]
     assert {one["clientConfig"]["caBundle"] for one in entries} == {_CA}
     assert {one["timeoutSeconds"] for one in entries} == {7}
     # and entries that go take nothing of the others along
-    _run(cluster, "upgrade", "hc", str(_CHART), "--set", "webhook.meshes={linkerd}")
+    _run(cluster, "upgrade", "hc", str(CHART), "--set", "webhook.meshes={linkerd}")
     entries = cluster.kubectl.get(*configuration)["webhooks"]
     assert {one["clientConfig"].get("caBundle") for one in entries} == {_CA}
     assert not [one for one in entries if one["name"].startswith("kuma-injection")]
@@ -72,12 +56,19 @@ def test_install_upgrade_uninstall(cluster: ControlPlane, release: None) -> None
     assert [one["kind"] for one in left if one["metadata"]["name"] != "default"] == []
 
 
-@pytest.mark.parametrize("extra", [["certificate.secret=tls"], ["networkPolicy.enabled=true"]])
+@pytest.mark.parametrize(
+    "extra",
+    [
+        ["certificate.secret=tls"],
+        ["networkPolicy.enabled=true"],
+        ["node.enabled=true", "injected.proxy=node"],
+    ],
+)
 def test_what_is_rendered_with_other_values_is_accepted(
     cluster: ControlPlane, release: None, extra: list[str]
 ) -> None:
     values = [word for one in extra for word in ("--set", one)]
-    text = _run(cluster, "template", "hc", str(_CHART), "--kube-version", "1.30.0", *values)
+    text = _run(cluster, "template", "hc", str(CHART), "--kube-version", "1.30.0", *values)
     cluster.kubectl(
         *("apply", "-n", _NAMESPACE, "--dry-run=server", "--validate=strict", "-f", "-"), stdin=text
     )

@@ -1,52 +1,88 @@
-"""Node mode on a real node: what containerd lists, its namespaces, and the verdicts."""
+"""Node mode on a real node: the chart's DaemonSet beside containerd, and the kubelet's verdicts."""
 
-import sys
+import http.client
+import json
+import threading
 import urllib.request
 from collections.abc import Iterator
-from dataclasses import replace
-from pathlib import Path
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any
 
 import pytest
+import yaml
 
 from .cases import CASES, Case
 from .control_plane import ControlPlane
+from .helm import CHART, helm
 from .node import Node
-from .pods import with_mesh, with_us
-from .process import Process, until
+from .pods import container, http_get, pod, tcp_socket, with_mesh, with_us
+from .process import until
 from .verdicts import READY, RESTARTED, Pod
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]
 
-_STATUS = "127.0.0.1:9092"
+_NAMESPACE = "osm-healthcheck-node"
+_NAME = "daemonset/osm-healthcheck-node"
+_STATUS = 9092
 _SAME = {"httpGet", "HTTPS, passed through", "tcpSocket", "grpc", "hung (SIGSTOP)"}
 _CASES = [replace(case, options=()) for case in CASES if case.name in _SAME]
 
 
-def _says(path: str) -> str:
-    """What the agent says of itself; empty while it does not."""
-    try:
-        with urllib.request.urlopen(f"http://{_STATUS}{path}", timeout=5) as answer:
+@dataclass(frozen=True)
+class Agent:
+    """The DaemonSet, on a cluster of one node."""
+
+    cluster: ControlPlane
+
+    def pods(self) -> list[Any]:
+        """Its pods that are not ending."""
+        path = f"/api/v1/namespaces/{_NAMESPACE}/pods"
+        found = self.cluster.api(path, labelSelector="app.kubernetes.io/component=node")["items"]
+        return [one for one in found if "deletionTimestamp" not in one["metadata"]]
+
+    def status(self) -> Any:
+        """The status of its one container."""
+        [found] = self.pods()
+        return found["status"]["containerStatuses"][0]
+
+    def metrics(self) -> str:
+        """Its samples, by namespace and pod."""
+        [found] = self.pods()
+        url = f"http://{found['status']['podIP']}:{_STATUS}/metrics"
+        with urllib.request.urlopen(url, timeout=10) as answer:
             return str(answer.read().decode())
-    except OSError:
-        return ""
+
+    def log(self) -> str:
+        """What it has logged, for who reads that a test failed."""
+        return self.cluster.kubectl("logs", _NAME, "-n", _NAMESPACE)
+
+    def wait_until_rolled_out(self) -> None:
+        """Wait until every pod is of the newest template, and ready."""
+        status = ("rollout", "status", _NAME, "-n", _NAMESPACE, "--timeout=90s")
+        self.cluster.kubectl(*status, seconds=100)
 
 
 @pytest.fixture(scope="module")
-def agent(whole: tuple[ControlPlane, Node]) -> Iterator[Process]:
-    """The agent, on the node and in no pod: of a DaemonSet it would be the one container."""
-    log = whole[1].folder / "agent.log"
-    arguments = ("-m", "osm_healthcheck", "node", "--status", _STATUS)
-    process = Process(log, Path(sys.executable), *arguments)
-    try:
-        process.wait_until(lambda: _says("/health/ready"))
-        yield process
-    finally:
-        process.end()
+def agent(whole: tuple[ControlPlane, Node]) -> Iterator[Agent]:
+    """The DaemonSet, as the chart makes it, ready."""
+    cluster, _ = whole
+    label = {"pod-security.kubernetes.io/enforce": "privileged"}
+    metadata = {"name": _NAMESPACE, "labels": label}
+    cluster.kubectl.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": metadata})
+    options = ["--set", "node.enabled=true", "--show-only", "templates/node.yaml"]
+    options += ["--kube-version", "1.30.0"]
+    text = helm(cluster, _NAMESPACE, "template", "hc", str(CHART), *options)
+    cluster.kubectl.apply(*yaml.safe_load_all(text), namespace=_NAMESPACE)
+    running = Agent(cluster)
+    running.wait_until_rolled_out()
+    yield running
+    cluster.kubectl("delete", "namespace", _NAMESPACE, "--wait=false")
 
 
 @pytest.mark.parametrize("told", _CASES, ids=[case.name for case in _CASES])
 def test_the_kubelet_concludes_what_it_would_without_a_mesh(
-    agent: Process, kube: ControlPlane, machine: Node, told: Case
+    agent: Agent, kube: ControlPlane, machine: Node, told: Case
 ) -> None:
     name = told.manifest["metadata"]["name"]
     namespace = kube.namespace(f"node-{name}")
@@ -54,14 +90,94 @@ def test_the_kubelet_concludes_what_it_would_without_a_mesh(
     names = [one["name"] for one in injected["spec"]["containers"]]
     assert names == [one["name"] for one in told.manifest["spec"]["containers"]]
     kube.kubectl.apply(with_mesh(injected), namespace=namespace)
-    pod = Pod(kube, namespace, name)
+    found = Pod(kube, namespace, name)
     try:
-        assert pod.wait_for_verdict() == READY, pod("events")
-        before = pod.failures(*told.probe)
+        assert found.wait_for_verdict() == READY, agent.log()
+        assert f'namespace="{namespace}"' in agent.metrics()
+        before = found.failures(*told.probe)
         assert told.fault is not None
-        told.fault(pod, machine)
-        assert pod.wait_for_verdict(other_than=READY) == RESTARTED, pod("events")
-        assert pod.failures(*told.probe) - before == 3
+        told.fault(found, machine)
+        assert found.wait_for_verdict(other_than=READY) == RESTARTED, agent.log()
+        assert found.failures(*told.probe) - before == 3
     finally:
         kube.kubectl("delete", "namespace", namespace, "--wait=false")
-    until(lambda: namespace not in _says("/debug/pods"), "the pod's sockets are closed")
+    until(lambda: f'namespace="{namespace}"' not in agent.metrics(), "the pod is released")
+
+
+@pytest.fixture(scope="module")
+def served(agent: Agent, whole: tuple[ControlPlane, Node]) -> Iterator[list[Pod]]:
+    """Some pods that the agent serves, Ready."""
+    cluster, _ = whole
+    namespace = cluster.namespace("node-served")
+    app = container(livenessProbe=http_get(failureThreshold=60), readinessProbe=tcp_socket())
+    manifests = [pod(f"shop-{number}", app) for number in range(3)]
+    options = ("--mesh", "istio", "--proxy", "node")
+    cluster.kubectl.apply(*(with_us(one, *options) for one in manifests), namespace=namespace)
+    pods = [Pod(cluster, namespace, one["metadata"]["name"]) for one in manifests]
+    for one in pods:
+        assert one.wait_for_verdict() == READY, agent.log()
+    yield pods
+    cluster.kubectl("delete", "namespace", namespace, "--wait=false")
+
+
+def _ask(address: str) -> str:
+    """One check of the app at an address: the status, or what went wrong."""
+    connection = http.client.HTTPConnection(address, 15904, timeout=10)
+    try:
+        connection.request("GET", "/osm-healthcheck", headers={"Original-Tcp-Port": "7070"})
+        return str(connection.getresponse().status)
+    except OSError as error:
+        return repr(error)
+    finally:
+        connection.close()
+
+
+@contextmanager
+def _asked_all_the_time(pods: list[Pod]) -> Iterator[list[str]]:
+    """Ask each pod on and on; the answers."""
+    answers: list[str] = []
+    over = threading.Event()
+
+    def work(address: str) -> None:
+        while not over.wait(0.01):
+            answers.append(_ask(address))
+
+    addresses = [one.get()["status"]["podIP"] for one in pods]
+    threads = [threading.Thread(target=work, args=(address,)) for address in addresses]
+    for one in threads:
+        one.start()
+    try:
+        yield answers
+    finally:
+        over.set()
+        for one in threads:
+            one.join()
+
+
+def test_a_rolling_update_fails_no_probe(agent: Agent, served: list[Pod]) -> None:
+    [before] = agent.pods()
+    failed = [one.messages("Unhealthy") for one in served]
+    change = {"spec": {"template": {"metadata": {"annotations": {"changed": "yes"}}}}}
+    with _asked_all_the_time(served) as answers:
+        until(lambda: len(answers) > 100, "pods are asked")
+        patch = ("patch", _NAME, "-n", _NAMESPACE, "-p", json.dumps(change))
+        agent.cluster.kubectl(*patch)
+        agent.wait_until_rolled_out()
+        until(lambda: len(agent.pods()) == 1, "the one before is ending")
+        count = len(answers)
+        until(lambda: len(answers) > count + 100, "pods are asked afterwards")
+    [after] = agent.pods()
+    assert after["metadata"]["name"] != before["metadata"]["name"]
+    assert set(answers) == {"200"}
+    assert [one.messages("Unhealthy") for one in served] == failed
+
+
+def test_a_killed_agent_serves_every_pod_again(
+    agent: Agent, served: list[Pod], machine: Node
+) -> None:
+    before = agent.status()
+    addresses = [one.get()["status"]["podIP"] for one in served]
+    machine.signal(before["containerID"], "KILL")
+    until(lambda: agent.status()["restartCount"] > before["restartCount"], "it is restarted")
+    until(lambda: {_ask(one) for one in addresses} == {"200"}, "all pods answer again")
+    until(lambda: all(one.verdict() == READY for one in served), "all pods are Ready")

@@ -22,3 +22,20 @@ namespace: {{ .Release.Namespace }}
 labels:
   {{- include "injector.labels" . | nindent 2 }}
 {{- end }}
+{{- define "node.name" -}}osm-healthcheck-node{{- end }}
+{{- define "node.selector" -}}
+app.kubernetes.io/name: osm-healthcheck
+app.kubernetes.io/component: node
+{{- end }}
+{{- define "node.labels" -}}
+{{ include "node.selector" . }}
+app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+{{- end }}
+{{- define "node.metadata" -}}
+name: {{ include "node.name" . }}
+namespace: {{ .Release.Namespace }}
+labels:
+  {{- include "node.labels" . | nindent 2 }}
+{{- end }}

@@ -1,0 +1,24 @@
+"""Helm, for one cluster, with our chart."""
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from .control_plane import ControlPlane
+
+CHART = Path(__file__).parents[2] / "charts" / "osm-healthcheck"
+
+
+def helm(cluster: ControlPlane, namespace: str, *arguments: str) -> str:
+    """Run the program that .ci/chart installs; what it writes to its standard output."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    found = sorted((cache / "osm-healthcheck-ci" / "bin").glob("helm-*"))
+    if not found:
+        pytest.skip("there is no Helm: .ci/chart installs it")
+    argv = [str(found[-1]), *arguments, "--namespace", namespace]
+    argv += ["--kubeconfig", str(cluster.kubeconfig)]
+    done = subprocess.run(argv, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
