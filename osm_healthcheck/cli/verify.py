@@ -1,21 +1,25 @@
 """``osm-healthcheck verify``: what is wrong with the probes of a meshed pod."""
 
 import argparse
-import json
+import sys
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 
 from osm_healthcheck import __version__
 from osm_healthcheck.cli.arguments import guarded, parser_for
 from osm_healthcheck.cli.files import ManifestReader
 from osm_healthcheck.errors import Validation
+from osm_healthcheck.injection.auto_mesh import MeshFinder
 from osm_healthcheck.injection.pods import Manifest, Pod, pods_in
 from osm_healthcheck.mesh.annotations import MESHES
-from osm_healthcheck.probes.quote import printable
-from osm_healthcheck.verification.findings import Finding, Mark
+from osm_healthcheck.reports.findings import as_json, as_text, is_right, wants_colour
+from osm_healthcheck.verification.events import by_pod, events_in, of_pod
+from osm_healthcheck.verification.findings import Finding
 from osm_healthcheck.verification.verify import Context, verify
 
+_MESHES = tuple(MESHES.values())
 _WHAT = """\
 Go through what can be wrong with the probes of a pod in a mesh: one line a check, with what
 to do. It reads manifests, and what kubectl get pod NAME -o yaml says of a running pod; hand
@@ -41,6 +45,9 @@ def run(argv: Sequence[str]) -> int:
         help="lines for people (the default), or JSON",
     )
     parser.add_argument(
+        "--failed", action="store_true", help="print only what is wrong, of the pods that have it"
+    )
+    parser.add_argument(
         "--no-init",
         action="store_true",
         help="injected with --no-init: something else keeps the redirect off our ports",
@@ -51,67 +58,46 @@ def run(argv: Sequence[str]) -> int:
 
 def _verify(options: argparse.Namespace) -> int:
     reader = ManifestReader("verify")
-    pods, events = _read(reader, options.files)
-    if not pods and not reader.validation.errors:
+    seen = _Seen()
+    _read_files(reader, options.files, seen)
+    if not seen.pods and not reader.validation.errors:
         reader.validation.error(", ".join(options.files), "there is no pod in it")
     if not reader.finish("nothing was verified"):
         return 2
-    context = Context(
-        __version__,
-        tuple(MESHES.values()),
-        bypassed_elsewhere=options.no_init,
-        events=events,
-        now=time.time(),
-    )
-    found = [(pod.where, verify(pod, context)) for pod in pods]
-    if options.output == "json":
-        print(json.dumps([_as_json(*one) for one in found], indent=2, ensure_ascii=False))
-    else:
-        for where, findings in found:
-            print(printable(where))
-            for finding in findings:
-                print(f"  {printable(str(finding))}")
-    return int(any(one.mark is Mark.WRONG for _, findings in found for one in findings))
+    found = seen.verified(Context(__version__, _MESHES, options.no_init, seen.finder))
+    report = as_json if options.output == "json" else as_text
+    print(report(found, only_failed=options.failed, colour=wants_colour(sys.stdout)))
+    return int(not all(is_right(findings) for _, findings in found))
 
 
-def _read(reader: ManifestReader, paths: Sequence[str]) -> tuple[list[Pod], list[Manifest]]:
-    pods: list[Pod] = []
-    events: list[Manifest] = []
+class _Seen:
+    """The pods that are to be verified, and what else was read of the cluster that they are in."""
+
+    def __init__(self) -> None:
+        self.pods: list[Pod] = []
+        self.finder = MeshFinder(_MESHES)
+        self._events: list[Manifest] = []
+
+    def add(self, value: object, validation: Validation) -> None:
+        """Take from one document what is in it."""
+        self.pods += pods_in(value, validation)
+        self._events += events_in(value)
+        self.finder.remember_namespaces(value)
+
+    def verified(self, context: Context) -> list[tuple[str, list[Finding]]]:
+        """What is found out about each pod."""
+        events = by_pod(self._events)
+        now = time.time()
+        return [
+            (pod.where, verify(pod, replace(context, events=of_pod(events, pod), now=now)))
+            for pod in self.pods
+        ]
+
+
+def _read_files(reader: ManifestReader, paths: Sequence[str], seen: _Seen) -> None:
     for path in paths:
         for document in reader.documents(path):
-            if document.is_empty:
-                continue
-            validation = Validation()
-            pods += pods_in(document.value, validation)
-            events += _events_in(document.value)
-            reader.refuse(path, document, validation)
-    return pods, events
-
-
-def _events_in(value: object) -> list[Manifest]:
-    if not isinstance(value, dict):
-        return []
-    items = value.get("items")
-    found = [value, *(items if isinstance(items, list) else [])]
-    listed = value.get("kind") == "EventList"
-    return [
-        one
-        for one in found
-        if isinstance(one, dict) and (one.get("kind") == "Event" or (listed and one is not value))
-    ]
-
-
-def _as_json(where: str, findings: Sequence[Finding]) -> Manifest:
-    return {
-        "resource": where,
-        "ok": all(one.mark is not Mark.WRONG for one in findings),
-        "checks": [
-            {
-                "result": one.mark.name.lower(),
-                "subject": one.subject,
-                "text": one.text,
-                "advice": one.advice,
-            }
-            for one in findings
-        ],
-    }
+            if not document.is_empty:
+                validation = Validation()
+                seen.add(document.value, validation)
+                reader.refuse(path, document, validation)

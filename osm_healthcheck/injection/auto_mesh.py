@@ -59,6 +59,10 @@ class MeshFinder:
                 self._namespaces[name] = self._shown_by(one, f"Namespace {name}")
                 self._named[name] = metadata_of(one, "labels").get(MESH)
 
+    def meshes_of_namespace(self, name: str) -> Mapping[str, str]:
+        """The meshes that inject the pods of a Namespace that came before, and what says so."""
+        return self._namespaces.get(name, _Shown()).meshes
+
     def mesh_of(self, pod: Pod) -> Mesh | NoMesh:
         """The mesh of ``pod``, as it stands there: what injection wrote shows the mesh, too."""
         if named := pod.labels.get(MESH) or self._named.get(pod.namespace):

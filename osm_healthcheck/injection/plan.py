@@ -6,6 +6,7 @@ from typing import Literal
 
 from osm_healthcheck.errors import Validation
 from osm_healthcheck.injection.containers import DEFAULT_USER, Images, environment_value
+from osm_healthcheck.injection.control_plane import control_plane_of
 from osm_healthcheck.injection.hooks import (
     OriginalHook,
     check_hooks,
@@ -26,6 +27,7 @@ from osm_healthcheck.injection.pod_checks import (
     warn_of_update,
 )
 from osm_healthcheck.injection.pods import INIT_CONTAINER, SIDECAR, Manifest, Pod
+from osm_healthcheck.injection.record import INJECT
 from osm_healthcheck.injection.rewrite import (
     HTTPSMode,
     declaration_of,
@@ -106,6 +108,13 @@ def plan_injection(pod: Pod, injection: Injection, validation: Validation) -> Pl
         return None
     if not originals and not hooks:
         validation.warn(pod.where, f"nothing to rewrite: {why_no_probe_is_ours(pod)}")
+        return None
+    if title := control_plane_of(pod):
+        validation.error(
+            pod.where,
+            f"is of the control plane of {title}: no mesh's proxy belongs in front of it, and so "
+            f"nothing is to be injected; leave it out, or annotate it {INJECT}: disabled",
+        )
         return None
     if injection.refusal:
         validation.error(pod.where, injection.refusal)

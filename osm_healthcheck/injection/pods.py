@@ -24,11 +24,12 @@ PROXIES = frozenset(
     "envoy sidecar istio-proxy kuma-sidecar linkerd-proxy consul-dataplane envoy-sidecar".split()
 )
 _MESH_CONTAINERS = frozenset(
-    "osm-init istio-init istio-validation enable-core-dump kuma-init kuma-validation linkerd-init "
-    "linkerd-network-validator linkerd-debug consul-connect-inject-init".split()
+    "osm-init fsm-init fsm-healthcheck istio-init istio-validation enable-core-dump kuma-init "
+    "kuma-validation linkerd-init linkerd-network-validator linkerd-debug "
+    "consul-connect-inject-init".split()
 )
 _OSM_EDGE_PROXY = "sidecar"
-_OSM_INIT = "osm-init"
+_OSM_EDGE_INITS = ("osm-init", "fsm-init")  # FSM is osm-edge, renamed
 
 _PROBE_FIELDS = tuple((kind, kind.field) for kind in ProbeKind)
 _CONTAINER_NAME = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
@@ -168,7 +169,7 @@ class Pod:
     def is_mesh_container(self, container: Container) -> bool:
         """Whether ``container`` is one that a mesh has injected."""
         if container.name == _OSM_EDGE_PROXY:
-            return self.container(_OSM_INIT) is not None
+            return any(self.container(name) is not None for name in _OSM_EDGE_INITS)
         return container.name in PROXIES or container.name in _MESH_CONTAINERS
 
 

@@ -11,6 +11,7 @@ from enum import StrEnum
 from typing import Any, Literal, cast
 
 from osm_healthcheck.errors import FieldError, InvalidInputError, Validation
+from osm_healthcheck.injection.control_plane import control_plane_of
 from osm_healthcheck.injection.inject import Injection, inject
 from osm_healthcheck.injection.pods import INIT_CONTAINER, SIDECAR, Manifest, Pod, pods_in
 from osm_healthcheck.injection.record import MESH, PROBES, VERSION, WARNINGS
@@ -78,6 +79,8 @@ class PodAdmission:
         pod = _read_pod(request.object)
         injection = self._injection(pod, mesh)
         before = pod.value
+        if control_plane_of(pod):
+            return _unchanged(request)
         is_ours = _is_injected(pod, injection.version)
         if not is_ours and (proxy := _standing_proxy(pod, injection)):
             return _unchanged(

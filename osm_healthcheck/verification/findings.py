@@ -21,10 +21,6 @@ class Finding:
     text: str
     advice: str = ""
 
-    def __str__(self) -> str:
-        advice = f"; {self.advice}" if self.advice else ""
-        return f"{self.mark} {self.subject}: {self.text}{advice}"
-
 
 def good(subject: str, text: str) -> Finding:
     """All is well."""

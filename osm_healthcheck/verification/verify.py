@@ -5,17 +5,17 @@ their containers and by the form of the rewritten probes.
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from typing import cast
+from dataclasses import dataclass, field
 
 from osm_healthcheck.errors import Validation
+from osm_healthcheck.injection.auto_mesh import MeshFinder
 from osm_healthcheck.injection.containers import PROBES_VARIABLE, environment_of
+from osm_healthcheck.injection.control_plane import control_plane_of
 from osm_healthcheck.injection.hooks import OriginalHook, hooks_of, original_hooks
 from osm_healthcheck.injection.manifest_probe import (
     asks_the_pod,
     described,
     handler_name,
-    headers_of,
     own_port_of,
     request_of,
 )
@@ -24,28 +24,35 @@ from osm_healthcheck.injection.mesh_rewrites import rewriting_mesh
 from osm_healthcheck.injection.opt_out import containers_to_skip, reason_to_skip
 from osm_healthcheck.injection.original import OriginalProbe, original_probes
 from osm_healthcheck.injection.pods import PROXIES, SIDECAR, Container, Manifest, Pod
-from osm_healthcheck.injection.record import WARNINGS, Record, read_record
+from osm_healthcheck.injection.record import VERSION, WARNINGS, Record, read_record
 from osm_healthcheck.injection.rewrite import rewritten, why_no_probe_is_ours
-from osm_healthcheck.injection.uninject import is_rewritten, uninjected_pods
-from osm_healthcheck.probes.constants import (
-    DECLARED_PROBES,
-    HEALTHCHECK_PATH,
-    HEALTHCHECK_PORT,
-    ORIGINAL_GRPC_PORT,
-    ORIGINAL_TCP_PORT,
-    ProbeKind,
-)
-from osm_healthcheck.probes.ports import OwnPorts, parse_port
+from osm_healthcheck.injection.uninject import uninjected_pods
+from osm_healthcheck.probes.constants import DECLARED_PROBES, HEALTHCHECK_PORT, ProbeKind
+from osm_healthcheck.probes.ports import OwnPorts
 from osm_healthcheck.probes.quote import quoted
+from osm_healthcheck.verification.bypass import bypass_findings, users_findings
+from osm_healthcheck.verification.containers import other_containers, sidecar_state
+from osm_healthcheck.verification.control_plane import control_plane_findings
 from osm_healthcheck.verification.declared import NODE, declaration_findings, served_ports
+from osm_healthcheck.verification.events import event_findings
 from osm_healthcheck.verification.findings import Finding, good, unsure, wrong
 from osm_healthcheck.verification.hooks import hook_findings
-from osm_healthcheck.verification.pod_state import bypass_findings, event_findings, sidecar_state
+from osm_healthcheck.verification.other_injectors import (
+    other_injector,
+    rewritten_probe,
+    server_of,
+)
+from osm_healthcheck.verification.start import start_findings
+from osm_healthcheck.verification.status import (
+    describe_command,
+    is_running_pod,
+    mapping,
+    phase,
+)
 
 _OWN = OwnPorts()
 _AGAIN = "inject the manifest again"
-_HTTP_PORT = "Original-Http-Port"  # osm-edge's
-_SERVING_PROXIES = ("envoy", "sidecar")  # of OSM and osm-edge: they serve 15901-15903
+_LINKERD = "linkerd-proxy"
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,19 +60,26 @@ class Context:
     """What the checks have to know and the manifest does not say.
 
     ``version`` is our own, ``meshes`` are those that may be around the pod, ``bypassed_elsewhere``
-    says that something outside the pod keeps their redirect off our ports; ``now`` is Unix time.
+    says that something outside the pod keeps their redirect off our ports; ``finder`` knows the
+    Namespaces; ``now`` is Unix time.
     """
 
     version: str
     meshes: Sequence[Mesh]
     bypassed_elsewhere: bool = False
+    finder: MeshFinder = field(default_factory=lambda: MeshFinder(()))
     events: Sequence[Manifest] = ()
     now: float = 0.0
 
 
 def verify(pod: Pod, context: Context) -> list[Finding]:
     """Check one pod; the findings in the order in which they are printed."""
-    return _kept_warnings(pod) + _checks(pod, context)
+    started = start_findings(pod, context.events, context.now)
+    if title := control_plane_of(pod):
+        return [*started, *control_plane_findings(pod, title, context.finder)]
+    if reason := _reason_to_leave_alone(pod):
+        return [*started, reason]
+    return [*started, *_kept_warnings(pod), *_checks(pod, context)]
 
 
 def _kept_warnings(pod: Pod) -> list[Finding]:
@@ -75,10 +89,35 @@ def _kept_warnings(pod: Pod) -> list[Finding]:
     return [unsure("warning", line.removeprefix(f"{SIDECAR}: ")) for line in lines]
 
 
+def _reason_to_leave_alone(pod: Pod) -> Finding | None:
+    """What a pod is whose probes are not looked at; ``None`` where they are."""
+    if phase(pod) == "Succeeded":
+        return good("pod", "has completed")
+    if phase(pod) == "Failed":
+        reason = mapping(pod.value, "status").get("reason")
+        why = f" ({reason})" if reason else ""
+        return unsure("pod", f"has failed{why}: it is not started again", describe_command(pod))
+    if reason := reason_to_skip(pod, Validation()):
+        return unsure("pod", f"left alone: {reason}")
+    if _is_untouched(pod) and is_running_pod(pod):
+        return good("pod", "is in no mesh: its probes go straight to the app")
+    if _is_untouched(pod) and pod.is_live:
+        return unsure("pod", "is not injected: whether a mesh is around it shows in its pods")
+    return None
+
+
+def _is_untouched(pod: Pod) -> bool:
+    """Whether nothing of a mesh, and nothing of ours, is in the pod."""
+    return (
+        VERSION not in pod.annotations
+        and not any(one.name == SIDECAR or pod.is_mesh_container(one) for one in pod.containers)
+        and not any(own_port_of(probe, _OWN) for _, _, probe in _probes_to_verify(pod))
+    )
+
+
 def _checks(pod: Pod, context: Context) -> list[Finding]:
     validation = Validation()
-    if reason := reason_to_skip(pod, validation):
-        return [unsure("pod", f"left alone: {reason}")]
+    reason_to_skip(pod, validation)  # an annotation of it can be mistaken
     record = read_record(pod, context.version, validation)
     if validation.errors:
         return [
@@ -88,7 +127,8 @@ def _checks(pod: Pod, context: Context) -> list[Finding]:
     probes = list(_probes_to_verify(pod))
     if not any(asks_the_pod(probe) for _, _, probe in probes) and pod.container(SIDECAR) is None:
         nothing = unsure("pod", f"nothing to verify: {why_no_probe_is_ours(pod)}")
-        return [nothing, *_PodVerification(pod, record, context).hooks()]
+        hooks = _PodVerification(pod, record, context).hooks()
+        return [nothing, *hooks, *other_containers(pod)]
     verification = _PodVerification(pod, record, context)
     findings = [verification.injector()]
     findings += [verification.probe(container, kind, probe) for container, kind, probe in probes]
@@ -101,12 +141,9 @@ def _checks(pod: Pod, context: Context) -> list[Finding]:
     asking += [hook for one in pod.containers for _, hook in hooks_of(one)]
     used = sorted({port for one in asking if (port := own_port_of(one, _OWN))})
     if used:
-        findings += bypass_findings(
-            pod,
-            used,
-            [mesh.ports for mesh in verification.around(context.meshes) if mesh.ports],
-            elsewhere=context.bypassed_elsewhere,
-        )
+        findings += bypass_findings(pod, used, context.meshes, elsewhere=context.bypassed_elsewhere)
+        findings += verification.users(context.meshes)
+    findings += other_containers(pod)
     return findings + event_findings(pod, context.events, context.now)
 
 
@@ -140,8 +177,7 @@ class _PodVerification:
         """Which program rewrote the probes."""
         if self._record:
             return good("pod", f"injected by osm-healthcheck {self._record.version}")
-        name = self._other_injector()
-        if name:
+        if name := other_injector(self._pod):
             return good("pod", f"injected by {name}")
         if self._sidecar is None and (mesh := self._rewriting_mesh()):
             return good("pod", f"its probes are rewritten by {mesh}")
@@ -175,6 +211,13 @@ class _PodVerification:
             ordinary = sidecar is not None and not sidecar.starts_before_containers
             if ordinary and container.starts_before_containers:
                 return unsure(subject, f"left alone: its container starts before {SIDECAR}")
+            if self._proxy == _LINKERD and handler_name(probe) == "httpGet":
+                # policy-controller/k8s/index/src/inbound/workload.rs: probes are let through
+                return unsure(
+                    subject,
+                    f"is not rewritten: it asks {described(probe)} through Linkerd's proxy, which "
+                    "lets httpGet probes pass",
+                )
             return wrong(
                 subject,
                 f"is not rewritten: it asks {described(probe)} itself, which "
@@ -191,7 +234,7 @@ class _PodVerification:
             if f": {subject}" in error.where:
                 return wrong(subject, error.problem, "correct it, then inject again")
         if self._record is None:
-            return self._other_injectors_probe(container, kind, probe)
+            return rewritten_probe(probe, self._pod, container, kind)
         expected = self._expected.get((container.name, kind))
         if expected is None:
             return wrong(
@@ -235,7 +278,7 @@ class _PodVerification:
         sidecar = self._sidecar
         if sidecar is None:
             return []
-        findings = [sidecar_state(self._pod, SIDECAR)]
+        findings = sidecar_state(self._pod, SIDECAR)
         findings += [
             self.probe(sidecar, kind, probe)
             for kind, probe in sidecar.probes()
@@ -257,9 +300,13 @@ class _PodVerification:
             return []
         return declaration_findings(NODE, str(text), self._originals, self._hooks)
 
-    def around(self, meshes: Sequence[Mesh]) -> Sequence[Mesh]:
-        """Those that may be around the pod: the one whose proxy is in it, else all of them."""
-        return [mesh for mesh in meshes if self._proxy and mesh.proxy == self._proxy] or meshes
+    def users(self, meshes: Sequence[Mesh]) -> list[Finding]:
+        """The meshes that take what our container says: whether they leave its user alone."""
+        if self._sidecar is None or self._record is None:
+            return []
+        context = self._sidecar.value.get("securityContext")
+        user = context.get("runAsUser") if isinstance(context, dict) else None
+        return users_findings(self._pod, meshes, user)
 
     def meshes(self, meshes: Iterable[Mesh]) -> list[Finding]:
         """The meshes around the pod: whether their own probe rewriting is off."""
@@ -316,33 +363,6 @@ class _PodVerification:
             for one, first, second in zip(self._originals, passed, requested, strict=True)
         }
 
-    def _other_injector(self) -> str:
-        if self._pod.container("osm-init") is None and self._proxy not in _SERVING_PROXIES:
-            return ""
-        return "osm-edge" if self._proxy == "sidecar" else "Open Service Mesh"
-
-    def _other_injectors_probe(
-        self, container: Container, kind: ProbeKind, probe: object
-    ) -> Finding:
-        """A probe that OSM or osm-edge rewrote, judged by its form alone."""
-        subject = f"{container.name}.{kind.field}"
-        port = own_port_of(probe, _OWN)
-        asks = f"asks {described(probe)}"
-        if not is_rewritten(probe, self._pod, container, kind):
-            return wrong(subject, f"{asks}, where nothing of that path is served", _AGAIN)
-        action = cast("dict[str, Manifest]", probe)["httpGet"]
-        headers = headers_of(action)
-        names = (ORIGINAL_TCP_PORT, ORIGINAL_GRPC_PORT, _HTTP_PORT)
-        named = [headers[name.lower()] for name in names if name.lower() in headers]
-        if action.get("path") == HEALTHCHECK_PATH and [p for p in named if not parse_port(p)]:
-            return wrong(subject, f"{asks} with a header that is not a port", _AGAIN)
-        if action.get("path") == HEALTHCHECK_PATH and not named:
-            return wrong(subject, f"{asks} without {ORIGINAL_TCP_PORT}", _AGAIN)
-        is_check_endpoint = action.get("path") == HEALTHCHECK_PATH and port == HEALTHCHECK_PORT
-        if port != kind.port and not is_check_endpoint:
-            return wrong(subject, f"{asks}, but {kind.value} probes are for {kind.port}", _AGAIN)
-        return good(subject, f"{asks}{f' for port {named[0]}' if named else ''}")
-
     def _starts_too_early(self, container: Container) -> bool:
         sidecar = self._sidecar
         if not container.starts_before_containers or sidecar is None:
@@ -355,8 +375,8 @@ class _PodVerification:
         name, ports = served_ports(self._pod)
         if port in ports:
             return good(subject, f"served by {name}")
-        if port != HEALTHCHECK_PORT and self._proxy in _SERVING_PROXIES:
-            return good(subject, f"served by {self._proxy}, the mesh's proxy")
+        if name := server_of(port, self._pod):
+            return good(subject, f"served by {name}")
         meshed = self._proxy or "status" not in self._pod.value
         if port != HEALTHCHECK_PORT and mesh_may_serve and meshed:
             return unsure(

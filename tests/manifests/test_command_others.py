@@ -28,15 +28,19 @@ def test_verify_says_yes_or_no() -> None:
     injected = run(*INJECT, "--mesh", "istio", text=GOOD).stdout
     done = run("verify", text=injected)
     assert (done.returncode, done.stderr) == (0, "")
-    first, *checks = done.stdout.splitlines()
-    assert first == "Pod good"
+    first, *checks, summary = done.stdout.splitlines()
+    assert (first, summary) == ("Pod good", f"1 pod: nothing is wrong ({len(checks)} ✓)")
     assert all(check.startswith("  ✓ ") for check in checks)
     before = run("verify", "-", text=GOOD)
     assert before.returncode == 1
     assert "  ✗ app.livenessProbe: is not rewritten: it asks tcp://:8080 itself" in before.stdout
-    failing = run("verify", text=injected + EVENT)
+    other = injected.replace("name: good", "name: other")
+    failing = run("verify", "--failed", text=f"{injected}{EVENT}---\n{other}")
     assert failing.returncode == 1
-    assert "  ✗ event app: Liveness probe failed: HTTP probe failed with sta" in failing.stdout
+    _, event, advice, summary = failing.stdout.splitlines()
+    assert "  ✗ event app: Liveness probe failed: HTTP probe failed with sta" in event
+    assert advice.startswith("      → ")
+    assert summary.startswith("2 pods: something is wrong with 1 of them (")
     without_bypass = run(*INJECT, "--no-init", text=GOOD).stdout
     assert run("verify", text=without_bypass).returncode == 1
     assert run("verify", "--no-init", text=without_bypass).returncode == 0

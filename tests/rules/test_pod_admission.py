@@ -154,6 +154,12 @@ def test_where_the_proxy_stands_already_we_are_too_late(mesh: str, proxy: str) -
     assert _admit(pod, "none")[0].outcome is Outcome.INJECTED
 
 
+def test_a_control_plane_is_left_alone() -> None:
+    pod = _pod({"name": "osm-injector", "image": "o", "livenessProbe": _PROBE})
+    answer, after = _admit(pod, on_invalid="deny")
+    assert (answer.outcome, after) == (Outcome.UNCHANGED, pod)
+
+
 def test_settings_for_a_proxy_to_come_are_no_proxy() -> None:
     """Istio's documentation: a container istio-proxy with image auto customizes injection."""
     pod = _pod(

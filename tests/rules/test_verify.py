@@ -214,7 +214,7 @@ def _newer(pod: Any) -> None:
         ("istio", _declare_nonsense, "osm-healthcheck: OSM_HEALTHCHECK_PROBES: it is not JSON"),
         ("istio", _crash, "osm-healthcheck: is waiting: CrashLoopBackOff"),
         ("istio", _not_ready, "osm-healthcheck: runs, but is not ready"),
-        ("none", _fail_init, "bypass: the init container osm-healthcheck-init failed: 1"),
+        ("none", _fail_init, "bypass: the init container osm-healthcheck-init failed: exit code 1"),
         ("none", _running_init, "bypass: the init container osm-healthcheck-init has not finished"),
         ("none", _remove_init, "bypass: nothing keeps the mesh's redirect off 15901, 15903, 15904"),
         ("istio", _less_excluded, "bypass: traffic.sidecar.istio.io/excludeInboundPorts does not"),
