@@ -1,18 +1,28 @@
 """``/metrics`` of the injector: how admissions came out, how long they took, the certificate."""
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, exposition
+from collections.abc import Callable, Iterator
 
-from osm_healthcheck import __version__
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, exposition
+from prometheus_client.core import CounterMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from osm_healthcheck.server.logs import Log
+from osm_healthcheck.server.process_metrics import build_info, log_lines_dropped
+
+_PREFIX = "osm_healthcheck_injector"
 
 _SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
 
 
 class Metrics:
-    """The counters of one injector, in a registry of their own."""
+    """The counters of one injector, in a registry of their own.
+
+    ``log`` and ``connections_refused`` are asked at each scrape.
+    """
 
     content_type = exposition.CONTENT_TYPE_PLAIN_0_0_4
 
-    def __init__(self) -> None:
+    def __init__(self, log: Log, connections_refused: Callable[[], int]) -> None:
         self._registry = CollectorRegistry()
         self.admissions = Counter(
             "osm_healthcheck_injector_admissions",
@@ -42,13 +52,23 @@ class Metrics:
             "1 where pods can be admitted, 0 where not.",
             registry=self._registry,
         )
-        Gauge(
-            "osm_healthcheck_injector_info",
-            "1, with the version.",
-            ("version",),
-            registry=self._registry,
-        ).labels(__version__).set(1)
+        self._registry.register(_Process(log, connections_refused))
 
     def render(self) -> bytes:
         """The body of a scrape."""
         return exposition.generate_latest(self._registry)
+
+
+class _Process(Collector):
+    def __init__(self, log: Log, connections_refused: Callable[[], int]) -> None:
+        self._log = log
+        self._connections_refused = connections_refused
+
+    def collect(self) -> Iterator[Metric]:
+        yield build_info(_PREFIX)
+        yield log_lines_dropped(_PREFIX, self._log)
+        yield CounterMetricFamily(
+            f"{_PREFIX}_connections_refused",
+            "Connections closed without an answer to make room, at the limit on connections.",
+            value=self._connections_refused(),
+        )

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from osm_healthcheck.injector.certificate import CertificateDirectory, ServingCertificate
 from osm_healthcheck.injector.health import Health, HealthEndpoint
 from osm_healthcheck.injector.metrics import Metrics
-from osm_healthcheck.injector.pod_admission import PodAdmission
+from osm_healthcheck.injector.pod_admission import Outcome, PodAdmission
 from osm_healthcheck.injector.webhook import MAX_BODY_BYTES, Webhook
 from osm_healthcheck.server.listen import bind_all
 from osm_healthcheck.server.listener import Listener
@@ -84,7 +84,10 @@ class _Injector:
         self._loop = asyncio.get_running_loop()
         self._loop.set_exception_handler(self._on_loop_error)
         self._health = Health()
-        self._metrics = Metrics()
+        self._metrics = Metrics(log, self._connections_refused)
+        for mesh in settings.admission.injections:
+            # a counter that begins with its first failure shows Prometheus no increase
+            self._metrics.admissions.labels(mesh, Outcome.FAILED.value)
         self._certificate = ServingCertificate()
         self._webhook = Webhook(settings.admission, self._metrics, log)
         self._listeners: list[Listener] = []
@@ -116,6 +119,9 @@ class _Injector:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         for listener in reversed(self._listeners):  # that of health, the first, ends last
             await listener.close(_FINISH_SECONDS)
+
+    def _connections_refused(self) -> int:
+        return sum(one.refused for one in self._listeners)
 
     def _keep_certificate(self) -> Coroutine[Any, Any, None]:
         source, shared = self._settings.certificate, (self._certificate, self._log, self._problem)

@@ -82,6 +82,11 @@ class HookTarget:
     headers: ProbeHeaders
 
     @property
+    def deadline(self) -> None:
+        """The kubelet's client of hooks has no timeout."""
+        return
+
+    @property
     def probes(self) -> tuple[DeclaredHook, ...]:
         """The one hook that this stands for, in the form that a check target has."""
         return (self.declared,)

@@ -49,6 +49,11 @@ class Listener:
         self._server = web.Server(self._answer, request_factory=self._make_request)
         self._tasks = [self._loop.create_task(self._accept(one)) for one in sockets]
 
+    @property
+    def refused(self) -> int:
+        """How many connections were closed without an answer, to make room for others."""
+        return self._limiter.refused
+
     async def close(self, finish: float) -> None:
         """Accept no more, end idle connections, and wait for the others, ``finish`` seconds."""
         for task in self._tasks:

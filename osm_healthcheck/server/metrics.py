@@ -55,6 +55,12 @@ def render(
             "probe_duration_seconds", "histogram", "Time from a probe's request to its result."
         ),
         *_durations(by_target),
+        *_family(
+            "probe_deadline_seconds",
+            "gauge",
+            "How long the app has for its answer: timeoutSeconds less 50 ms.",
+        ),
+        *_deadlines(by_target),
         *_family("connections_open", "gauge", "Connections that callers hold at this moment."),
         _sample("connections_open", "", connections),
         *_family(
@@ -85,6 +91,12 @@ def _successes(by_target: Iterable[tuple[str, Tally]]) -> Iterator[str]:
     for labels, tally in by_target:
         if (succeeded := tally.has_succeeded) is not None:
             yield _sample("probe_success", labels, int(succeeded))
+
+
+def _deadlines(by_target: Iterable[tuple[str, Tally]]) -> Iterator[str]:
+    for labels, tally in by_target:
+        if tally.deadline is not None:
+            yield _sample("probe_deadline_seconds", labels, tally.deadline)
 
 
 def _durations(by_target: Iterable[tuple[str, Tally]]) -> Iterator[str]:

@@ -68,18 +68,35 @@ class Target(Protocol):
     def probes(self) -> Sequence[Declared]:
         """The probes, or the hook, that it stands for."""
 
+    @property
+    def deadline(self) -> float | None:
+        """Seconds until it fails; ``None`` where its caller alone ends it."""
+
 
 class Tally:
     """The results of one target since the start; of all that are checked as `OTHER` together.
 
-    ``recent`` has the last of them, the latest at the end.
+    ``recent`` has the last of them, the latest at the end. ``deadline`` is in seconds; ``None``
+    where there is none.
     """
 
-    __slots__ = ("buckets", "containers", "counts", "kinds", "recent", "seconds", "target")
+    __slots__ = (
+        "buckets",
+        "containers",
+        "counts",
+        "deadline",
+        "kinds",
+        "recent",
+        "seconds",
+        "target",
+    )
 
-    def __init__(self, target: str, probes: Iterable[Declared]) -> None:
+    def __init__(
+        self, target: str, probes: Iterable[Declared], deadline: float | None = None
+    ) -> None:
         probes = tuple(probes)
         self.target = target
+        self.deadline = deadline
         self.kinds = ",".join(sorted({probe.kind.value for probe in probes}))
         self.containers = ",".join(sorted({probe.container for probe in probes}))
         self.counts: dict[TargetResult, int] = {}
@@ -165,11 +182,11 @@ class Results:
     def tally_of(self, target: Target) -> Tally:
         """The tally of a declared target; an empty one where it was not asked yet."""
         known = self._known.get(target)
-        return Tally(str(target), target.probes) if known is None else known.tally
+        return _declared_tally(target) if known is None else known.tally
 
     def _add(self, target: Target) -> _Known:
         if target.probes:
-            tally = Tally(str(target), target.probes)
+            tally = _declared_tally(target)
         elif len(self._known) < MAX_UNDECLARED_TARGETS:
             # Nobody declared it: of what the caller said, the port alone becomes a label.
             scheme, _, _ = str(target).partition("://")
@@ -179,3 +196,7 @@ class Results:
             return self._other
         known = self._known[target] = _Known(tally)
         return known
+
+
+def _declared_tally(target: Target) -> Tally:
+    return Tally(str(target), target.probes, target.deadline)

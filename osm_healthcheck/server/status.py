@@ -41,11 +41,10 @@ _MINUTE, _HOUR, _DAY = 60, 3600, 86400
 
 @dataclass(frozen=True, slots=True)
 class _Shown:
-    """A target as the page has it; ``deadline`` in seconds, where it has one."""
+    """A target as the page has it."""
 
     tally: Tally
     probes: str
-    deadline: float | None
 
 
 def render(
@@ -105,13 +104,9 @@ def render(
 
 def _shown(results: Results, targets: Targets | None) -> list[_Shown]:
     if targets is None:
-        return [_Shown(tally, "asked by a caller", None) for tally in results.tallies()]
+        return [_Shown(tally, "asked by a caller") for tally in results.tallies()]
     return [
-        _Shown(
-            results.tally_of(target),
-            ", ".join(map(str, target.probes)),
-            getattr(target, "deadline", None),
-        )
+        _Shown(results.tally_of(target), ", ".join(map(str, target.probes)))
         for target in targets.all()
     ]
 
@@ -138,7 +133,7 @@ def _card(one: _Shown, now: float) -> str:
         return f'<article>{name}<p class="dim">not asked yet</p></article>'
     when, result, seconds, reason = tally.recent[-1]
     kind = _kind(result)
-    of = "" if one.deadline is None else f" of {_milliseconds(one.deadline)}"
+    of = "" if tally.deadline is None else f" of {_milliseconds(tally.deadline)}"
     counts = ", ".join(f"{count} {result}" for result, count in tally.counts.items())
     return (
         f'<article class="{kind if kind == "bad" else ""}">{name}'
