@@ -21,7 +21,7 @@ from osm_healthcheck.kubelet.prober import Outcome, probe
 from osm_healthcheck.kubelet.watch import ScheduledProbe, Watch
 from osm_healthcheck.mesh.annotations import MESHES
 from osm_healthcheck.probes.constants import ProbeKind
-from osm_healthcheck.reports.reports import JSONReport, TextReport, printable
+from osm_healthcheck.reports.reports import JSONReport, TextReport, event_message, printable
 from osm_healthcheck.wire.dial import Network
 
 # Longer than any probe of the bookstore takes to notice: then the demo has failed.
@@ -192,10 +192,12 @@ class _Script:
 
     async def _without_injection(self, name: str, kind: ProbeKind = ProbeKind.READINESS) -> str:
         """What the kubelet reports of the original probe when a mesh's proxy is in its way."""
-        container = next(one for one in self._original.containers if one.name == name)
+        container = self._original.container(name)
         only = ContainerSpec(name, {kind: container.probes[kind]}, container.ports)
         outcome = await probe(kind, only, self._mesh)
-        return f"{name}: {_reported(kind, outcome)}"
+        if outcome.event is None:
+            return f"{name}: {kind.value.capitalize()} probe succeeds, whatever the app does"
+        return printable(event_message(container, outcome.event.message))
 
     def _is_ready(self, watch: Watch) -> bool:
         """Whether all is as before: ready, and nobody about to be restarted."""
@@ -212,12 +214,6 @@ class _Script:
         except TimeoutError:
             return False
         return True
-
-
-def _reported(kind: ProbeKind, outcome: Outcome) -> str:
-    if outcome.event is not None:
-        return printable(outcome.event.message)
-    return f"{kind.value.capitalize()} probe succeeds, whatever the app does"
 
 
 class _Presenter:

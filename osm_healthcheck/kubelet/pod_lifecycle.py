@@ -199,4 +199,4 @@ def kill_message(container: ContainerSpec, kind: ProbeKind, restart_policy: str)
 
 
 def _started(name: str) -> Event:
-    return Event("Normal", "Started", f"Started container {name}", name)
+    return Event("Normal", "Started", "Container started", name)

@@ -38,6 +38,12 @@ class ContainerSpec:
     is_sidecar: bool = False
     owner: str = ""
 
+    @property
+    def field_path(self) -> str:
+        """What its events are about (``pkg/kubelet/container/ref.go``, fieldPath)."""
+        field = "initContainers" if self.is_sidecar else "containers"
+        return f"spec.{field}{{{self.name}}}"
+
 
 @dataclass(frozen=True, slots=True)
 class PodSpec:
@@ -48,6 +54,10 @@ class PodSpec:
     containers: tuple[ContainerSpec, ...]
     restart_policy: str = "Always"
     grace: int = _DEFAULT_GRACE_SECONDS
+
+    def container(self, name: str) -> ContainerSpec:
+        """The container of that name, which there has to be."""
+        return next(one for one in self.containers if one.name == name)
 
 
 def read_pods(documents: Iterable[object], source: str) -> tuple[PodSpec, ...]:

@@ -11,7 +11,7 @@ from typing import Protocol
 from osm_healthcheck.kubelet.address import PodAddress
 from osm_healthcheck.kubelet.describe import age, describe
 from osm_healthcheck.kubelet.events import Recorded
-from osm_healthcheck.kubelet.pod_spec import PodSpec
+from osm_healthcheck.kubelet.pod_spec import ContainerSpec, PodSpec
 from osm_healthcheck.kubelet.prober import Outcome
 from osm_healthcheck.kubelet.verdict import Result
 from osm_healthcheck.kubelet.watch import Observer, ScheduledProbe, Watch
@@ -90,7 +90,7 @@ class TextReport(Output):
             self._noted = True
             self.write(_NOT_SENT + "\n")
         since = age(recorded.last - watch.started_at)
-        self.write(event_line(recorded, since, recorded.last, named=self._is_named) + "\n")
+        self.write(event_line(watch.spec, recorded, since, recorded.last) + "\n")
 
     def changed(self, watch: Watch, container: str) -> None:
         """See `Observer`."""
@@ -125,10 +125,6 @@ class TextReport(Output):
         for row in rows:
             cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=False)]
             self.write("  ".join([*cells, row[3]]).rstrip() + "\n")
-
-    @property
-    def _is_named(self) -> bool:
-        return sum(len(watch.spec.containers) for watch in self._watches) > 1
 
 
 class JSONReport(Output):
@@ -265,12 +261,22 @@ def event_header(time_column: str) -> Sequence[str]:
     )
 
 
-def event_line(recorded: Recorded, time_text: str, now: float, *, named: bool) -> str:
-    """One event of the list as it stands at ``now``."""
+def event_line(spec: PodSpec, recorded: Recorded, time_text: str, now: float) -> str:
+    """One event of a pod's list as it stands at ``now``."""
     event = recorded.event
     when = f"{time_text} {recorded.repetition(now)}".rstrip()
-    name = f"{event.container}: " if named and event.reason in ("Unhealthy", "ProbeWarning") else ""
-    return f"  {event.kind:<7}  {event.reason:<12}  {when:<18}  {name}{printable(event.message)}"
+    message = printable(event_message(spec.container(event.container), event.message))
+    return f"  {event.kind:<7}  {event.reason:<12}  {when:<18}  {message}"
+
+
+def event_message(container: ContainerSpec, message: str) -> str:
+    """An event's message with what it is about before it.
+
+    ``kubectl describe`` of Kubernetes 1.35 and newer writes it so (``pkg/describe/describe.go``,
+    DescribeEvents); older ones print the message alone. The event itself, and with it
+    ``kubectl get events``, has the message alone in all versions.
+    """
+    return f"{container.field_path}: {message.strip()}"
 
 
 def summary(watch: Watch) -> str:

@@ -127,10 +127,9 @@ class TableReport(Output):
 
     def _events(self, now: float) -> list[str]:
         """All events, the latest last, as ``kubectl describe`` folds them."""
-        is_named = sum(len(watch.spec.containers) for watch in self._watches) > 1
-        listed = [one for watch in self._watches for one in watch.recorder.list]
-        listed.sort(key=lambda one: one.last)
-        return [event_line(one, age(now - one.last), now, named=is_named) for one in listed]
+        listed = [(watch.spec, one) for watch in self._watches for one in watch.recorder.list]
+        listed.sort(key=lambda of: of[1].last)
+        return [event_line(spec, one, age(now - one.last), now) for spec, one in listed]
 
     def _table(self, watch: Watch, now: float) -> Iterator[tuple[str, str]]:
         """The rows of one pod, each with the verdict in it."""

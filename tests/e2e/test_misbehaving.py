@@ -19,7 +19,7 @@ from .command import osm_healthcheck
 from .control_plane import ControlPlane
 from .node import PAUSE
 from .pods import Manifest, pod
-from .process import until
+from .process import NotYetError, until
 from .verdicts import READY, Pod
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]
@@ -103,6 +103,10 @@ def _probe(name: str, port: int) -> Manifest:
     return {"httpGet": {"host": "127.0.0.1", "port": port, "path": path, "scheme": scheme}, **times}
 
 
+_EVENT = re.compile(r"  (\w+) +(Started|Unhealthy|Killing) .*(spec\.\w+\{\w+\}: .*)")
+"""A line of `kubectl describe`, and of `probe`: type, reason, and the message."""
+
+
 def _container(name: str, port: int) -> Manifest:
     return {"name": name, "image": PAUSE, "readinessProbe": _probe(name, port)}
 
@@ -176,3 +180,28 @@ def test_the_same_words(kube: ControlPlane) -> None:
                 differences[name] = {"kubelet": there, "probe": here[name]}
     kube.kubectl("delete", "namespace", namespace, "--wait=false")
     assert not differences
+
+
+def test_the_same_lines_as_kubectl_describe(kube: ControlPlane) -> None:
+    """Of a container and of a native sidecar, which kubectl names in different ways."""
+    namespace = kube.namespace("described")
+    with app(APPS["status-503"]) as served:
+        probe = _probe("status-503", served.port)
+        containers = [{"name": "app", "image": PAUSE, "readinessProbe": probe}]
+        helper = {"name": "helper", "image": PAUSE, "restartPolicy": "Always"}
+        sidecars = [helper | {"livenessProbe": probe}]
+        manifest = pod("described", *containers, initContainers=sidecars)
+        kube.kubectl.apply(manifest, namespace=namespace)
+        text = osm_healthcheck("probe", "--for", "3s", stdin=json.dumps(manifest), status=1)
+        here = set(_EVENT.findall(text))
+        described = Pod(kube, namespace, "described").describe
+        with contextlib.suppress(NotYetError):  # then the difference is told
+            until(lambda: here <= set(_EVENT.findall(described())), "the same events", 30)
+        there = set(_EVENT.findall(described()))
+    kube.kubectl("delete", "namespace", namespace, "--wait=false")
+    assert {(kind, reason) for kind, reason, _ in here} == {
+        ("Normal", "Started"),
+        ("Warning", "Unhealthy"),
+        ("Normal", "Killing"),
+    }
+    assert here == there

@@ -31,7 +31,9 @@ def test_demo_shows_every_sickness_and_recovers() -> None:
         messages = [one["message"] for one in following[:end] if one["kind"] == "Event"]
         assert any(chapter.event in message for message in messages), (chapter.name, messages)
     first = chapters[0]["withoutInjection"]
-    assert [line.partition(": ")[0] for line in first] == ["shop", "till", "stock", "search"]
+    about = [line.partition(": ")[0] for line in first]
+    shop, till, search = (f"spec.containers{{{name}}}" for name in ("shop", "till", "search"))
+    assert about == [shop, till, "stock", search]
     assert "Readiness probe failed: Get" in first[0]
     assert first[1].endswith("remote error: tls: certificate required")
     assert first[2] == "stock: Readiness probe succeeds, whatever the app does"

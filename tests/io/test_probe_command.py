@@ -245,11 +245,14 @@ def test_events_of_a_sick_app_as_lines() -> None:
         "Events:",
         "  Type  Reason  At  Message",
         "  ----  ------  ----  -------",
-        "  Normal  Started  <s>  Started container app",
+        "  Normal  Started  <s>  spec.containers{app}: Container started",
         "  -  -  <s>  bookstore  READY 1/1  RESTARTS 0",
-        f"  Warning  Unhealthy  <s>  {failed}",
-        f"  Warning  Unhealthy  <s> (x2 over <s>)  {failed}",
-        "  Normal  Killing  <s>  Container app failed liveness probe, will be restarted",
+        f"  Warning  Unhealthy  <s>  spec.containers{{app}}: {failed}",
+        f"  Warning  Unhealthy  <s> (x2 over <s>)  spec.containers{{app}}: {failed}",
+        (
+            "  Normal  Killing  <s>  "
+            "spec.containers{app}: Container app failed liveness probe, will be restarted"
+        ),
     ]
     assert rest == "bookstore  READY 1/1  RESTARTS 0\n"
     assert (running.popen.returncode, errors) == (1, "")

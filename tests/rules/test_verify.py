@@ -430,7 +430,7 @@ def test_old_events_and_those_of_others_are_not_held_against_a_pod() -> None:
     old = _event("Readiness probe failed", lastTimestamp="2030-03-17T10:00:00Z")
     other = _event("Readiness probe failed")
     other["involvedObject"] = {**other["involvedObject"], "name": "web-1"}
-    started = _event("Started container", reason="Started")
+    started = _event("Container started", reason="Started")
     findings = found(live(), events=[old, other, started])
     assert marks(findings, Mark.WRONG) == []
     assert marks(findings, Mark.UNSURE) == ["event web: Readiness probe failed, 7 hours ago"]
