@@ -6,7 +6,8 @@
 #
 # All begin from nothing and hold what they run and no more: no package manager, and a shell in init
 # only. The bases are only built on. Either may be any Debian-like image; that of the sidecar
-# has python3.15 on its path, with the venv module.
+# has python3.15 on its path, with the venv module. Where they come from a registry, name them by
+# digest (docs/images.md): these are tags, which move. .ci/images, and so a release, uses neither.
 ARG BASE=python:3.15-slim-trixie
 ARG INIT_BASE=debian:trixie-slim
 

@@ -27,6 +27,7 @@ PROGRAMS = {
     "kubectl": ("kube", _KUBE + "kubectl"),
     "kube-controller-manager": ("kube", _KUBE + "kube-controller-manager"),
     "kube-scheduler": ("kube", _KUBE + "kube-scheduler"),
+    "kube-proxy": ("kube", _KUBE + "kube-proxy"),
     "kubelet": ("kube", _KUBE + "kubelet"),
     "osm-healthcheck": ("osm", _OSM + "osm-healthcheck"),
     "osm-injector": ("osm", _OSM + "osm-injector"),

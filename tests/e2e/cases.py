@@ -4,16 +4,16 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from .node import Node
+from .node import IPV6, Node
 from .pods import Manifest, container, grpc, http_get, pod, tcp_socket
 from .verdicts import COMPLETE, FAILED, HOOK_FAILED, NOT_READY, READY, RESTARTED, Pod
 
 Fault = Callable[[Pod, Node], object]
 
 
-def ask(path: str, *, of: str = "app", port: int = 8080) -> Fault:
+def ask(path: str, *, of: str = "app", host: str = "127.0.0.1", port: int = 8080) -> Fault:
     """Tell the app something, from within its own container."""
-    url = f"http://127.0.0.1:{port}{path}"
+    url = f"http://{host}:{port}{path}"
     return lambda pod, node: pod(
         "exec", pod.get()["metadata"]["name"], "-c", of, "--", "/app", "ask", url
     )
@@ -176,6 +176,12 @@ CASES = (
         HOOK_FAILED,
         fault=ask("/close", of="second", port=9080),
         probe=("second", "Liveness"),
+    ),
+    Case(
+        "an app on IPv6 alone",
+        pod(IPV6, _probed(http_get(), command=["/app", "-network", "tcp6"])),
+        RESTARTED,
+        fault=ask("/ill", host="[::1]"),
     ),
     Case("a Job", _job(), FAILED, healthy=COMPLETE),
     Case("hung (SIGSTOP)", pod("hung", _probed(http_get())), RESTARTED, fault=stop),

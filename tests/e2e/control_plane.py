@@ -107,9 +107,9 @@ def control_plane(
             *("--service-account-issuer", "https://kubernetes.default.svc"),
             *("--service-account-key-file", "accounts.key"),
             *("--service-account-signing-key-file", "accounts.key"),
-            # There is no kube-proxy: a webhook's service is reached by its endpoints.
-            "--enable-aggregator-routing",
             *(() if controllers else ("--disable-admission-plugins", "ServiceAccount")),
+            # Where there is no kube-proxy either, a webhook's service is reached by its endpoints.
+            *(() if controllers else ("--enable-aggregator-routing",)),
         )
         api = Api(url, folder)
         server.wait_until(api.ready)

@@ -88,6 +88,22 @@ class Kubectl:
             finally:
                 process.terminate()
 
+    def curl(
+        self, what: str, port: int, path: str, *options: str, namespace: str = "default"
+    ) -> tuple[str, str]:
+        """``kubectl port-forward WHAT PORT`` and ``curl -i``: an answer's head, and its body.
+
+        Over TLS where one of the options is ``--insecure``.
+        """
+        scheme = "https" if "--insecure" in options else "http"
+        with self.port_forward(what, str(port), namespace=namespace):
+            url = f"{scheme}://localhost:{port}{path}"
+            argv = ["curl", "--silent", "--show-error", "--noproxy", "*", "-i", *options, url]
+            done = subprocess.run(argv, capture_output=True, text=True, timeout=30, check=False)
+        assert done.returncode == 0, done.stderr
+        head, _, body = done.stdout.partition("\n\n")
+        return head, body
+
     def wait_for_existence(self, *what: str) -> None:
         """Wait until ``kubectl get WHAT`` finds something."""
         until(lambda: self.run("get", *what).returncode == 0, f"there is {' '.join(what)}")

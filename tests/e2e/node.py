@@ -1,12 +1,14 @@
-"""A node: containerd and the kubelet, in the namespaces that .ci/e2e makes.
+"""A node: containerd, the kubelet and kube-proxy, in the namespaces that .ci/e2e makes.
 
 What is unusual here is what the machines are that tests run on:
 
-- cgroup v1 serves as well (``failCgroupV1``), and all pods are below a cgroup that .ci/e2e names
-  and removes, as the hierarchies are those of the machine outside.
+- cgroup v1 serves as well (``failCgroupV1``), and all pods are below a cgroup that .ci/e2e makes
+  (cgroups.py) and removes, as the hierarchies are those of the machine outside.
 - Root without CAP_SYS_RESOURCE may not lower a process's OOM score: containerd is told so
   (``restrict_oom_score_adj``), or no sandbox starts.
-- There is no DNS and no kube-proxy. Pods find the API server by the node's address.
+- There is no DNS: what has to be found by name gets ``hostAliases``.
+- The cluster is IPv4, but for the pods called ``ipv6``, which have an IPv6 address and no other:
+  the kubelet asks a pod where the CNI says that it is.
 """
 
 import json
@@ -25,6 +27,16 @@ from .process import Process
 ADDRESS = "10.99.0.1"
 """The node's, which .ci/e2e gives to an interface."""
 _PODS = "10.98.0.0/24"
+IPV6 = "ipv6"
+"""The name of pods that are to have an IPv6 address and no other."""
+_IPAM = f"""\
+#!/bin/sh
+# An address for a pod: by host-local, from the range of its version.
+case $CNI_ARGS in
+  *K8S_POD_NAME={IPV6}*) sed -e 's,{_PODS},fd98::/64,' -e 's,0\\.0\\.0\\.0/0,::/0,' ;;
+  *) cat ;;
+esac | exec /usr/lib/cni/host-local
+"""
 _SOCKET = "/run/containerd/containerd.sock"
 PAUSE = "e2e.local/pause:1"
 
@@ -103,15 +115,25 @@ def node(folder: Path, cluster: ControlPlane) -> Iterator[Node]:
         stack.callback(kubelet.end)
         kubelet.wait_until(lambda: _answers("http://127.0.0.1:10248/healthz"))
         cluster.kubectl.wait_for_existence("node", NODE)
+        proxy = _start_kube_proxy(folder, cluster)
+        stack.callback(proxy.end)
+        proxy.wait_until(lambda: _answers("http://127.0.0.1:10256/healthz"))
         cluster.kubectl.wait(f"node/{NODE}", "condition=Ready")
         yield running
 
 
-def _start_containerd(folder: Path) -> Process:
-    networks = folder / "cni"
-    networks.mkdir(exist_ok=True)
+def _networks(folder: Path) -> tuple[Path, Path]:
+    """The CNI's programs and its configuration: a pair of interfaces for each pod."""
+    programs, networks = folder / "cni-programs", folder / "cni"
+    for made in programs, networks:
+        made.mkdir(exist_ok=True)
+    for one in Path("/usr/lib/cni").iterdir():
+        (programs / one.name).unlink(missing_ok=True)
+        (programs / one.name).symlink_to(one)
+    (programs / "ipam").write_text(_IPAM)
+    (programs / "ipam").chmod(0o755)
     addresses = {
-        "type": "host-local",
+        "type": "ipam",
         "ranges": [[{"subnet": _PODS}]],
         "routes": [{"dst": "0.0.0.0/0"}],
         "dataDir": "/run/cni",
@@ -128,6 +150,11 @@ def _start_containerd(folder: Path) -> Process:
             }
         )
     )
+    return programs, networks
+
+
+def _start_containerd(folder: Path) -> Process:
+    programs, networks = _networks(folder)
     config = folder / "containerd.toml"
     config.write_text(f"""\
 version = 2
@@ -147,7 +174,7 @@ state = "/run/containerd/state"
         BinaryName = "{program("runc")}"
         SystemdCgroup = false
   [plugins."io.containerd.grpc.v1.cri".cni]
-    bin_dir = "/usr/lib/cni"
+    bin_dir = "{programs}"
     conf_dir = "{networks}"
 """)
     process = Process(folder / "containerd.log", program("containerd"), "-c", str(config))
@@ -165,7 +192,7 @@ def _start_kubelet(folder: Path, cluster: ControlPlane) -> Process:
                 "kind": "KubeletConfiguration",
                 "failCgroupV1": False,
                 "cgroupDriver": "cgroupfs",
-                "cgroupRoot": _cgroup(os.environ["E2E_CGROUP"]),
+                "cgroupRoot": f"/{os.environ['E2E_CGROUP']}",
                 "enforceNodeAllocatable": [],
                 "failSwapOn": False,
                 "containerRuntimeEndpoint": f"unix://{_SOCKET}",
@@ -192,25 +219,26 @@ def _start_kubelet(folder: Path, cluster: ControlPlane) -> Process:
     )
 
 
-def _cgroup(name: str) -> str:
-    """Make the cgroup of all pods, which the kubelet does not do itself, and return its path."""
-    root = Path("/sys/fs/cgroup")
-    if (root / "cgroup.controllers").exists():  # cgroup v2
-        (root / name).mkdir(exist_ok=True)
-        controllers = " ".join(
-            f"+{one}" for one in (root / "cgroup.controllers").read_text().split()
+def _start_kube_proxy(folder: Path, cluster: ControlPlane) -> Process:
+    config = folder / "kube-proxy.json"
+    config.write_text(
+        json.dumps(
+            {
+                "apiVersion": "kubeproxy.config.k8s.io/v1alpha1",
+                "kind": "KubeProxyConfiguration",
+                "clientConnection": {"kubeconfig": str(cluster.kubeconfig)},
+                "hostnameOverride": NODE,
+                "mode": "iptables",
+                "clusterCIDR": _PODS,
+                # These are the machine's, or take rights that root need not have.
+                "conntrack": {"maxPerCore": 0, "tcpEstablishedTimeout": "0s"},
+                "oomScoreAdj": 0,
+            }
         )
-        (root / "cgroup.subtree_control").write_text(controllers)
-        (root / name / "cgroup.subtree_control").write_text(controllers)
-        return f"/{name}"
-    for hierarchy in root.iterdir():
-        if hierarchy.is_symlink() or hierarchy.name == "unified" or not hierarchy.is_dir():
-            continue
-        (hierarchy / name).mkdir(exist_ok=True)
-        for file in ("cpuset.cpus", "cpuset.mems"):  # a new cpuset has none, and nothing runs in it
-            if (hierarchy / file).exists():
-                (hierarchy / name / file).write_text((hierarchy / file).read_text())
-    return f"/{name}"
+    )
+    return Process(
+        folder / "kube-proxy.log", program("kube-proxy"), "--config", str(config), "--v", "2"
+    )
 
 
 def _answers(url: str) -> bool:

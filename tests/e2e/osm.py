@@ -1,14 +1,12 @@
 """Open Service Mesh 1.2.4 in a cluster: its injector and its controller, with our image.
 
 What `osm install` makes, less what only monitoring, tracing and multi-clusters need. There is no
-DNS: its own parts find the API server by the node's address, and Envoy finds the controller, which
-is on the node's network, by `hostAliases`.
+DNS: Envoy finds the controller, which is on the node's network, by `hostAliases`.
 """
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
-from urllib.parse import urlsplit
 
 import yaml
 
@@ -46,13 +44,13 @@ def install(cluster: ControlPlane, sidecar: str, init: str) -> None:
         | {"subjects": [account], "roleRef": role},
         _mesh_config(init),
         _pod(
-            *("osm-injector", cluster.url),
+            "osm-injector",
             *("--webhook-config-name", "osm-webhook-e2e", "--osm-container-pull-policy"),
             "IfNotPresent",
             environment={"OSM_DEFAULT_HEALTHCHECK_CONTAINER_IMAGE": sidecar},
         ),
         _pod(
-            *("osm-controller", cluster.url),
+            "osm-controller",
             *("--osm-service-account", "osm", "--validator-webhook-config", "osm-validator-e2e"),
         ),
         _object("v1", "Service", "osm-injector")
@@ -92,7 +90,7 @@ def join(cluster: ControlPlane, namespace: str) -> None:
     injection = "openservicemesh.io/sidecar-injection=enabled"
     cluster.kubectl("annotate", "namespace", namespace, injection)
     service = {
-        "selector": {"app": "bookstore"},
+        "selector": {"app": "bookstore-v1"},
         "ports": [{"name": "http", "port": 14001, "targetPort": 14001, "appProtocol": "http"}],
     }
     cluster.kubectl.apply(
@@ -114,16 +112,8 @@ def _object(version: str, kind: str, name: str) -> Manifest:
     return {"apiVersion": version, "kind": kind, "metadata": {"name": name}}
 
 
-def _pod(
-    name: str, url: str, *arguments: str, environment: dict[str, str] | None = None
-) -> Manifest:
-    api = urlsplit(url)
-    told = {
-        f"{name.removeprefix('osm-').upper()}_POD_NAME": name,
-        "KUBERNETES_SERVICE_HOST": api.hostname,
-        "KUBERNETES_SERVICE_PORT": str(api.port),
-        **(environment or {}),
-    }
+def _pod(name: str, *arguments: str, environment: dict[str, str] | None = None) -> Manifest:
+    told = {f"{name.removeprefix('osm-').upper()}_POD_NAME": name, **(environment or {})}
     container: dict[str, Any] = {
         "name": name,
         "image": IMAGE,

@@ -37,6 +37,15 @@ def pod(name: str, *containers: Manifest, **fields: Any) -> Manifest:
     return {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec}
 
 
+def deployment(manifest: Manifest) -> Manifest:
+    """A Deployment of one such pod, with the pod's name and labels."""
+    labels = manifest["metadata"]["labels"]
+    template = {"metadata": {"labels": labels}, "spec": manifest["spec"]}
+    spec = {"selector": {"matchLabels": labels}, "template": template}
+    metadata = {"name": manifest["metadata"]["name"]}
+    return {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": metadata, "spec": spec}
+
+
 def http_get(path: str = "/", port: int = 8080, *, scheme: str = "HTTP", **fields: Any) -> Manifest:
     """A probe that asks every second."""
     action = {"path": path, "port": port, "scheme": scheme}

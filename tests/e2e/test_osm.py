@@ -1,10 +1,9 @@
 """Open Service Mesh itself, with our image in it: the examples of its documentation."""
 
-import http.client
 import json
+import re
 import subprocess
 from collections.abc import Iterator
-from contextlib import closing
 from typing import Any
 
 import pytest
@@ -12,15 +11,20 @@ import pytest
 from . import osm
 from .control_plane import ControlPlane
 from .node import Node
-from .pods import Manifest, container, pod, tcp_socket
+from .pods import Manifest, container, deployment, pod, tcp_socket
 from .process import until
-from .verdicts import RESTARTED, Pod
+from .verdicts import READY, RESTARTED, Pod
 from .whole_cluster import OURS
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]
 
 _SHIFT = 14001 - 8080
-"""The app's port is that of the examples."""
+_HTTPS_SHIFT = 14001 - 8443
+"""The app's port is that of the examples: 14001."""
+_APP = "bookstore-v1"
+_UNWELL = "HTTP probe failed with statuscode: 503"
+_THRICE = r" \(x3 over \S+\)"
+_SOMETIMES = r"( \(x\d+ over \S+\))?"
 
 
 @pytest.fixture(scope="module")
@@ -34,10 +38,10 @@ def mesh(whole: tuple[ControlPlane, Node]) -> Iterator[ControlPlane]:
         cluster.kubectl("delete", "namespace", "shop", "--wait=false")
 
 
-def _bookstore(**probes: Manifest) -> Manifest:
-    arguments = ("-shift", str(_SHIFT))
+def _bookstore(name: str = _APP, *arguments: str, shift: int = _SHIFT, **probes: Any) -> Manifest:
     ports = [{"containerPort": 14001}]
-    return osm.reachable(pod("bookstore", container("app", *arguments, ports=ports, **probes)))
+    app = container(_APP, "-shift", str(shift), *arguments, ports=ports, **probes)
+    return osm.reachable(pod(name, app))
 
 
 def _http(path: str, scheme: str = "HTTP", **fields: Any) -> Manifest:
@@ -98,43 +102,90 @@ def test_probes_before_and_after(
 
 
 @pytest.fixture(scope="module")
-def bookstore(mesh: ControlPlane) -> Pod:
-    """A pod of the mesh whose probes are of every sort that OSM knows, Ready."""
-    manifest = _bookstore(
-        livenessProbe=_http("/liveness?full=1", periodSeconds=1),
-        readinessProbe=tcp_socket(7070 + _SHIFT),
-        startupProbe=_http("/startup", periodSeconds=1, failureThreshold=30),
-    )
-    mesh.kubectl.apply(manifest, namespace="shop")
-    mesh.kubectl.wait("pod/bookstore", "condition=Ready", namespace="shop")
-    return Pod(mesh, "shop", "bookstore")
+def pods(mesh: ControlPlane) -> dict[str, Pod]:
+    """Pods of the mesh that do what the documentation's do, the well ones Ready.
+
+    The Deployment has probes of every sort that OSM knows; the others have one. The app of
+    `startup` never comes to its end with starting.
+    """
+    manifests = {
+        _APP: _bookstore(
+            livenessProbe=_http("/liveness", periodSeconds=1),
+            readinessProbe=tcp_socket(7070 + _SHIFT),
+            startupProbe=_http("/startup", periodSeconds=1, failureThreshold=30),
+        ),
+        "readiness": _bookstore("readiness", readinessProbe=_http("/readiness", periodSeconds=1)),
+        "startup": _bookstore(
+            *("startup", "-startup", "1h"),
+            startupProbe=_http("/startup", periodSeconds=1, failureThreshold=1000),
+        ),
+        "https": _bookstore(
+            "https", shift=_HTTPS_SHIFT, livenessProbe=_http("/liveness", "HTTPS", periodSeconds=1)
+        ),
+    }
+    applied = [deployment(one) if name == _APP else one for name, one in manifests.items()]
+    mesh.kubectl.apply(*applied, namespace="shop")
+    mesh.kubectl.wait(f"deployment/{_APP}", "condition=Available", namespace="shop")
+    for name in ("readiness", "https"):
+        mesh.kubectl.wait(f"pod/{name}", "condition=Ready", namespace="shop")
+    return {name: Pod(mesh, "shop", name) for name in manifests}
 
 
-def _get(mesh: ControlPlane, port: int, path: str, **headers: str) -> tuple[int, str, str]:
-    """GET through `kubectl port-forward`: its status, server and body."""
-    with (
-        mesh.kubectl.port_forward("pod/bookstore", f":{port}", namespace="shop") as [local],
-        closing(http.client.HTTPConnection("127.0.0.1", local, timeout=10)) as connection,
-    ):
-        connection.request("GET", path, headers=headers)
-        answer = connection.getresponse()
-        return answer.status, answer.headers.get("Server", ""), answer.read().decode()
+def _curl(mesh: ControlPlane, what: str, port: int, path: str, *options: str) -> tuple[str, str]:
+    return mesh.kubectl.curl(what, port, path, *options, namespace="shop")
 
 
-def test_by_hand(mesh: ControlPlane, bookstore: Pod) -> None:
+@pytest.mark.parametrize(
+    ("what", "port", "path"),
+    [
+        (f"deployment/{_APP}", 15901, "/osm-liveness-probe"),
+        ("pod/readiness", 15902, "/osm-readiness-probe"),
+    ],
+)
+def test_by_hand(mesh: ControlPlane, pods: dict[str, Pod], what: str, port: int, path: str) -> None:
     """`kubectl port-forward` and `curl -i`, as the documentation shows."""
-    assert _get(mesh, 15901, "/osm-liveness-probe") == (200, "envoy", "books\n")
-    assert _get(mesh, 15903, "/osm-startup-probe") == (200, "envoy", "")
-    # On 15904 nobody is between: what answers is ours.
-    for header in ("Original-Tcp-Port", "Original-Tcp-port", "Original-TCP-Port"):
-        status, server, _ = _get(mesh, 15904, "/osm-healthcheck", **{header: "14001"})
-        assert (status, server) == (200, "")
-    assert _get(mesh, 15904, "/osm-healthcheck", **{"Original-Tcp-Port": "81"})[0] == 404
-    assert _get(mesh, 15904, "/osm-healthcheck")[0] == 400
+    head, page = _curl(mesh, what, port, path)
+    first, *headers = head.splitlines()
+    assert first == "HTTP/1.1 200 OK"
+    # The app's own, and Envoy's.
+    assert {"content-type: text/plain; charset=utf-8", "server: envoy"} <= set(headers)
+    assert page == "books\n"
 
 
-def test_what_envoy_holds(mesh: ControlPlane, bookstore: Pod) -> None:
-    dump = json.loads(_get(mesh, 15000, "/config_dump")[2])
+def test_a_startup_probe_by_hand(mesh: ControlPlane, pods: dict[str, Pod]) -> None:
+    head, _ = _curl(mesh, f"deployment/{_APP}", 15903, "/osm-startup-probe")
+    assert head.startswith("HTTP/1.1 200 OK\n")
+    head, page = _curl(mesh, "pod/startup", 15903, "/osm-startup-probe")
+    assert head.startswith("HTTP/1.1 503 Service Unavailable\n")
+    assert page == "not yet\n"
+
+
+def test_https_by_hand(mesh: ControlPlane, pods: dict[str, Pod]) -> None:
+    """Passed through: the certificate and the answer are the app's own."""
+    head, page = _curl(mesh, "pod/https", 15901, "/liveness", "--insecure")
+    assert head.startswith("HTTP/1.1 200 OK\n")
+    assert "server: envoy" not in head
+    assert page == "books\n"
+
+
+@pytest.mark.parametrize("header", ["Original-Tcp-Port", "Original-Tcp-port", "Original-TCP-Port"])
+def test_a_port_by_hand(mesh: ControlPlane, pods: dict[str, Pod], header: str) -> None:
+    """On 15904 nobody is between: what answers is ours."""
+
+    def asked(*headers: str) -> str:
+        options = [word for one in headers for word in ("--header", one)]
+        head, _ = _curl(mesh, f"deployment/{_APP}", 15904, "/osm-healthcheck", *options)
+        assert "envoy" not in head
+        return head.splitlines()[0]
+
+    assert asked(f"{header}: 14001") == "HTTP/1.1 200 OK"
+    assert asked(f"{header}: 81") == "HTTP/1.1 404 Not Found"
+    assert asked() == "HTTP/1.1 400 Bad Request"
+
+
+def _what_envoy_holds(mesh: ControlPlane, what: str) -> tuple[Manifest, Manifest]:
+    """Its clusters and its listeners, by name."""
+    dump = json.loads(_curl(mesh, what, 15000, "/config_dump")[1])
     clusters, listeners = {}, {}
     for section in dump["configs"]:
         for one in section.get("static_clusters", []) + section.get("dynamic_active_clusters", []):
@@ -143,21 +194,45 @@ def test_what_envoy_holds(mesh: ControlPlane, bookstore: Pod) -> None:
             listeners[one["listener"]["name"]] = one["listener"]
         for one in section.get("dynamic_listeners", []):
             listeners[one["name"]] = one["active_state"]["listener"]
+    return clusters, listeners
+
+
+@pytest.mark.parametrize("what", [f"deployment/{_APP}", "pod/https"])
+def test_what_envoy_holds(mesh: ControlPlane, pods: dict[str, Pod], what: str) -> None:
+    clusters, listeners = _what_envoy_holds(mesh, what)
     cluster = clusters["liveness_cluster"]
     assert cluster.get("type", "STATIC") == "STATIC"
+    assert cluster["load_assignment"]["cluster_name"] == "liveness_cluster"
     [endpoints] = cluster["load_assignment"]["endpoints"]
     [endpoint] = endpoints["lb_endpoints"]
     address = endpoint["endpoint"]["address"]["socket_address"]
     assert (address["address"], address["port_value"]) == ("127.0.0.1", 14001)
     listener = listeners["liveness_listener"]
     assert listener["address"]["socket_address"] == {"address": "0.0.0.0", "port_value": 15901}
-    text = json.dumps(listener)
-    for part in ("health_probes_http", "local_route", "/osm-liveness-probe", "prefix_rewrite"):
-        assert part in text
+    [chain] = listener["filter_chains"]
+    [filter_] = chain["filters"]
+    settings = filter_["typed_config"]
+    kind = settings["@type"].rpartition(".")[2]
+    assert settings["access_log"]
+    if what == "pod/https":
+        assert (kind, settings["stat_prefix"]) == ("TcpProxy", "health_probes")
+        assert settings["cluster"] == "liveness_cluster"
+        return
+    assert (kind, settings["stat_prefix"]) == ("HttpConnectionManager", "health_probes_http")
+    [router] = settings["http_filters"]
+    assert router["typed_config"]["@type"].rpartition(".")[2] == "Router"
+    assert settings["route_config"]["name"] == "local_route"
+    [host] = settings["route_config"]["virtual_hosts"]
+    assert (host["name"], host["domains"]) == ("local_service", ["*"])
+    [route] = host["routes"]
+    assert route["match"] == {"prefix": "/osm-liveness-probe"}
+    assert route["route"]["cluster"] == "liveness_cluster"
+    assert route["route"]["prefix_rewrite"] == "/liveness"
+    assert {"startup_listener", "liveness_listener"} <= listeners.keys()
 
 
-def test_the_rules_in_the_pod(bookstore: Pod, machine: Node) -> None:
-    pid = machine.process_of(bookstore.container_id("app"))
+def test_the_rules_in_the_pod(pods: dict[str, Pod], machine: Node) -> None:
+    pid = machine.process_of(pods[_APP].container_id(_APP))
     argv = ["nsenter", "--target", str(pid), "--net", "iptables-save", "-t", "nat"]
     rules = subprocess.run(argv, capture_output=True, text=True, check=True).stdout
     for port in (15901, 15902, 15903, 15904):
@@ -165,17 +240,72 @@ def test_the_rules_in_the_pod(bookstore: Pod, machine: Node) -> None:
     assert "-A OSM_PROXY_INBOUND -p tcp -j OSM_PROXY_IN_REDIRECT" in rules
 
 
-def test_ill_and_restarted(mesh: ControlPlane, bookstore: Pod) -> None:
-    """The failure events of the documentation, and the READY column of `kubectl get pod`."""
-    ask = ("exec", "bookstore", "-c", "app", "--", "/app", "ask")
-    bookstore(*ask, "http://127.0.0.1:14001/ill")
-    assert bookstore.wait_for_verdict(other_than="Ready") == RESTARTED
-    said = bookstore.messages("Unhealthy")
-    assert said["app", "Liveness probe failed: HTTP probe failed with statuscode: 503"] == 3
-    killed = ("app", "Container app failed liveness probe, will be restarted")
-    assert bookstore.messages("Killing")[killed] == 1
-    mesh.kubectl.wait("pod/bookstore", "condition=Ready", namespace="shop")
-    # The port dies, and nothing else: a mesh alone would not notice.
-    bookstore(*ask, "http://127.0.0.1:14001/close")
-    refused = ("app", "Readiness probe failed: HTTP probe failed with statuscode: 404")
-    until(lambda: bookstore.messages("Unhealthy")[refused], "the closed port is noticed")
+def _tell(one: Pod, path: str) -> None:
+    """Tell the app of a pod something, from within its own container."""
+    name = one.get()["metadata"]["name"]
+    one("exec", name, "-c", _APP, "--", "/app", "ask", f"http://127.0.0.1:14001{path}")
+
+
+def _wait_until_described(one: Pod, reason: str, message: str, times: str) -> None:
+    """Wait until `kubectl describe pod` lists an event of the app, as often as that."""
+    about = re.escape(f"spec.containers{{{_APP}}}: {message}")
+    line = re.compile(rf"{reason} +\S+{times} +kubelet +{about}\n")
+    until(lambda: line.search(one.describe()), f"{reason} {message}")
+
+
+def _row(one: Pod) -> list[str]:
+    """NAME, READY, STATUS, RESTARTS… of `kubectl get pod`."""
+    return one("get", "pod", "--no-headers", "--selector", f"app={one.name}").split()
+
+
+def test_a_liveness_probe_fails(mesh: ControlPlane, pods: dict[str, Pod]) -> None:
+    bookstore = pods[_APP]
+    assert _row(bookstore)[1:4] == ["3/3", "Running", "0"]
+    _tell(bookstore, "/ill")
+    assert bookstore.wait_for_verdict(other_than=READY) == RESTARTED
+    killed = f"Container {_APP} failed liveness probe, will be restarted"
+    _wait_until_described(bookstore, "Unhealthy", f"Liveness probe failed: {_UNWELL}", _THRICE)
+    _wait_until_described(bookstore, "Killing", killed, "")
+    assert _row(bookstore)[3] == "1"
+    mesh.kubectl.wait(f"deployment/{_APP}", "condition=Available", namespace="shop")
+
+
+def test_a_readiness_probe_fails(pods: dict[str, Pod]) -> None:
+    """Two containers: the app's and Envoy."""
+    readiness = pods["readiness"]
+    assert _row(readiness)[1:4] == ["2/2", "Running", "0"]
+    _tell(readiness, "/ill")
+    until(lambda: _row(readiness)[1:4] == ["1/2", "Running", "0"], "READY 1/2")
+    _wait_until_described(readiness, "Unhealthy", f"Readiness probe failed: {_UNWELL}", _SOMETIMES)
+
+
+def test_a_startup_probe_fails(pods: dict[str, Pod], machine: Node) -> None:
+    startup = pods["startup"]
+    said = f"Startup probe failed: {_UNWELL}"
+    until(lambda: startup.messages("Unhealthy")[_APP, said], said)
+    assert _row(startup)[1] == "1/2"
+    # Killed twice, Envoy is not started again at once, and nobody listens.
+    _kill(startup, "envoy", machine)
+    until(lambda: startup.restarts()["envoy"] == 1, "Envoy is restarted")
+    _kill(startup, "envoy", machine)
+    address = startup.get()["status"]["podIP"]
+    url, to = f"http://{address}:15903/osm-startup-probe", f"{address}:15903"
+    said = f'Startup probe failed: Get "{url}": dial tcp {to}: connect: connection refused'
+    until(lambda: startup.messages("Unhealthy")[_APP, said], said)
+    _wait_until_described(startup, "Unhealthy", said, _SOMETIMES)
+
+
+def _kill(one: Pod, name: str, machine: Node) -> None:
+    def runs() -> bool:
+        statuses = one.get()["status"]["containerStatuses"]
+        return any(of["name"] == name and "running" in of["state"] for of in statuses)
+
+    until(runs, f"{name} runs")
+    machine.signal(one.container_id(name), "KILL")
+
+
+def test_a_port_dies(pods: dict[str, Pod]) -> None:
+    """And nothing else: a mesh alone would not notice. The words are those of OSM's Go daemon."""
+    _tell(pods[_APP], "/close")
+    refused = (_APP, "Readiness probe failed: HTTP probe failed with statuscode: 404")
+    until(lambda: pods[_APP].messages("Unhealthy")[refused], "the closed port is noticed")

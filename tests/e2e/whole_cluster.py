@@ -22,8 +22,9 @@ from .pods import APP, MESH, PORTS, PROXY_CONFIG
 OURS = {
     "sidecar": f"docker.io/library/osm-healthcheck:{__version__}",
     "init": f"docker.io/library/osm-healthcheck-init:{__version__}",
+    "injector": f"docker.io/library/osm-healthcheck-injector:{__version__}",
 }
-"""The images that .ci/images leaves, and the names that inject gives them."""
+"""The images that .ci/images leaves, and the names that inject and the manifest give them."""
 
 
 GO_DAEMON = "e2e.local/osm-healthcheck:1.2.4"
@@ -45,9 +46,10 @@ def whole_cluster() -> Iterator[tuple[ControlPlane, Node]]:
 
 
 def _load_images(folder: Path, machine: Node) -> None:
-    """What no registry is asked for: pause, the tests' app, a mesh's programs; and our own two."""
+    """What no registry is asked for: pause, the tests' app, the programs of meshes; and our own."""
     write_image(folder / "pause.tar", PAUSE, {"/pause": program("pause")}, entrypoint=["/pause"])
-    write_image(folder / "app.tar", APP, {"/app": program("app")})
+    tools = files_of(*(Path("/bin") / tool for tool in ("cat", "rm", "touch")))
+    write_image(folder / "app.tar", APP, {"/app": program("app"), **tools})
     binary = envoy.binary()
     assert binary is not None
     iptables = program("xtables-nft-multi")
@@ -58,8 +60,8 @@ def _load_images(folder: Path, machine: Node) -> None:
     config.write_text(json.dumps(bootstrap(ISTIO, PORTS)))
     files[PROXY_CONFIG] = config
     files["/istio-iptables"] = program("istio-iptables")
-    tools = ("iptables", "iptables-save", "iptables-restore", "ip6tables", "ip6tables-save")
-    links = {f"/usr/sbin/{tool}": iptables.name for tool in (*tools, "ip6tables-restore")}
+    names = ("iptables", "iptables-save", "iptables-restore", "ip6tables", "ip6tables-save")
+    links = {f"/usr/sbin/{name}": iptables.name for name in (*names, "ip6tables-restore")}
     write_image(folder / "mesh.tar", MESH, files, links)
     programs = {f"/{name}": program(name) for name in ("osm-injector", "osm-controller")}
     write_image(folder / "osm.tar", osm.IMAGE, programs)

@@ -1,10 +1,11 @@
 // app is what the pods of the tests run: well or ill, as it is told.
 //
-//	app [-shift N]    HTTP on 8080, HTTPS on 8443, gRPC health checks on 9090, TCP on 7070
+//	app [-shift N]    HTTP on 8080, HTTPS on 8443, gRPC health checks on 9090, TCP on 7070;
+//	                  by -network tcp6 on IPv6 alone
 //	app ask URL       an HTTP GET: for `kubectl exec`, as the image holds nothing else
 //
-// /ill and /well set what every other path and gRPC say, /close ends the TCP listener. One line a
-// request goes to standard output.
+// /ill and /well set what every other path and gRPC say, /close ends the TCP listener. /ill?status=403
+// is ill in another way than with 503. One line a request goes to standard output.
 package main
 
 import (
@@ -21,13 +22,14 @@ import (
 	"net/http"
 	"os"
 	"os/signal"
+	"strconv"
 	"sync/atomic"
 	"syscall"
 	"time"
 )
 
 var (
-	ill     atomic.Bool
+	ill     atomic.Int32 // the status that it answers with, 0 where it is well
 	started = time.Now()
 )
 
@@ -37,6 +39,7 @@ func main() {
 		return
 	}
 	shift := flag.Int("shift", 0, "what is added to each port")
+	network := flag.String("network", "tcp", "tcp, or one version of IP alone: tcp4, tcp6")
 	startup := flag.Duration("startup", 0, "that /startup says 503")
 	linger := flag.Duration("linger", 0, "that it goes on serving after SIGTERM")
 	run := flag.Duration("run", 0, "after which it ends, as a job does; never where it is 0")
@@ -53,11 +56,17 @@ func main() {
 		os.Exit(128 + int(syscall.SIGTERM))
 	}()
 
-	tcp := listen(*shift + 7070)
+	tcp := listen(*network, *shift+7070)
 	go accept(tcp)
 	mux := http.NewServeMux()
-	mux.HandleFunc("/ill", func(http.ResponseWriter, *http.Request) { ill.Store(true) })
-	mux.HandleFunc("/well", func(http.ResponseWriter, *http.Request) { ill.Store(false) })
+	mux.HandleFunc("/ill", func(_ http.ResponseWriter, r *http.Request) {
+		status, err := strconv.Atoi(r.URL.Query().Get("status"))
+		if err != nil {
+			status = http.StatusServiceUnavailable
+		}
+		ill.Store(int32(status))
+	})
+	mux.HandleFunc("/well", func(http.ResponseWriter, *http.Request) { ill.Store(0) })
 	mux.HandleFunc("/close", func(http.ResponseWriter, *http.Request) { tcp.Close() })
 	mux.HandleFunc("/hook", func(http.ResponseWriter, *http.Request) {})
 	mux.HandleFunc("/startup", func(w http.ResponseWriter, r *http.Request) {
@@ -66,24 +75,24 @@ func main() {
 		}
 	})
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
-		if ill.Load() {
-			http.Error(w, "ill", http.StatusServiceUnavailable)
+		if status := ill.Load(); status != 0 {
+			http.Error(w, "ill", int(status))
 			return
 		}
 		fmt.Fprintln(w, "books")
 	})
-	go serve(&http.Server{Handler: logged(mux)}, listen(*shift+8080))
-	go serve(&http.Server{Handler: logged(mux)}, tls.NewListener(listen(*shift+8443), &tls.Config{
+	go serve(&http.Server{Handler: logged(mux)}, listen(*network, *shift+8080))
+	go serve(&http.Server{Handler: logged(mux)}, tls.NewListener(listen(*network, *shift+8443), &tls.Config{
 		Certificates: []tls.Certificate{selfSigned()},
 		NextProtos:   []string{"http/1.1"},
 	}))
 	cleartext := new(http.Protocols)
 	cleartext.SetUnencryptedHTTP2(true)
-	serve(&http.Server{Handler: logged(http.HandlerFunc(check)), Protocols: cleartext}, listen(*shift+9090))
+	serve(&http.Server{Handler: logged(http.HandlerFunc(check)), Protocols: cleartext}, listen(*network, *shift+9090))
 }
 
-func listen(port int) net.Listener {
-	listener, err := net.Listen("tcp", fmt.Sprintf(":%d", port))
+func listen(network string, port int) net.Listener {
+	listener, err := net.Listen(network, fmt.Sprintf(":%d", port))
 	if err != nil {
 		panic(err)
 	}
@@ -115,7 +124,7 @@ func logged(handler http.Handler) http.Handler {
 func check(w http.ResponseWriter, r *http.Request) {
 	io.Copy(io.Discard, r.Body)
 	status := byte(1)
-	if ill.Load() {
+	if ill.Load() != 0 {
 		status = 2
 	}
 	w.Header().Set("Content-Type", "application/grpc")
