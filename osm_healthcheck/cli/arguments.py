@@ -13,8 +13,13 @@ _BROKEN_PIPE = 128 + signal.SIGPIPE
 _INTERRUPTED = 128 + signal.SIGINT
 
 
-def parser_for(command: str, what: str, epilog: str = "") -> argparse.ArgumentParser:
-    """A parser with the files that a command reads; ``what`` is said in its help."""
+def parser_for(
+    command: str, what: str, epilog: str = "", *, objects: bool = False
+) -> argparse.ArgumentParser:
+    """A parser with the files that a command reads; ``what`` is said in its help.
+
+    With ``objects`` it reads those of a cluster, too, and without arguments none is assumed.
+    """
     parser = argparse.ArgumentParser(
         prog=f"osm-healthcheck {command}",
         description=what,
@@ -25,9 +30,10 @@ def parser_for(command: str, what: str, epilog: str = "") -> argparse.ArgumentPa
     parser.add_argument(
         "files",
         nargs="*",
-        default=[STDIN],
-        metavar="FILE",
-        help="YAML or JSON, one document or many; - or none is the standard input",
+        default=[] if objects else [STDIN],
+        metavar="FILE|KIND/NAME" if objects else "FILE",
+        help="YAML or JSON, one document or many; - or none is the standard input"
+        + ("; or objects of a cluster, as deploy/web" if objects else ""),
     )
     return parser
 

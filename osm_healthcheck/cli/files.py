@@ -31,7 +31,7 @@ class ManifestReader:
         """The documents of one file that could be read; what is wrong with others is an error."""
         name = "stdin" if path == STDIN else path
         try:
-            with _opened(path) as binary:
+            with opened(path) as binary:
                 text = io.TextIOWrapper(binary, encoding="utf-8", newline="")
                 for found in read_documents(text):
                     if isinstance(found, FieldError):
@@ -172,7 +172,8 @@ class _Progress:
 
 
 @contextlib.contextmanager
-def _opened(path: str) -> Iterator[BinaryIO]:
+def opened(path: str) -> Iterator[BinaryIO]:
+    """The file at ``path``, or the standard input, which is left open."""
     if path == STDIN:
         if sys.stdin.isatty():
             print("reading from the terminal; Ctrl-D ends it", file=sys.stderr)

@@ -1,15 +1,24 @@
 """``osm-healthcheck verify``: what is wrong with the probes of a meshed pod."""
 
 import argparse
+import io
 import sys
 import time
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import partial
+from http import HTTPStatus
 
 from osm_healthcheck import __version__
 from osm_healthcheck.cli.arguments import guarded, parser_for
-from osm_healthcheck.cli.files import ManifestReader
+from osm_healthcheck.cli.cluster_arguments import (
+    add_cluster_options,
+    is_a_person_asking,
+    names_a_cluster,
+    read_selection,
+)
+from osm_healthcheck.cli.files import STDIN, ManifestReader, opened, print_error
+from osm_healthcheck.cluster.api import Cluster, ClusterError
+from osm_healthcheck.cluster.selection import Selection, read_pods, read_surroundings
 from osm_healthcheck.errors import Validation
 from osm_healthcheck.injection.auto_mesh import MeshFinder
 from osm_healthcheck.injection.pods import Manifest, Pod, pods_in
@@ -21,49 +30,96 @@ from osm_healthcheck.verification.verify import Context, verify
 
 _MESHES = tuple(MESHES.values())
 _WHAT = """\
-Go through what can be wrong with the probes of a pod in a mesh: one line a check, with what
-to do. It reads manifests, and what kubectl get pod NAME -o yaml says of a running pod; hand
-it kubectl get events -o yaml too, and it says what the failures mean.
+Go through what can be wrong with the probes of pods in a mesh: one line a check, with what to
+do. It reads a cluster, or manifests and what kubectl get pods,events,namespaces -o yaml says.
 """
 _EPILOG = """\
 ✓ good   ✗ wrong   ! worth knowing
 
-exit status: 0 nothing is wrong, 1 something is, 2 the input cannot be read
+exit status: 0 nothing is wrong, 1 something is, 2 the input or the cluster cannot be read
 
-example: kubectl get pod web-0 -o yaml | osm-healthcheck verify -
+examples: osm-healthcheck verify -A --failed
+          osm-healthcheck verify -n bookstore deploy/bookstore
+          kubectl get pod web-0 -o yaml | osm-healthcheck verify
+          kubectl logs -n osm-system deploy/osm-controller | osm-healthcheck verify --logs -
 """
 
 
 def run(argv: Sequence[str]) -> int:
     """Run the command; 0, 1 where something is wrong, 2 for bad input."""
-    parser = parser_for("verify", _WHAT, _EPILOG)
-    parser.add_argument(
-        "-o",
-        "--output",
-        choices=("text", "json"),
-        default="text",
-        help="lines for people (the default), or JSON",
-    )
-    parser.add_argument(
-        "--failed", action="store_true", help="print only what is wrong, of the pods that have it"
-    )
-    parser.add_argument(
-        "--no-init",
-        action="store_true",
-        help="injected with --no-init: something else keeps the redirect off our ports",
-    )
+    parser = _parser()
     options = parser.parse_args(argv)
-    return guarded(partial(_verify, options))
+    if options.logs:
+        return guarded(lambda: _verify_logs(options.files or [STDIN], options.output))
+    if names_a_cluster(parser, options, options.files) or (
+        not options.files and is_a_person_asking()
+    ):
+        selection = read_selection(parser, options, options.files)
+        return guarded(lambda: _verify_cluster(options, selection))
+    return guarded(lambda: _verify_files(options, options.files or [STDIN]))
 
 
-def _verify(options: argparse.Namespace) -> int:
+def _verify_files(options: argparse.Namespace, paths: Sequence[str]) -> int:
     reader = ManifestReader("verify")
     seen = _Seen()
-    _read_files(reader, options.files, seen)
+    for path in paths:
+        for document in reader.documents(path):
+            if not document.is_empty:
+                validation = Validation()
+                seen.add(document.value, validation)
+                reader.refuse(path, document, validation)
     if not seen.pods and not reader.validation.errors:
-        reader.validation.error(", ".join(options.files), "there is no pod in it")
+        reader.validation.error(", ".join(paths), "there is no pod in it")
     if not reader.finish("nothing was verified"):
         return 2
+    return _report(options, seen)
+
+
+def _verify_cluster(options: argparse.Namespace, selection: Selection) -> int:
+    reader = ManifestReader("verify")
+    seen = _Seen()
+    try:
+        cluster = Cluster(options.kubeconfig, options.context)
+        for value in read_pods(cluster, selection):
+            seen.add(value, reader.validation)
+        try:
+            for value in read_surroundings(cluster, selection):
+                seen.add(value, reader.validation)
+        except ClusterError as error:
+            if error.status != HTTPStatus.FORBIDDEN:
+                raise
+            reader.say(f"osm-healthcheck verify: without events: {error}")
+    except ClusterError as error:
+        reader.say(f"osm-healthcheck verify: {error}")
+        return 2
+    if not reader.finish("nothing was verified"):
+        return 2
+    if not seen.pods:
+        where = selection.namespace_in(cluster)
+        reader.say(f"No pods found in {f'namespace {where}' if where else 'the cluster'}.")
+        return 0
+    return _report(options, seen)
+
+
+def _verify_logs(paths: Sequence[str], output: str) -> int:
+    from osm_healthcheck.reports.log_errors import as_json, as_text
+    from osm_healthcheck.verification.log_errors import read_log
+
+    logs = []
+    for path in paths:
+        try:
+            with opened(path) as binary:
+                text = io.TextIOWrapper(binary, encoding="utf-8", errors="replace")
+                logs.append(("stdin" if path == STDIN else path, read_log(text)))
+                text.detach()
+        except OSError as error:
+            print_error(f"{path}: cannot be read: {error.strerror or error}")
+            return 2
+    print(as_json(logs) if output == "json" else as_text(logs))
+    return int(any(log.errors for _, log in logs))
+
+
+def _report(options: argparse.Namespace, seen: "_Seen") -> int:
     found = seen.verified(Context(__version__, _MESHES, options.no_init, seen.finder))
     report = as_json if options.output == "json" else as_text
     print(report(found, only_failed=options.failed, colour=wants_colour(sys.stdout)))
@@ -94,10 +150,26 @@ class _Seen:
         ]
 
 
-def _read_files(reader: ManifestReader, paths: Sequence[str], seen: _Seen) -> None:
-    for path in paths:
-        for document in reader.documents(path):
-            if not document.is_empty:
-                validation = Validation()
-                seen.add(document.value, validation)
-                reader.refuse(path, document, validation)
+def _parser() -> argparse.ArgumentParser:
+    parser = parser_for("verify", _WHAT, _EPILOG, objects=True)
+    add = parser.add_argument
+    add(
+        "-o",
+        "--output",
+        choices=("text", "json"),
+        default="text",
+        help="lines for people (the default), or JSON",
+    )
+    add("--failed", action="store_true", help="print only what is wrong, of the pods that have it")
+    add(
+        "--no-init",
+        action="store_true",
+        help="injected with --no-init: something else keeps the redirect off our ports",
+    )
+    add(
+        "--logs",
+        action="store_true",
+        help="the files are logs, of ours or of OSM: list the lines of level error and worse",
+    )
+    add_cluster_options(parser, many=True)
+    return parser

@@ -1,0 +1,1 @@
+"""What commands read of a cluster, by the Kubernetes client; loaded for them only."""
