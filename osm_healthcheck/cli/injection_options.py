@@ -70,6 +70,12 @@ def add_injection_options(parser: argparse.ArgumentParser, proxies: Sequence[str
         "which the kubelet asks, must be among them (default: everyone)",
     )
     add(
+        "--scrape-annotations",
+        action="store_true",
+        help="add prometheus.io/scrape, port and path to the pod, for the sidecar's /metrics; not "
+        "where it has one of that prefix",
+    )
+    add(
         "--image",
         type=_image,
         default=os.environ.get(IMAGE_VARIABLE) or _IMAGE,
@@ -147,6 +153,7 @@ def injection_for(options: argparse.Namespace, mesh: Mesh) -> Injection:
         init=options.init,
         hooks=options.lifecycle_hooks,
         allow_from=options.allow_from or "",
+        scrape_annotations=options.scrape_annotations,
     )
 
 

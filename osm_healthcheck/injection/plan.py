@@ -36,8 +36,10 @@ from osm_healthcheck.injection.rewrite import (
     why_no_probe_is_ours,
 )
 from osm_healthcheck.injection.uninject import LOST_RECORD, has_lost_record, is_rewritten
-from osm_healthcheck.probes.constants import HEALTHCHECK_PORT
+from osm_healthcheck.probes.constants import HEALTHCHECK_PORT, METRICS_PATH
 from osm_healthcheck.probes.quote import quoted
+
+_PROMETHEUS = "prometheus.io/"
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +52,7 @@ class Injection:
     ``user`` is the sidecar's user ID, ``None`` leaves it to the cluster; ``init`` allows the init
     container where the mesh has no annotation that excludes ports. ``hooks`` says what becomes of
     ``httpGet`` lifecycle hooks; ``allow_from`` is whom the sidecar answers, empty for everyone.
+    ``scrape_annotations`` adds those by which many a Prometheus finds what to scrape.
     ``refusal``, where it is not empty, says why a pod with something to rewrite is an error.
     """
 
@@ -64,6 +67,7 @@ class Injection:
     init: bool = True
     hooks: Literal["rewrite", "leave"] = "rewrite"
     allow_from: str = ""
+    scrape_annotations: bool = False
     refusal: str = ""
 
 
@@ -73,7 +77,7 @@ class Plan:
 
     ``probes`` are the original probes with what they become, ``declared`` is what the sidecar is
     told (JSON), ``ports`` are those of ours that are used; ``annotations`` are the mesh's, with
-    what stands there and what is to stand there.
+    what stands there and what is to stand there, and those for Prometheus.
     """
 
     probes: Sequence[tuple[OriginalProbe, Manifest]]
@@ -125,14 +129,17 @@ def plan_injection(pod: Pod, injection: Injection, validation: Validation) -> Pl
     ]
     with_sidecar = bool(answered or hooks) and not with_node
     ports = ports_for(originals, sidecar=bool(answered or hooks))
+    annotations = mesh_annotations(
+        pod, injection.mesh, ports, injection.user if with_sidecar else None, validation
+    )
+    if injection.scrape_annotations and with_sidecar:
+        annotations |= _scrape_annotations(pod, validation)
     plan = Plan(
         probes=probes,
         hooks=hooks,
         declared=environment_value(declaration_of([one for one, _ in answered], hooks)),
         ports=ports,
-        annotations=mesh_annotations(
-            pod, injection.mesh, ports, injection.user if with_sidecar else None, validation
-        ),
+        annotations=annotations,
         with_sidecar=with_sidecar,
         with_init=injection.init and not injection.mesh.ports and not with_node,
         with_node=with_node,
@@ -146,6 +153,16 @@ def ports_for(originals: Sequence[OriginalProbe], *, sidecar: bool) -> list[int]
     """Those of 15901-15904 that a pod with these probes uses, sorted."""
     ports = {one.kind.port for one in originals if not is_check(one.declared.probe)}
     return sorted(ports | ({HEALTHCHECK_PORT} if sidecar else set()))
+
+
+def _scrape_annotations(pod: Pod, validation: Validation) -> dict[str, tuple[str | None, str]]:
+    """Those of Prometheus' example configuration. A pod has them once: the app's come first."""
+    if taken := next((name for name in pod.annotations if name.startswith(_PROMETHEUS)), None):
+        where = f"{pod.where}: metadata.annotations: {taken}"
+        validation.warn(where, "is there already: no annotations for Prometheus are added")
+        return {}
+    values = {"scrape": "true", "port": str(HEALTHCHECK_PORT), "path": METRICS_PATH}
+    return {f"{_PROMETHEUS}{name}": (None, value) for name, value in values.items()}
 
 
 def _why_not_by_node(pod: Pod, injection: Injection, validation: Validation) -> str:

@@ -140,3 +140,30 @@ def test_what_stands_there_may_be_anything() -> None:
         injected = _with()
         injected["spec"]["initContainers"][0][field] = value
         assert after(injected, "istio") == after(MANIFEST, "istio")
+
+
+def test_annotations_by_which_prometheus_finds_the_sidecar() -> None:
+    injected = after(MANIFEST, "istio", scrape_annotations=True)
+    found = {
+        name.removeprefix("prometheus.io/"): value
+        for name, value in injected["metadata"]["annotations"].items()
+        if name.startswith("prometheus.io/")
+    }
+    assert found == {"scrape": "true", "port": "15904", "path": "/metrics"}
+    assert uninject(injected, VERSION).manifest == MANIFEST
+    assert after(injected, "istio", scrape_annotations=True) == injected
+    assert not any(
+        "prometheus" in one for one in after(injected, "istio")["metadata"]["annotations"]
+    )
+
+
+def test_annotations_for_prometheus_that_a_pod_has_are_the_apps() -> None:
+    manifest = copy.deepcopy(MANIFEST)
+    manifest["metadata"]["annotations"] = {"prometheus.io/port": "8080"}
+    injected = after(manifest, "istio", scrape_annotations=True)
+    assert injected["metadata"]["annotations"]["prometheus.io/port"] == "8080"
+    assert "prometheus.io/scrape" not in injected["metadata"]["annotations"]
+    [line] = [
+        one for one in warnings(manifest, "istio", scrape_annotations=True) if "io/port" in one
+    ]
+    assert "no annotations for Prometheus are added" in line
