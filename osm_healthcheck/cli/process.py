@@ -31,7 +31,7 @@ def server_parser(command: str, what: str, epilog: str) -> argparse.ArgumentPars
         prog=f"osm-healthcheck {command}",
         description=what,
         epilog=epilog,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=_help_formatter,
         allow_abbrev=False,
     )
     add = parser.add_argument
@@ -39,6 +39,15 @@ def server_parser(command: str, what: str, epilog: str) -> argparse.ArgumentPars
     add("-v", "--verbosity", choices=LEVELS, default="info", metavar="LEVEL", help=levels)
     add("--log-format", choices=("json", "console"), default="json", help="default json")
     return parser
+
+
+def _help_formatter(prog: str) -> argparse.HelpFormatter:
+    """As wide as the terminal; argparse would ask shutil, which is 0.8 MB of compression."""
+    try:
+        columns = os.get_terminal_size().columns
+    except OSError:
+        columns = 80
+    return argparse.RawDescriptionHelpFormatter(prog, width=columns - 2)
 
 
 def run_until_told(

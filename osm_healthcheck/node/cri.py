@@ -6,7 +6,6 @@ of its own: there is one a second or so, and nothing has to be kept alive in bet
 
 import asyncio
 import contextlib
-import hashlib
 import json
 import socket
 from collections.abc import Mapping
@@ -69,7 +68,7 @@ class ContainerRuntime:
     def __init__(self, path: str = DEFAULT_SOCKET, seconds: float = 5.0) -> None:
         self.path = path
         self._seconds = seconds
-        self._known: dict[bytes, Sandbox] = {}
+        self._known: dict[tuple[int, int], Sandbox] = {}
 
     async def sandboxes(self) -> list[Sandbox]:
         """Every pod of this node.
@@ -82,8 +81,9 @@ class ContainerRuntime:
         try:
             for item in protobuf.messages(reply, 1):
                 # What an author has written does not change, and takes long to read if it is much.
-                digest = hashlib.blake2b(item, digest_size=16).digest()
-                self._known[digest] = known.get(digest) or _sandbox(item)
+                # Python's hash is SipHash with a key of this process; hashlib is 2 MB of OpenSSL.
+                key = (len(item), hash(item))
+                self._known[key] = known.get(key) or _sandbox(item)
                 await asyncio.sleep(0)
         except protobuf.MessageError as error:
             raise RuntimeUnavailableError(self.path, f"ListPodSandbox: {error}") from None
