@@ -7,7 +7,7 @@ It speaks the CRI by grpcio on a unix socket. The messages are those that contai
 import contextlib
 import json
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent import futures
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +20,12 @@ from osm_healthcheck.wire.protobuf import text_field
 
 from .namespaces import PATIENCE, Namespace
 
+# What PodSandboxStatus tells beside the runtime specification, in JSON under the key "info":
+# containerd internal/cri/types/sandbox_info.go, and CRI-O server/sandbox_status.go
+# (createSandboxInfo), with the pause container and without one, which is CRI-O's default.
+CONTAINERD = {"pid": 1, "processStatus": "running", "netNamespaceClosed": False, "snapshotter": "o"}
+CRI_O_WITH_PAUSE = {"image": "registry.k8s.io/pause:3.10", "pid": 1}
+CRI_O: dict[str, object] = {}
 _NOT_READY = b"\x18\x01"  # field 3, SANDBOX_NOTREADY
 
 
@@ -46,15 +52,29 @@ class FakeRuntime:
     answering: threading.Event = field(default_factory=threading.Event)
 
     def add(
-        self, identity: str, pod: Namespace, probes: object, *, namespace_path: str | None = None
+        self,
+        identity: str,
+        pod: Namespace,
+        probes: object,
+        *,
+        namespace_path: str | None = None,
+        addresses: Sequence[str] = (),
+        told: Mapping[str, object] = CONTAINERD,
     ) -> None:
-        """List a pod that is ready and declares ``probes`` (text is taken as it is)."""
+        """List a pod that is ready and declares ``probes`` (text is taken as it is).
+
+        Its ``addresses`` are those of ``pod`` where none are given; ``told`` is what the runtime
+        tells beside the runtime specification.
+        """
         text = probes if isinstance(probes, str) else json.dumps(probes)
         self.pods[identity] = _sandbox(identity, {DECLARED_PROBES: text})
         path = namespace_path or f"/run/netns/{pod.name}"
         namespaces = [{"type": "pid"}, {"type": "network", "path": path}]
-        info = {"pid": 1, "runtimeSpec": {"linux": {"namespaces": namespaces}}}
-        network = text_field(1, pod.ipv4) + message_field(2, text_field(1, pod.ipv6))
+        info = {**told, "runtimeSpec": {"linux": {"namespaces": namespaces}}}
+        first, *more = addresses or (pod.ipv4, pod.ipv6)
+        network = text_field(1, first) + b"".join(
+            message_field(2, text_field(1, one)) for one in more
+        )
         self.statuses[identity] = message_field(1, message_field(5, network)) + message_field(
             2, text_field(1, "info") + text_field(2, json.dumps(info))
         )
