@@ -21,6 +21,7 @@ COMMANDS = {
     "check": "probe one address once, as the kubelet would",
     "injector": "inject pods as the API server creates them (in a cluster)",
     "node": "answer the probes of every pod of this node (in a cluster)",
+    "node-sockets": "the part of node that needs rights, in a process of its own",
     "demo": "watch an app fail and recover, with no cluster",
 }
 _USAGE = """\
@@ -53,7 +54,7 @@ def _run(arguments: list[str]) -> int:
     if name in ("version", "--version"):
         return _version(arguments[1:])
     if name in ("help", "--help", "-h") or (not arguments and _is_a_person()):
-        commands = "\n".join(f"  {command:<10} {what}" for command, what in COMMANDS.items())
+        commands = "\n".join(f"  {command:<12} {what}" for command, what in COMMANDS.items())
         return _say(_USAGE.format(commands=commands))
     if name.startswith("-") or not name:
         name = "serve"
@@ -63,7 +64,7 @@ def _run(arguments: list[str]) -> int:
         print(f"osm-healthcheck: no command {quoted(name)}; {_suggestion(name)}", file=sys.stderr)
         return 2
     try:
-        command = importlib.import_module(f"osm_healthcheck.cli.{name}")
+        command = importlib.import_module(f"osm_healthcheck.cli.{name.replace('-', '_')}")
         return int(command.run(arguments))
     except ModuleNotFoundError as error:
         if error.name != "yaml":

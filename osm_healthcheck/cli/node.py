@@ -12,8 +12,10 @@ from osm_healthcheck.cli.process import prepare, run_until_told, server_parser
 _WHAT = """\
 Node mode: one process a node. It opens ports 15901-15904 inside the network namespace of every pod
 that was injected with --proxy node, and answers the kubelet's probes there. It takes the pods from
-the container runtime, and needs SYS_ADMIN (to enter the namespaces) and the runtime's socket.
+the container runtime, and needs SYS_ADMIN (to enter the namespaces) and the runtime's socket; with
+--sockets, `osm-healthcheck node-sockets` has these, and this process needs no rights at all.
 """
+DEFAULT_NAMESPACES = Path("/run/netns")
 _EPILOG = """\
 Exit code: 0 ended as told, 1 where a port cannot be had or a right is missing, 2 for wrong options.
 """
@@ -22,28 +24,29 @@ Exit code: 0 ended as told, 1 where a port cannot be had or a right is missing, 
 def run(argv: Sequence[str]) -> int:
     """Serve until told to end; 0, 1 where that cannot be, 2 for wrong options."""
     prepare()
-    options = _parser().parse_args(argv)
+    parser = _parser()
+    options = parser.parse_args(argv)
 
     from osm_healthcheck.node.agent import NodeSettings
-    from osm_healthcheck.node.network_namespace import NetworkNamespace
+    from osm_healthcheck.node.cri import DEFAULT_SOCKET
     from osm_healthcheck.node.serve import AgentSettings, serve_until_signalled
 
-    try:
-        NetworkNamespace("/proc/self/ns/net").make_socket(socket.AF_INET).close()
-    except PermissionError:
-        print(
-            "osm-healthcheck node: may not enter network namespaces: it needs SYS_ADMIN",
-            file=sys.stderr,
+    if options.sockets is None:
+        if not may_enter_namespaces("osm-healthcheck node"):
+            return 1
+    elif options.runtime or options.namespaces:
+        parser.error(
+            "--runtime and --namespaces are options of node-sockets where there is --sockets"
         )
-        return 1
     settings = AgentSettings(
         NodeSettings(
             options.connections,
             options.all_connections,
             options.allow_from,
         ),
-        options.runtime,
-        options.namespaces,
+        options.runtime or DEFAULT_SOCKET,
+        options.namespaces or DEFAULT_NAMESPACES,
+        options.sockets,
         options.handover,
         options.status,
     )
@@ -56,24 +59,50 @@ def run(argv: Sequence[str]) -> int:
     )
 
 
-def _parser() -> argparse.ArgumentParser:
-    from osm_healthcheck.node.cri import DEFAULT_SOCKET
-    from osm_healthcheck.probes.addresses import AllowFrom
+def may_enter_namespaces(name: str) -> bool:
+    """Whether this process may; where not, a line that begins with ``name`` says so."""
+    from osm_healthcheck.node.network_namespace import NetworkNamespace
 
-    parser = server_parser("node", _WHAT, _EPILOG)
+    own = NetworkNamespace("/proc/self/ns/net")
+    try:
+        own.make_socket(socket.AF_INET).close()
+    except PermissionError:
+        print(f"{name}: may not enter network namespaces: it needs SYS_ADMIN", file=sys.stderr)
+        return False
+    finally:
+        own.close()
+    return True
+
+
+def add_runtime_options(parser: argparse.ArgumentParser) -> None:
+    """Add what the process that finds pods has to be told."""
+    from osm_healthcheck.node.cri import DEFAULT_SOCKET
+
     add = parser.add_argument
     add(
         "--runtime",
-        default=DEFAULT_SOCKET,
         metavar="SOCKET",
         help=f"the container runtime's (default {DEFAULT_SOCKET}; CRI-O: /run/crio/crio.sock)",
     )
     add(
         "--namespaces",
         type=Path,
-        default=Path("/run/netns"),
         metavar="FOLDER",
-        help="where the runtime keeps the files of network namespaces (default /run/netns)",
+        help=f"where it keeps the files of network namespaces (default {DEFAULT_NAMESPACES})",
+    )
+
+
+def _parser() -> argparse.ArgumentParser:
+    from osm_healthcheck.probes.addresses import AllowFrom
+
+    parser = server_parser("node", _WHAT, _EPILOG)
+    add = parser.add_argument
+    add_runtime_options(parser)
+    add(
+        "--sockets",
+        type=Path,
+        metavar="SOCKET",
+        help="`osm-healthcheck node-sockets SOCKET` has the rights, finds pods and makes sockets",
     )
     add(
         "--handover",

@@ -12,7 +12,8 @@ import structlog
 from osm_healthcheck.server.listen import ListenError
 from osm_healthcheck.server.logs import Log
 from osm_healthcheck.server.options import read_settings
-from osm_healthcheck.server.serve import Shutdown, serve
+from osm_healthcheck.server.serve import serve
+from osm_healthcheck.server.shutdown import Shutdown
 
 _TRIES = 5
 

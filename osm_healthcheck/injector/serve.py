@@ -19,8 +19,8 @@ from osm_healthcheck.server.listen import bind_all
 from osm_healthcheck.server.listener import Listener
 from osm_healthcheck.server.logs import Log
 from osm_healthcheck.server.rate_limit import RateLimit
-from osm_healthcheck.server.serve import Shutdown, on_signals
 from osm_healthcheck.server.settings import ANY_ADDRESS
+from osm_healthcheck.server.shutdown import Shutdown, on_signals
 from osm_healthcheck.wire.errors import authority
 
 if TYPE_CHECKING:

@@ -68,9 +68,15 @@ class NetworkNamespace:
         Raises:
             OSError: where there is none to be had, or the namespace may not be entered.
         """
+        return self.make_sockets(family, 1, kind)[0]
+
+    def make_sockets(
+        self, family: socket.AddressFamily, count: int, kind: int = socket.SOCK_STREAM
+    ) -> list[socket.socket]:
+        """Several of them, for one way there and back; see `make_socket`."""
         _setns(self._there)
         try:
-            return socket.socket(family, kind | socket.SOCK_NONBLOCK)
+            return [socket.socket(family, kind | socket.SOCK_NONBLOCK) for _ in range(count)]
         finally:
             try:
                 _setns(self._home)

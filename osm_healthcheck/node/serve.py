@@ -11,17 +11,21 @@ from typing import Any
 from osm_healthcheck.node.agent import NodeAgent, NodeSettings
 from osm_healthcheck.node.cri import DEFAULT_SOCKET, ContainerRuntime
 from osm_healthcheck.node.handover import SECONDS, Handover, HandoverError, HandoverServer
+from osm_healthcheck.node.messages import SOCKETS_AT_ONCE
 from osm_healthcheck.node.pod_networks import PodNetworks
+from osm_healthcheck.node.remote_networks import RemoteNetworks
 from osm_healthcheck.node.status import StatusServer
 from osm_healthcheck.server.logs import Log
 from osm_healthcheck.server.pod_server import Listeners
-from osm_healthcheck.server.serve import Shutdown, on_signals
+from osm_healthcheck.server.shutdown import Shutdown, on_signals
 from osm_healthcheck.wire.lingering import LingeringSockets
 
 MAX_PODS = 250
 # a connection may hold one to the app, and one more that is being given back
 _FILES_PER_CONNECTION = 3
 _FILES_PER_POD = 10
+# and of the split, sockets that were made ahead of need
+_FILES_PER_POD_AHEAD = 2 * (SOCKETS_AT_ONCE + 2)
 _RESERVED_FILES = 128
 _MAX_LINGERING = 1024
 
@@ -30,14 +34,16 @@ _MAX_LINGERING = 1024
 class AgentSettings:
     """What the process was told.
 
-    ``namespaces`` is the folder of namespace files. ``handover`` is the unix socket by which agents
-    hand over, or ``None`` for none; ``status`` is where /healthz, /metrics and /debug/pods are
-    served, an address (empty: all) and a port.
+    ``namespaces`` is the folder of namespace files; ``sockets`` is the unix socket of the process
+    that has both the runtime and the namespaces, or ``None`` where that is this one. ``handover``
+    is the unix socket by which agents hand over, or ``None`` for none; ``status`` is where
+    /healthz, /metrics and /debug/pods are served, an address (empty: all) and a port.
     """
 
     node: NodeSettings = field(default_factory=NodeSettings)
     runtime: str = DEFAULT_SOCKET
     namespaces: Path = Path("/run/netns")
+    sockets: Path | None = None
     handover: Path | None = None
     status: tuple[str, int] = ("", 9092)
 
@@ -65,12 +71,17 @@ async def serve(
         ListenError: where the port for its status cannot be had.
     """
     lingering = LingeringSockets(_MAX_LINGERING)
-    agent = NodeAgent(_within_files(settings.node, log), log, lingering)
+    agent = NodeAgent(_within_files(settings, log), log, lingering)
     async with contextlib.AsyncExitStack() as stack:
         stack.callback(lingering.close)
         status = StatusServer(agent)
         await stack.enter_async_context(status.listening(*settings.status))
-        networks = PodNetworks(ContainerRuntime(settings.runtime), settings.namespaces, agent)
+        networks: PodNetworks | RemoteNetworks
+        if settings.sockets is None:
+            runtime = ContainerRuntime(settings.runtime)
+            networks = PodNetworks(runtime, settings.namespaces, agent)
+        else:
+            networks = RemoteNetworks(settings.sockets, agent)
         stack.callback(networks.close)
         ended = asyncio.ensure_future(shutdown)
         life = asyncio.create_task(_live(agent, networks.run, settings.handover, log, status.ready))
@@ -179,24 +190,27 @@ def _listening(agent: NodeAgent) -> Mapping[str, Listeners]:
     return {identity: one.server.listening for identity, one in agent.served.items()}
 
 
-def _within_files(settings: NodeSettings, log: Log) -> NodeSettings:
+def _within_files(settings: AgentSettings, log: Log) -> NodeSettings:
     """Raise ``RLIMIT_NOFILE`` to what is allowed; lower the limit of connections to what it is."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    others = _RESERVED_FILES + MAX_PODS * _FILES_PER_POD
-    needed = others + _FILES_PER_CONNECTION * settings.all_connections
+    node, per_pod = settings.node, _FILES_PER_POD
+    if settings.sockets is not None:
+        per_pod += _FILES_PER_POD_AHEAD
+    others = _RESERVED_FILES + MAX_PODS * per_pod
+    needed = others + _FILES_PER_CONNECTION * node.all_connections
     if soft != resource.RLIM_INFINITY and soft < needed:
         wanted = needed if hard == resource.RLIM_INFINITY else min(needed, hard)
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
         soft = wanted
     if soft == resource.RLIM_INFINITY or soft >= needed:
-        return settings
+        return node
     # on a node with fewer pods than `MAX_PODS` the half of it is not needed for them
     connections = max(soft - others, soft // 2) // _FILES_PER_CONNECTION
     log.warning(
         "open files are few: fewer connections at once", files=soft, connections=connections
     )
     return replace(
-        settings,
-        connections=min(settings.connections, connections),
+        node,
+        connections=min(node.connections, connections),
         all_connections=connections,
     )

@@ -2,24 +2,15 @@
 
 import asyncio
 import gc
-import os
-import signal
 from collections.abc import Awaitable, Callable
-from enum import Enum
 
 from osm_healthcheck.server.connection_limiter import connection_limit
 from osm_healthcheck.server.logs import Log
 from osm_healthcheck.server.pod_server import PodServer
 from osm_healthcheck.server.settings import Settings
+from osm_healthcheck.server.shutdown import Shutdown, on_signals
 from osm_healthcheck.wire.dial import Network
 from osm_healthcheck.wire.lingering import LingeringSockets
-
-
-class Shutdown(Enum):
-    """How to end."""
-
-    DRAIN = "answer as long as the app does, then end"
-    FINISH = "finish what is in flight, then end"
 
 
 async def serve(
@@ -84,20 +75,3 @@ def _settle_memory() -> None:
 
 def _do_nothing() -> None:
     """A sidecar inside another program leaves that program's memory alone."""
-
-
-def on_signals(loop: asyncio.AbstractEventLoop) -> "asyncio.Future[Shutdown]":
-    """The first SIGTERM or SIGINT, as an awaitable. The second ends the process where it is.
-
-    Handlers are installed here because PID 1 of a container has none by default.
-    """
-    told: asyncio.Future[Shutdown] = loop.create_future()
-
-    def handle(number: signal.Signals, how: Shutdown) -> None:
-        if told.done():
-            os._exit(128 + number)
-        told.set_result(how)
-
-    loop.add_signal_handler(signal.SIGTERM, handle, signal.SIGTERM, Shutdown.DRAIN)
-    loop.add_signal_handler(signal.SIGINT, handle, signal.SIGINT, Shutdown.FINISH)
-    return told

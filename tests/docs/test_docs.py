@@ -68,7 +68,7 @@ def test_the_readme_links_every_page_of_the_docs() -> None:
 
 def test_the_readme_names_every_command() -> None:
     table = re.findall(r"^\| (.*?) \|", (ROOT / "README.md").read_text(), flags=re.MULTILINE)
-    named = {name for cell in table for name in re.findall(r"`(\w+)[ `]", cell)}
+    named = {name for cell in table for name in re.findall(r"`([\w-]+)[ `]", cell)}
     assert set(COMMANDS) <= named
 
 

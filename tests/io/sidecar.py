@@ -17,7 +17,8 @@ import uvloop
 from osm_healthcheck.probes.constants import ProbeKind
 from osm_healthcheck.server.logs import Log
 from osm_healthcheck.server.options import read_settings
-from osm_healthcheck.server.serve import Shutdown, serve
+from osm_healthcheck.server.serve import serve
+from osm_healthcheck.server.shutdown import Shutdown
 from tests.io.wire import TIMEOUT, Answer, get, own_address
 
 HEALTHCHECK, LIVENESS, READINESS, STARTUP = 15904, 15901, 15902, 15903

@@ -3,6 +3,7 @@ from pathlib import Path
 
 import pytest
 
+from .container_runtime import FakeRuntime, fake_runtime
 from .init_script import Programs
 from .namespaces import Namespace, need, pod_and_node
 
@@ -54,3 +55,10 @@ def no_raw(programs: Programs) -> str:
             """,
         )
     return programs.mount
+
+
+@pytest.fixture
+def runtime(tmp_path: Path) -> Iterator[FakeRuntime]:
+    """A container runtime that lists what a test tells it to."""
+    with fake_runtime(tmp_path / "cri.sock") as running:
+        yield running

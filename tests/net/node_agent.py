@@ -13,7 +13,7 @@ import uvloop
 
 from osm_healthcheck.errors import FieldError, InvalidInputError
 from osm_healthcheck.node.serve import AgentSettings, serve
-from osm_healthcheck.server.serve import Shutdown
+from osm_healthcheck.server.shutdown import Shutdown
 from tests.io.sidecar import Probes, Sidecar, capture
 from tests.io.wire import TIMEOUT, own_address
 

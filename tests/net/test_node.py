@@ -5,108 +5,31 @@ import os
 import socket
 import subprocess
 import sys
-import threading
-import urllib.request
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
 from .container_runtime import FakeRuntime, fake_runtime
-from .namespaces import PATIENCE, Namespace, pod_and_node
+from .namespaces import PATIENCE, pod_and_node
+from .node_programs import (
+    APP,
+    CHECK,
+    LIVENESS,
+    PROBES,
+    agent,
+    answer,
+    ask,
+    namespaces_of,
+    pods,
+    probing,
+    started,
+    status,
+    until,
+)
 from .program import Program
 
-APP = 8080
-PROBES = {
-    "app": {
-        "livenessProbe": {"httpGet": {"path": "/livez", "port": APP}, "timeoutSeconds": PATIENCE},
-        "readinessProbe": {"tcpSocket": {"port": APP}, "timeoutSeconds": PATIENCE},
-    }
-}
 HALF_A_CHARACTER = {"httpGet": {"port": APP, "httpHeaders": [{"name": "X", "value": "\ud800"}]}}
-LIVENESS = b"GET /osm-liveness-probe HTTP/1.1\r\nHost: a\r\n\r\n"
-CHECK = f"GET /osm-healthcheck HTTP/1.1\r\nHost: a\r\nOriginal-Tcp-Port: {APP}\r\n\r\n".encode()
-
-
-def answer(word: str) -> str:
-    return f"HTTP/1.1 200 OK\r\nContent-Length: {len(word)}\r\nConnection: close\r\n\r\n{word}"
-
-
-def ask(node: Namespace, address: str, port: int, request: bytes) -> bytes:
-    """What the pod at ``address`` answers to its node; empty where it refuses."""
-    family = socket.AF_INET6 if ":" in address else socket.AF_INET
-    with node.socket(family) as connection:
-        connection.settimeout(PATIENCE)
-        try:
-            connection.connect((address, port))
-        except ConnectionRefusedError:
-            return b""
-        connection.sendall(request)
-        said = b""
-        while data := connection.recv(4096):
-            said += data
-        return said
-
-
-@contextmanager
-def pods(count: int) -> Iterator[list[tuple[Namespace, Namespace]]]:
-    """Pods, each with a node of its own and an app that says which pod's it is."""
-    with ExitStack() as stack:
-        found = [stack.enter_context(pod_and_node()) for _ in range(count)]
-        for number, (pod, _) in enumerate(found):
-            stack.enter_context(pod.serving({APP: answer(f"pod {number}")}))
-        yield found
-
-
-@pytest.fixture
-def runtime(tmp_path: Path) -> Iterator[FakeRuntime]:
-    with fake_runtime(tmp_path / "cri.sock") as running:
-        yield running
-
-
-@contextmanager
-def agent(runtime: FakeRuntime, *more: str) -> Iterator[Program]:
-    """A running agent, which has served what the runtime lists."""
-    with started(runtime, *more) as program:
-        program.wait_for('"started"')
-        yield program
-
-
-@contextmanager
-def started(runtime: FakeRuntime, *more: str) -> Iterator[Program]:
-    """A starting agent, which ends with the block."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    command = [sys.executable, "-m", "osm_healthcheck", "node", "--runtime", str(runtime.path)]
-    process = subprocess.Popen(
-        [*command, "--status", f"127.0.0.1:{port}", *more],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    program = Program(process)
-    program.status = f"http://127.0.0.1:{port}"  # type: ignore[attr-defined]
-    with process:
-        try:
-            yield program
-        finally:
-            program.end()
-
-
-def status(program: Program, path: str) -> str:
-    with urllib.request.urlopen(program.status + path, timeout=PATIENCE) as response:  # type: ignore[attr-defined]
-        return str(response.read().decode())
-
-
-def until(condition: Callable[[], bool]) -> None:
-    """Look again and again: the kernel tells nobody when a listener goes away."""
-    patience = threading.Event()
-    for _ in range(PATIENCE * 50):
-        if condition():
-            return
-        patience.wait(0.02)
-    raise AssertionError("it did not come about")
 
 
 def test_every_pod_is_answered_in_its_own_namespace(runtime: FakeRuntime) -> None:
@@ -195,18 +118,6 @@ def test_a_pod_that_comes_later_is_served_and_one_that_ends_is_released(
         assert ask(node, pod.ipv4, 15904, CHECK) == b""
 
 
-def namespaces_of(program: Program) -> set[str]:
-    """The network namespaces that the agent holds open."""
-    folder = Path(f"/proc/{program.process.pid}/fd")
-    found = set()
-    for one in folder.iterdir():
-        try:
-            found.add(str(one.readlink()))
-        except FileNotFoundError:
-            continue
-    return {name for name in found if name.startswith(("net:", "/run/netns", "/proc/"))}
-
-
 def test_a_namespace_that_vanishes_is_let_go_though_the_runtime_says_nothing(
     runtime: FakeRuntime,
 ) -> None:
@@ -266,30 +177,6 @@ def test_a_namespace_that_is_not_the_pods_is_not_trusted(runtime: FakeRuntime) -
         with agent(runtime) as program:
             program.wait_for(f"does not hold its address {pod.ipv4}")
             assert ask(node, pod.ipv4, 15904, CHECK) == b""
-
-
-@contextmanager
-def probing(node: Namespace, address: str) -> Iterator[list[bytes]]:
-    """Probe on and on; the answers."""
-    answers: list[bytes] = []
-    over = threading.Event()
-
-    def work() -> None:
-        while not over.is_set():
-            try:
-                answers.append(ask(node, address, 15904, CHECK))
-            except OSError as error:
-                answers.append(repr(error).encode())
-
-    threads = [threading.Thread(target=work) for _ in range(4)]
-    for one in threads:
-        one.start()
-    try:
-        yield answers
-    finally:
-        over.set()
-        for one in threads:
-            one.join(PATIENCE)
 
 
 def test_handed_over_under_load_no_probe_fails(runtime: FakeRuntime, tmp_path: Path) -> None:

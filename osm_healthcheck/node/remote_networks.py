@@ -1,0 +1,274 @@
+"""The networks of pods that another process holds: the end of the server, which has no rights.
+
+Sockets to connect with are asked for before they are needed, several at once: a check takes one
+that is there. Only where a burst has used them up is there a wait, with the event loop, for the
+other process to make some.
+"""
+
+import asyncio
+import contextlib
+import errno
+import os
+import select
+import socket
+import struct
+import time
+from collections import deque
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from osm_healthcheck.node import messages
+from osm_healthcheck.node.pod import ListeningSockets, Pod, PodConsumer, PodNetworkError
+
+_RETRY_SECONDS = 0.1
+_LISTEN_SECONDS = 5.0
+# A round trip takes 0.1 ms. Until the other process says something again, it is waited for once.
+_WAIT_SECONDS = 0.1
+# Where no more are left, new ones are asked for.
+_FEW = 2
+# messages that are read in one turn of the event loop
+_TURN = 16
+_ROOT = 0
+_FD = struct.calcsize("i")
+_ANCILLARY_BYTES = socket.CMSG_SPACE(messages.SOCKETS_AT_ONCE * _FD)
+
+
+class RemoteNetworks:
+    """Follows what the process at ``path`` tells of the node's pods; see `PodNetworks`."""
+
+    def __init__(self, path: Path, consumer: PodConsumer) -> None:
+        self._path = path
+        self._consumer = consumer
+        self._sock: socket.socket | None = None
+        self._lost = asyncio.Event()
+        self._networks: dict[str, _RemoteNetwork] = {}
+        self._known: set[str] = set()
+        self._told: set[str] = set()
+        self._is_late = False
+
+    async def run(self) -> None:
+        """Stay connected, until this is cancelled. Pods that are served stay so meanwhile."""
+        while True:
+            try:
+                await self._connect()
+            except OSError as error:
+                reason = (error.strerror or str(error)).lower()
+                self._consumer.unavailable(f"cannot ask for sockets at {self._path}: {reason}")
+                await asyncio.sleep(_RETRY_SECONDS)
+                continue
+            await self._lost.wait()
+            self._consumer.unavailable(f"the process that makes sockets ({self._path}) has ended")
+
+    def close(self) -> None:
+        """Let go of everything, and tell nobody."""
+        self._lose()
+        for network in self._networks.values():
+            network.close()
+
+    def request(self, kind: bytes, number: int, identity: str) -> bool:
+        """Ask for something; whether that could be done."""
+        if self._sock is None:
+            return False
+        try:
+            self._sock.send(kind + bytes((number,)) + identity.encode())
+        except OSError:  # it does not read what it is asked, or has ended
+            return False
+        return True
+
+    def wait_while(self, asked: dict[int, bool], version: int) -> None:
+        """Wait until the sockets of that IP version are answered for, without the event loop."""
+        end = time.monotonic() + _WAIT_SECONDS
+        poll = select.poll()
+        if self._sock is not None:
+            poll.register(self._sock, select.POLLIN)
+        while self._sock is not None and asked.get(version) and not self._is_late:
+            left = end - time.monotonic()
+            if left > 0 and poll.poll(left * 1000):
+                self._read_one()
+            else:
+                self._is_late = True
+
+    async def _connect(self) -> None:
+        loop = asyncio.get_running_loop()
+        sock = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_NONBLOCK)
+        try:
+            sock.connect(os.fspath(self._path))
+            if (user := messages.user_of_peer(sock)) != _ROOT:
+                raise PermissionError(errno.EPERM, f"user {user} is there, and not root")
+        except BaseException:
+            sock.close()
+            raise
+        self._told.clear()
+        self._lost.clear()
+        self._is_late = False
+        self._sock = sock
+        loop.add_reader(sock.fileno(), self._read)
+
+    def _lose(self) -> None:
+        sock, self._sock = self._sock, None
+        if sock is not None:
+            asyncio.get_running_loop().remove_reader(sock.fileno())
+            sock.close()
+        for network in self._networks.values():
+            network.lost()
+        self._lost.set()
+
+    def _read(self) -> None:
+        for _ in range(_TURN):
+            if not self._read_one():
+                return
+
+    def _read_one(self) -> bool:
+        """Read one message, if there is one. Only sockets are taken at once."""
+        if self._sock is None:
+            return False
+        try:
+            message, ancillary, _, _ = self._sock.recvmsg(
+                messages.MAX_MESSAGE_BYTES, _ANCILLARY_BYTES, socket.MSG_CMSG_CLOEXEC
+            )
+        except BlockingIOError:
+            return False
+        except OSError:
+            message, ancillary = b"", []
+        if not message:
+            self._lose()
+            return False
+        self._is_late = False
+        descriptors = [
+            one for *_, data in ancillary for one in struct.unpack(f"{len(data) // _FD}i", data)
+        ]
+        kind, said, rest = messages.decode(message)
+        if kind in (messages.SOCKETS, messages.LISTEN):
+            network = self._networks.get(said["id"])
+            if network is None:
+                for one in descriptors:
+                    os.close(one)
+            elif kind == messages.SOCKETS:
+                network.take_sockets(said["version"], said["code"], descriptors)
+            else:
+                network.take_listening(said["ports"], said["error"], descriptors)
+        else:
+            # whoever is told may end the connection for which a socket is being waited for
+            asyncio.get_running_loop().call_soon(self._tell, kind, said, rest)
+        return True
+
+    def _tell(self, kind: bytes, said: Any, rest: bytes) -> None:
+        identity = said.get("id", "")
+        match kind:
+            case messages.FOUND:
+                self._told.add(identity)
+                self._known.add(identity)
+                network = self._networks.setdefault(identity, _RemoteNetwork(self, identity))
+                self._consumer.found(
+                    Pod(
+                        identity,
+                        said["namespace"],
+                        said["name"],
+                        rest,
+                        tuple(said["addresses"]),
+                        said["path"],
+                        network,
+                    )
+                )
+            case messages.UNUSABLE:
+                self._told.add(identity)
+                self._known.add(identity)
+                self._consumer.unusable(identity, said["name"], said["reason"])
+            case messages.GONE:
+                self._forget(identity)
+            case messages.LISTED:
+                for one in self._known - self._told:  # while there was nobody to tell it
+                    self._forget(one)
+                self._consumer.listed()
+            case messages.UNAVAILABLE:
+                self._consumer.unavailable(said["reason"])
+
+    def _forget(self, identity: str) -> None:
+        self._known.discard(identity)
+        self._told.discard(identity)
+        self._consumer.gone(identity)
+        network = self._networks.pop(identity, None)
+        if network is not None:
+            network.close()
+
+
+class _RemoteNetwork:
+    """The network of one pod; see `PodNetwork`."""
+
+    def __init__(self, remote: RemoteNetworks, identity: str) -> None:
+        self._remote = remote
+        self._id = identity
+        self._ready: dict[int, deque[socket.socket]] = {4: deque(), 6: deque()}
+        self._asked: dict[int, bool] = {}
+        self._code = 0
+        self._listening: asyncio.Future[ListeningSockets] | None = None
+
+    async def listen(self, ports: Iterable[int]) -> ListeningSockets:
+        """See `PodNetwork`."""
+        bits = sum(1 << port - messages.FIRST_PORT for port in ports)
+        self._listening = asyncio.get_running_loop().create_future()
+        if not self._remote.request(messages.LISTEN, bits, self._id):
+            raise PodNetworkError("the process that makes sockets cannot be asked")
+        try:
+            async with asyncio.timeout(_LISTEN_SECONDS):
+                return await self._listening
+        except TimeoutError:
+            raise PodNetworkError("the process that makes sockets does not answer") from None
+        finally:
+            self._listening = None
+
+    def make_socket(self, family: socket.AddressFamily) -> socket.socket:
+        """See `PodNetwork`."""
+        version = messages.VERSIONS[family]
+        ready = self._ready[version]
+        if len(ready) <= _FEW and not self._asked.get(version):
+            self._asked[version] = self._remote.request(messages.SOCKETS, version, self._id)
+        if not ready:
+            self._remote.wait_while(self._asked, version)
+        if not ready:
+            code = self._code or errno.ENOBUFS
+            raise OSError(code, os.strerror(code))
+        return ready.popleft()
+
+    def take_sockets(self, version: int, code: int, descriptors: Sequence[int]) -> None:
+        """Take what was asked for."""
+        self._asked[version] = False
+        self._code = code
+        family = messages.FAMILIES[version]
+        self._ready[version] += [
+            # the flag tells Python what the descriptor is already
+            socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK, 0, one)
+            for one in descriptors
+        ]
+
+    def take_listening(self, ports: Sequence[int], error: str, descriptors: Sequence[int]) -> None:
+        """Take what was asked for, or why it cannot be had."""
+        sockets = [socket.socket(fileno=one) for one in descriptors]
+        waiting = self._listening
+        if waiting is None or waiting.done() or error or len(ports) != len(sockets):
+            for one in sockets:
+                one.close()
+            if waiting is not None and not waiting.done():
+                reason = error or "too few files are left for its sockets"
+                waiting.set_exception(PodNetworkError(reason))
+            return
+        found: dict[int, list[socket.socket]] = {}
+        for port, one in zip(ports, sockets, strict=True):
+            one.setblocking(False)
+            found.setdefault(port, []).append(one)
+        waiting.set_result(found)
+
+    def lost(self) -> None:
+        """Nothing that was asked for will come."""
+        self._asked.clear()
+        if self._listening is not None and not self._listening.done():
+            self._listening.set_exception(PodNetworkError("the process that makes sockets ended"))
+
+    def close(self) -> None:
+        """Close the sockets that nobody has used."""
+        self.lost()
+        for ready in self._ready.values():
+            while ready:
+                with contextlib.suppress(OSError):
+                    ready.pop().close()
