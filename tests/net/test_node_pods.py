@@ -11,8 +11,8 @@ import pytest
 
 from .container_runtime import CONTAINERD, CRI_O, CRI_O_WITH_PAUSE, FakeRuntime, fake_runtime
 from .namespaces import PATIENCE, Namespace, need
+from .node_programs import APP, CHECK, LIVENESS, PROBES, agent, ask, pods, status, until
 from .program import Program
-from .test_node import APP, CHECK, LIVENESS, PROBES, agent, ask, pods, status, until
 
 _GOOD = b"HTTP/1.1 200 "
 _SLOW = {"app": {"livenessProbe": {"httpGet": {"port": APP}, "timeoutSeconds": PATIENCE}}}
