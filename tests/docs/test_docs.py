@@ -1,5 +1,6 @@
 """The documentation: links lead somewhere, options and limits are those of the code."""
 
+import functools
 import re
 import subprocess
 import sys
@@ -9,11 +10,24 @@ import pytest
 
 from osm_healthcheck import __version__
 from osm_healthcheck.cli.main import COMMANDS
+from osm_healthcheck.injection import record
+from osm_healthcheck.injection.record import PREFIX
+from osm_healthcheck.probes.constants import DECLARED_PROBES
 from osm_healthcheck.server.options import OPTIONS
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted(path for path in (*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")))
 MAX_README_WORDS = 1200
+# options of other programs that the docs tell a reader to run
+_OTHERS = {
+    "--previous": "kubectl",
+    "--all-containers": "kubectl",
+    "--noflush": "iptables-restore",
+    "--notrack": "iptables",
+    "--build-arg": "docker",
+    "--format": "buildah",
+    "--target": "docker",
+}
 # argparse adds it to every command, and no table needs to say so
 _EVERYWHERE = {"--help"}
 
@@ -43,6 +57,17 @@ def section(page: str, heading: str) -> str:
     )
     assert found, f"docs/{page} has no heading {heading!r}"
     return found[2]
+
+
+@functools.cache
+def help_of(command: str) -> str:
+    """What a command says of itself."""
+    return subprocess.run(
+        [sys.executable, "-m", "osm_healthcheck", command, "--help"],
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
@@ -86,12 +111,67 @@ def test_the_sidecars_options_are_the_documented_ones() -> None:
 
 @pytest.mark.parametrize("command", sorted(set(COMMANDS) - {"serve"}))
 def test_every_option_of_a_command_is_documented(command: str) -> None:
-    help_text = subprocess.run(
-        [sys.executable, "-m", "osm_healthcheck", command, "--help"],
-        capture_output=True,
-        text=True,
-        check=True,
-    ).stdout
+    help_text = help_of(command)
     usage = help_text[: help_text.find("\n\n")]
     pages = "".join(page.read_text() for page in PAGES)
     assert options_in(usage) - _EVERYWHERE - options_in(pages) == set()
+
+
+def test_the_annotations_of_the_reference_are_those_of_the_code() -> None:
+    names = {value.removeprefix(PREFIX) for value in vars(record).values() if _is_ours(value)}
+    names.add(DECLARED_PROBES.removeprefix(PREFIX))
+    table = section("reference.md", "Annotations and labels")
+    assert set(re.findall(r"^\| `([\w-]+)` \|", table, re.MULTILINE)) == names
+
+
+def _is_ours(value: object) -> bool:
+    return isinstance(value, str) and value.startswith(PREFIX) and value != PREFIX
+
+
+def test_every_option_that_the_docs_name_exists() -> None:
+    known = {option.flag for option in OPTIONS} | _EVERYWHERE | {"--version"}
+    for command in sorted(set(COMMANDS) - {"serve"}):
+        known |= options_in(help_of(command))
+    known |= options_in((ROOT / "iptables" / "init.sh").read_text()) | _OTHERS.keys()
+    unknown = [
+        f"{page.relative_to(ROOT)}: {option}"
+        for page in ROOT.glob("docs/**/*.md")
+        if page.name != "figures.md"  # of benches
+        for line in own_lines(page)
+        for option in sorted(options_in(line) - known)
+    ]
+    assert unknown == []
+
+
+def own_lines(page: Path) -> list[str]:
+    """The lines of a page that run no other program than ours."""
+    text = page.read_text().replace("\\\n", " ")
+    return [
+        line
+        for line in text.splitlines()
+        if not re.match(r"\s*(?:docker|helm|\.ci/|sudo|python|\.venv|kind) ?", line)
+    ]
+
+
+def test_the_metrics_of_the_docs_are_exported_and_the_other_way_round() -> None:
+    code = "".join(path.read_text() for path in (ROOT / "osm_healthcheck").rglob("*metrics.py"))
+    written = set(re.findall(r'"osm_healthcheck_(\w+_\w+)"', code))
+    written |= set(re.findall(r'f"\{_?[pP](?:REFIX|refix)\}_(\w+)"', code))
+    written |= {name.removesuffix("_total") for name in re.findall(r'_family\(\s*"(\w+)"', code)}
+    text = "".join(page.read_text() for page in PAGES if page.name != "CHANGELOG.md")
+    tables = section("metrics.md", "What is exported") + section("sidecar.md", "Logs and metrics")
+    rows = set(re.findall(r"^\| `osm_healthcheck_(\w+)` \|", tables, re.MULTILINE))
+    for name in rows:
+        base = re.sub(r"^(?:injector|node)_|_total$", "", name)
+        assert base in code, name
+    short = {re.sub(r"^(?:injector|node)_|_total$", "", name) for name in rows}
+    assert {re.sub(r"^(?:injector|node)_", "", name) for name in written} <= short
+    mentioned = set(re.findall(r"osm_healthcheck_(\w+?)(?:_bucket)?\b", text))
+    assert mentioned - rows - {"probe_duration_seconds_bucket"} == set()
+
+
+def test_the_alerts_of_the_docs_are_those_of_the_rules() -> None:
+    rules = (ROOT / "charts/osm-healthcheck/files/alerts.yaml").read_text()
+    table = section("metrics.md", "Alert rules")
+    documented = re.findall(r"^\| `(\w+)` \| (\w+) \|", table, re.MULTILINE)
+    assert documented == re.findall(r"alert: (\w+)\n.*?severity: (\w+)", rules, re.DOTALL)
