@@ -4,7 +4,7 @@ Each error carries its fields and composes its own message.
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 
 class OSMHealthcheckError(Exception):
@@ -31,12 +31,14 @@ class FieldError:
 class FieldWarning:
     """Something about an input that its author should know, and where, without refusing it.
 
-    ``is_general`` says that it holds for every input of its kind, and so is printed once only.
+    ``is_general`` says that it holds for every input of its kind, and so is printed once only;
+    ``is_skip`` that it is why nothing was done to the whole resource.
     """
 
     where: str
     text: str
     is_general: bool = False
+    is_skip: bool = False
 
     def __str__(self) -> str:
         return f"{self.where}: {self.text}"
@@ -69,12 +71,16 @@ class Validation:
         """Add a warning; a general one gets no prefix of a document and is printed once."""
         self.warnings.append(FieldWarning(where, text, is_general))
 
+    def skip(self, where: str, text: str) -> None:
+        """Add why nothing is done to the whole resource at ``where``."""
+        self.warnings.append(FieldWarning(where, text, is_skip=True))
+
     def include(self, other: "Validation | InvalidInputError", prefix: str = "") -> None:
         """Add all that ``other`` holds, with ``prefix`` before each place."""
         self.errors += [FieldError(prefix + one.where, one.problem) for one in other.errors]
         if isinstance(other, Validation):
             self.warnings += [
-                one if one.is_general else FieldWarning(prefix + one.where, one.text)
+                one if one.is_general else replace(one, where=prefix + one.where)
                 for one in other.warnings
             ]
 

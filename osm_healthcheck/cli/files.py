@@ -1,21 +1,19 @@
 """Manifests from files and the standard input, and results written all at once or not at all."""
 
-import contextlib
 import io
 import sys
-import time
-from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
-from typing import BinaryIO
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Protocol
 
+from osm_healthcheck.cli.diff_output import Diff
 from osm_healthcheck.cli.output import InPlace, Output, ReplaceError
+from osm_healthcheck.cli.progress import Progress
+from osm_healthcheck.cli.sources import STDIN as STDIN
+from osm_healthcheck.cli.sources import opened as opened
 from osm_healthcheck.errors import FieldError, FieldWarning, InvalidInputError, Validation
 from osm_healthcheck.injection.pods import ManifestChange
 from osm_healthcheck.manifests.documents import Document, Format, read_documents
 from osm_healthcheck.probes.quote import printable
-
-STDIN = "-"
-_PROGRESS_EVERY = 0.2  # seconds
 
 
 class ManifestReader:
@@ -23,7 +21,7 @@ class ManifestReader:
 
     def __init__(self, command: str) -> None:
         self._command = command
-        self._progress = _Progress()
+        self._progress = Progress()
         self._said = set[FieldWarning]()
         self.validation = Validation()
 
@@ -32,6 +30,7 @@ class ManifestReader:
         name = "stdin" if path == STDIN else path
         try:
             with opened(path) as binary:
+                self._progress.begin(binary)
                 text = io.TextIOWrapper(binary, encoding="utf-8", newline="")
                 for found in read_documents(text):
                     if isinstance(found, FieldError):
@@ -87,29 +86,46 @@ def print_error(line: object) -> None:
     print(printable(str(line)), file=sys.stderr)
 
 
+Sink = Output | InPlace | Diff
+
+
+class Report(Protocol):
+    """What is told of each document, beside its warnings."""
+
+    def __call__(
+        self, reader: ManifestReader, path: str, outcome: ManifestChange, has_changed: bool
+    ) -> None:
+        """What became of a document of the file at ``path``, and whether its text has changed."""
+
+    def finish(self, reader: ManifestReader) -> None:
+        """That was all."""
+
+
 def rewrite(
     command: str,
-    paths: Sequence[str],
+    sources: Iterable[str | FieldError],
     change: Callable[[object], ManifestChange],
-    output: Format | None,
-    *,
-    in_place: bool,
+    sink: Sink,
+    output: Format | None = None,
+    report: Report | None = None,
 ) -> int:
-    """Pass every document through ``change``; the exit code.
+    """Pass every document through ``change`` into ``sink``; the exit code.
 
     Nothing is written unless every document is good.
     """
     reader = ManifestReader(command)
-    sink = InPlace() if in_place else Output()
     with sink:
-        for path in paths:
-            try:
-                sink.begin(path)
-            except OSError as error:
-                reader.validation.error(path, f"cannot be replaced: {error.strerror or error}")
+        for source in sources:
+            if isinstance(source, FieldError):
+                reader.validation.errors.append(source)
                 continue
-            for document in reader.documents(path):
-                _rewrite_document(reader, sink, path, document, change, output)
+            try:
+                sink.begin(source)
+            except OSError as error:
+                reader.validation.error(source, f"cannot be replaced: {error.strerror or error}")
+                continue
+            for document in reader.documents(source):
+                _rewrite_document(reader, sink, source, document, change, output, report)
         if not reader.finish("nothing was written"):
             return 2
         try:
@@ -118,21 +134,25 @@ def rewrite(
             reader.validation.error(error.name, error.problem)
             reader.finish(error.outcome)
             return 2
-        return 0
+        if report:
+            report.finish(reader)
+        return int(isinstance(sink, Diff) and sink.has_differences)
 
 
 def _rewrite_document(
     reader: ManifestReader,
-    sink: Output | InPlace,
+    sink: Sink,
     path: str,
     document: Document,
     change: Callable[[object], ManifestChange],
     output: Format | None,
+    report: Report | None,
 ) -> None:
     wanted = output or document.format
+    before = document.head + document.text
     if document.is_empty:
         if wanted == document.format:
-            sink.write(document.head + document.text, wanted, changed=False)
+            sink.write(before, before, wanted)
         return
     try:
         outcome = change(document.value)
@@ -143,41 +163,7 @@ def _rewrite_document(
     warnings = list(outcome.warnings)
     if not kept:
         warnings.append(FieldWarning("warning", "written anew: its comments could not be kept"))
-    reader.warn(path, document, warnings)
-    sink.write(text, wanted, changed=text != document.head + document.text)
-
-
-class _Progress:
-    """One line that counts documents, where stderr is a terminal."""
-
-    def __init__(self) -> None:
-        self._shown = sys.stderr.isatty()
-        self._count = 0
-        self._next = time.monotonic() + _PROGRESS_EVERY
-        self._dirty = False
-
-    def step(self) -> None:
-        """One more document."""
-        self._count += 1
-        if self._shown and time.monotonic() >= self._next:
-            print(f"\r{self._count} documents", end="", file=sys.stderr, flush=True)
-            self._next = time.monotonic() + _PROGRESS_EVERY
-            self._dirty = True
-
-    def clear(self) -> None:
-        """Make room for another line."""
-        if self._dirty:
-            print("\r\x1b[K", end="", file=sys.stderr, flush=True)
-            self._dirty = False
-
-
-@contextlib.contextmanager
-def opened(path: str) -> Iterator[BinaryIO]:
-    """The file at ``path``, or the standard input, which is left open."""
-    if path == STDIN:
-        if sys.stdin.isatty():
-            print("reading from the terminal; Ctrl-D ends it", file=sys.stderr)
-        yield sys.stdin.buffer
-    else:
-        with Path(path).open("rb") as binary:
-            yield binary
+    reader.warn(path, document, [one for one in warnings if not (report and one.is_skip)])
+    if report:
+        report(reader, path, outcome, text != before)
+    sink.write(before, text, wanted)

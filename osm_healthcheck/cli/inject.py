@@ -8,12 +8,15 @@ from functools import partial
 
 from osm_healthcheck import __version__
 from osm_healthcheck.cli.arguments import guarded, parser_for
-from osm_healthcheck.cli.files import STDIN, rewrite
+from osm_healthcheck.cli.files import rewrite
+from osm_healthcheck.cli.inject_report import InjectReport
 from osm_healthcheck.cli.injection_options import (
     add_injection_options,
     injection_for,
     option_problem,
 )
+from osm_healthcheck.cli.output_options import add_output_options, read_sink
+from osm_healthcheck.cli.sources import add_sources, files_of, read_sources
 from osm_healthcheck.errors import FieldWarning
 from osm_healthcheck.injection.auto_mesh import MeshFinder, NoMesh
 from osm_healthcheck.injection.inject import Injection, inject, inject_each
@@ -28,6 +31,9 @@ nothing; uninject takes it back. Nothing is written unless every document is goo
 """
 _EPILOG = """\
 example: kubectl get deploy -o yaml | osm-healthcheck inject --mesh istio - | kubectl apply -f -
+
+Exit code: 0; with --diff 0 where nothing would change and 1 where something would; 2 for bad
+input.
 
 A pod is left alone with the annotation healthcheck.openservicemesh.io/inject: disabled, a
 container with its name in healthcheck.openservicemesh.io/skip-containers: a,b.
@@ -46,19 +52,18 @@ _ALLOW_FROM_PROXY = (
 
 
 def run(argv: Sequence[str]) -> int:
-    """Run the command; 0, or 2 for bad input."""
+    """Run the command; 0, with ``--diff`` 1 where something would change, 2 for bad input."""
     parser = _parser()
     options = parser.parse_args(argv)
-    if options.in_place and STDIN in options.files:
-        parser.error("--in-place needs files, not the standard input")
-    if options.in_place and options.output:
-        parser.error("--in-place keeps the format of a file: leave -o out")
+    sink = read_sink(parser, options)
     if options.allow_from and options.proxy == "mesh":
         print(_ALLOW_FROM_PROXY, file=sys.stderr)
     change = _change(parser, options)
-    return guarded(
-        lambda: rewrite("inject", options.files, change, options.output, in_place=options.in_place)
+    sources = list(files_of(read_sources(options), recursive=options.recursive))
+    report = InjectReport(
+        names_files=len(sources) > 1, only_skipped=options.quiet, is_diff=options.diff
     )
+    return guarded(lambda: rewrite("inject", sources, change, sink, options.output, report))
 
 
 def _change(
@@ -121,8 +126,9 @@ def _problem(options: argparse.Namespace, mesh: Mesh) -> str:
 def _parser() -> argparse.ArgumentParser:
     parser = parser_for("inject", _WHAT, _EPILOG)
     add = parser.add_argument
-    add("-o", "--output", choices=("yaml", "json"), help="the format (default: as the input)")
-    add("--in-place", action="store_true", help="replace the files, all of them or none")
+    add_sources(parser)
+    add_output_options(parser)
+    add("-q", "--quiet", action="store_true", help="say nothing of what is injected")
     add(
         "--mesh",
         choices=(_AUTO, *MESHES),

@@ -45,8 +45,8 @@ class Output:
         """What follows comes from ``path``."""
         self._is_first_of_file = True
 
-    def write(self, text: str, form: Format, *, changed: bool) -> None:
-        """Add one document, with what has to stand between it and the one before."""
+    def write(self, before: str, text: str, form: Format) -> None:
+        """Add one document, with what has to stand between it and the one in front of it."""
         if self._last:
             text = text.removeprefix(BYTE_ORDER_MARK)  # of a file that is not the first
         if self._last and text:
@@ -110,11 +110,11 @@ class InPlace:
         with contextlib.suppress(PermissionError):
             os.fchown(file.fileno(), state.st_uid, state.st_gid)
 
-    def write(self, text: str, form: Format, *, changed: bool) -> None:
-        """Add one document to the file at hand."""
+    def write(self, before: str, text: str, form: Format) -> None:
+        """Add one document, which was ``before``, to the file at hand."""
         one = self._replacements[-1]
         one.file.write(text.encode("utf-8"))
-        one.changed |= changed
+        one.changed |= text != before
 
     def commit(self) -> None:
         """Put the changed ones in their place.

@@ -5,7 +5,9 @@ from functools import partial
 
 from osm_healthcheck import __version__
 from osm_healthcheck.cli.arguments import guarded, parser_for
-from osm_healthcheck.cli.files import STDIN, rewrite
+from osm_healthcheck.cli.files import rewrite
+from osm_healthcheck.cli.output_options import add_output_options, read_sink
+from osm_healthcheck.cli.sources import add_sources, files_of, read_sources
 from osm_healthcheck.injection.uninject import uninject
 
 _WHAT = """\
@@ -13,25 +15,19 @@ Give back the original of manifests that were injected: their probes restored, w
 added taken away. What others have changed since stays, but for what a rewritten probe asks:
 such an edit is lost, and named on stderr. Nothing is written unless every document is good.
 """
+_EPILOG = """\
+Exit code: 0; with --diff 0 where nothing would change and 1 where something would; 2 for bad
+input.
+"""
 
 
 def run(argv: Sequence[str]) -> int:
-    """Run the command; 0, or 2 for bad input."""
-    parser = parser_for("uninject", _WHAT)
-    parser.add_argument(
-        "-o", "--output", choices=("yaml", "json"), help="the format (default: as the input)"
-    )
-    parser.add_argument(
-        "--in-place", action="store_true", help="replace the files, all of them or none"
-    )
+    """Run the command; 0, with ``--diff`` 1 where something would change, 2 for bad input."""
+    parser = parser_for("uninject", _WHAT, _EPILOG)
+    add_sources(parser)
+    add_output_options(parser)
     options = parser.parse_args(argv)
-    if options.in_place and STDIN in options.files:
-        parser.error("--in-place needs files, not the standard input")
-    if options.in_place and options.output:
-        parser.error("--in-place keeps the format of a file: leave -o out")
+    sink = read_sink(parser, options)
+    sources = files_of(read_sources(options), recursive=options.recursive)
     change = partial(uninject, version=__version__)
-    return guarded(
-        lambda: rewrite(
-            "uninject", options.files, change, options.output, in_place=options.in_place
-        )
-    )
+    return guarded(lambda: rewrite("uninject", sources, change, sink, options.output))

@@ -25,6 +25,7 @@ from osm_healthcheck.injection.plan import Plan, plan_injection
 from osm_healthcheck.injection.pods import (
     SIDECAR,
     Container,
+    InjectedPod,
     Manifest,
     ManifestChange,
     Pod,
@@ -67,19 +68,26 @@ def inject_each(
         if validation.errors:
             return
         if isinstance(injection, str):
-            validation.warn(pod.where, f"left alone: {injection}")
+            validation.skip(pod.where, f"left alone: {injection}")
             return
-        plan = None if injection.mesh.injector else plan_injection(undone, injection, validation)
+        if injection.mesh.injector:
+            validation.skip(pod.where, "left alone: OSM's own injector rewrites its probes")
+            plan = None
+        else:
+            plan = plan_injection(undone, injection, validation)
         added = _added_containers(plan, undone, injection) if plan else []
         if undone is not pod and (sidecar := pod.container(SIDECAR)):
             _warn_of_lost_settings(pod.where, sidecar, added, validation)
         if plan:
             _apply(plan, undone, added, injection, validation)
+            injected.append(InjectedPod(pod.where, len(plan.probes), len(plan.hooks)))
 
+    injected: list[InjectedPod] = []
     outcome = each_pod(manifest, change)
     validation = Validation()
     warn_of_unknown_kinds(manifest, validation)
-    return replace(outcome, warnings=(*outcome.warnings, *validation.warnings))
+    warnings = (*outcome.warnings, *validation.warnings)
+    return replace(outcome, warnings=warnings, injected=tuple(injected))
 
 
 def _apply(

@@ -93,7 +93,7 @@ class Plan:
 def plan_injection(pod: Pod, injection: Injection, validation: Validation) -> Plan | None:
     """Plan the injection of ``pod``; ``None`` where it is left alone, or has errors."""
     if reason := reason_to_skip(pod, validation):
-        validation.warn(pod.where, f"left alone: {reason}")
+        validation.skip(pod.where, f"left alone: {reason}")
         return None
     if has_lost_record(pod):
         _leave_alone(pod, validation)
@@ -101,7 +101,7 @@ def plan_injection(pod: Pod, injection: Injection, validation: Validation) -> Pl
     by_node = injection.proxy == "node" and not injection.refusal
     if by_node and (reason := _why_not_by_node(pod, injection, validation)):
         if injection.node_fallback == "leave":
-            validation.warn(pod.where, f"left alone: {reason}")
+            validation.skip(pod.where, f"left alone: {reason}")
             return None
         injection = replace(injection, proxy="sidecar")
     with_node = injection.proxy == "node"
@@ -111,7 +111,7 @@ def plan_injection(pod: Pod, injection: Injection, validation: Validation) -> Pl
     if validation.errors:
         return None
     if not originals and not hooks:
-        validation.warn(pod.where, f"nothing to rewrite: {why_no_probe_is_ours(pod)}")
+        validation.skip(pod.where, f"nothing to rewrite: {why_no_probe_is_ours(pod)}")
         return None
     if title := control_plane_of(pod):
         validation.error(
@@ -228,4 +228,4 @@ def _leave_alone(pod: Pod, validation: Validation) -> None:
             f"this probe is not rewritten; of others, {LOST_RECORD}: inject the original manifest",
         )
     if not direct:
-        validation.warn(pod.where, f"left alone: {LOST_RECORD}")
+        validation.skip(pod.where, f"left alone: {LOST_RECORD}")

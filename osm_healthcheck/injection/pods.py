@@ -304,11 +304,24 @@ def _read_containers(value: Manifest, where: str, validation: Validation) -> lis
 
 
 @dataclass(frozen=True, slots=True)
+class InjectedPod:
+    """A pod that was injected, by its ``where``, and how much of it was rewritten."""
+
+    where: str
+    probes: int
+    hooks: int
+
+
+@dataclass(frozen=True, slots=True)
 class ManifestChange:
-    """A document after a command, and warnings about it; the document given is unchanged."""
+    """A document after a command, and warnings about it; the document given is unchanged.
+
+    ``injected`` are the pods in it that were.
+    """
 
     manifest: object
     warnings: tuple[FieldWarning, ...] = ()
+    injected: tuple[InjectedPod, ...] = ()
 
 
 def each_pod(manifest: object, change: Callable[[Pod, Validation], object]) -> ManifestChange:

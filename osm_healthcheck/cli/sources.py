@@ -1,0 +1,85 @@
+"""Where manifests are read from: files, folders, URLs and the standard input, as by kubectl."""
+
+import argparse
+import contextlib
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import BinaryIO, cast
+
+from osm_healthcheck.errors import FieldError
+
+STDIN = "-"
+# k8s.io/cli-runtime/pkg/resource/builder.go: FileExtensions
+_EXTENSIONS = (".json", ".yaml", ".yml")
+_URL_TIMEOUT = 30  # seconds
+
+
+def add_sources(parser: argparse.ArgumentParser) -> None:
+    """Let ``parser``, which takes FILEs already, take ``-f`` and ``-R`` as well."""
+    parser.add_argument(
+        "-f",
+        "--filename",
+        dest="more_files",
+        action="append",
+        default=[],
+        metavar="FILE|FOLDER|URL",
+        help="a FILE, too; of a folder its .json, .yaml and .yml files",
+    )
+    parser.set_defaults(files=[])
+    parser.add_argument(
+        "-R", "--recursive", action="store_true", help="of a folder, those of its folders as well"
+    )
+
+
+def read_sources(options: argparse.Namespace) -> list[str]:
+    """What the options of ``add_sources`` name; the standard input where that is nothing."""
+    return [*options.files, *options.more_files] or [STDIN]
+
+
+def is_url(source: str) -> bool:
+    """Whether ``source`` is to be fetched."""
+    return source.startswith(("http://", "https://"))
+
+
+def files_of(sources: Sequence[str], *, recursive: bool) -> Iterator[str | FieldError]:
+    """The sources with the files of each folder in its place, or what is wrong with that folder."""
+    for source in sources:
+        folder = Path(source)
+        if source == STDIN or is_url(source) or not folder.is_dir():
+            yield source
+            continue
+        found = sorted(
+            str(path)
+            for path in (folder.rglob("*") if recursive else folder.iterdir())
+            if path.suffix in _EXTENSIONS and path.is_file()
+        )
+        yield from found
+        if not found:
+            kinds = "there is no .json, .yaml or .yml file in it"
+            yield FieldError(source, kinds if recursive else f"{kinds}; -R looks into its folders")
+
+
+@contextlib.contextmanager
+def opened(source: str) -> Iterator[BinaryIO]:
+    """What ``source`` has, as bytes.
+
+    Raises:
+        OSError: where it cannot be read.
+    """
+    if source == STDIN:
+        if sys.stdin.isatty():
+            print("reading from the terminal; Ctrl-D ends it", file=sys.stderr)
+        yield sys.stdin.buffer
+    elif is_url(source):
+        from http.client import HTTPException
+        from urllib.request import urlopen
+
+        try:
+            with urlopen(source, timeout=_URL_TIMEOUT) as answer:  # noqa: S310
+                yield cast("BinaryIO", answer)
+        except (HTTPException, ValueError) as error:
+            raise OSError(str(error)) from None
+    else:
+        with Path(source).open("rb") as binary:
+            yield binary

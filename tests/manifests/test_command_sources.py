@@ -1,0 +1,105 @@
+"""inject from files, folders and URLs; what it says of each resource; what it would change."""
+
+import functools
+import subprocess
+import threading
+from collections.abc import Iterator
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+from tests.manifests.test_command import BAD, GOOD, INJECT, POD, run
+
+CONFIG = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: c}\n"
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Two pods in a folder, one in a folder of it, and a file that is no manifest."""
+    (tmp_path / "deep").mkdir()
+    for name in ("a.yaml", "b.yml", "deep/c.yaml"):
+        (tmp_path / name).write_text(POD.format(name=Path(name).stem, port=80))
+    (tmp_path / "README.md").write_text("# no manifest\n")
+    return tmp_path
+
+
+@pytest.fixture
+def url(folder: Path) -> Iterator[str]:
+    """Where a server hands the folder out."""
+    handler = functools.partial(SimpleHTTPRequestHandler, directory=str(folder))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join()
+
+
+def test_a_folder_has_its_manifests_and_with_r_those_of_its_folders(folder: Path) -> None:
+    done = run(*INJECT, "-f", str(folder))
+    assert done.returncode == 0
+    assert done.stderr.splitlines() == [
+        f'{folder}/a.yaml: pod "a" injected: 1 probe',
+        f'{folder}/b.yml: pod "b" injected: 1 probe',
+        "osm-healthcheck inject: 2 injected",
+    ]
+    deep = run(*INJECT, "-R", str(folder))
+    assert deep.stdout.startswith(done.stdout)
+    assert f'{folder}/deep/c.yaml: pod "c" injected: 1 probe' in deep.stderr
+    assert run(*INJECT, "--in-place", "-f", str(folder)).returncode == 0
+    assert "15904" in (folder / "b.yml").read_text()
+    assert "15904" not in (folder / "deep" / "c.yaml").read_text()
+
+
+def test_a_url_is_fetched(url: str) -> None:
+    done = run(*INJECT, "-f", f"{url}/a.yaml")
+    assert (done.returncode, done.stderr) == (0, 'pod "a" injected: 1 probe\n')
+    missing = run(*INJECT, f"{url}/none.yaml", "http://127.0.0.1:1/")
+    assert (missing.returncode, missing.stdout) == (2, "")
+    assert f"{url}/none.yaml: cannot be read: " in missing.stderr
+    assert "http://127.0.0.1:1/: cannot be read: " in missing.stderr
+    assert "Traceback" not in missing.stderr
+    assert "not the standard input or a URL" in run(*INJECT, "--in-place", url).stderr
+
+
+def test_each_resource_gets_a_line_and_all_get_a_summary() -> None:
+    hooked = GOOD.replace(
+        "livenessProbe:", "lifecycle: {preStop: {httpGet: {port: 80}}}\n    startupProbe:"
+    )
+    bare = GOOD.replace("livenessProbe:", "other:")
+    text = f"{hooked}---\n{bare}---\n{CONFIG}---\n{GOOD}"
+    done = run(*INJECT, text=text)
+    lines = [one for one in done.stderr.splitlines() if "warning" not in one]
+    assert lines == [
+        'pod "good" skipped: no httpGet, tcpSocket or grpc probe',
+        'pod "good" injected: 1 probe, 1 lifecycle hook',
+        'pod "good" injected: 1 probe',
+        "osm-healthcheck inject: 2 injected, 1 skipped, 1 without a pod",
+    ]
+    again = run(*INJECT, text=done.stdout)
+    assert again.stderr.splitlines()[-1].endswith("2 unchanged, 1 skipped, 1 without a pod")
+    quiet = run(*INJECT, "--quiet", text=text).stderr
+    assert "skipped" in quiet
+    assert '" injected' not in quiet
+
+
+def test_the_diff_is_what_patch_makes_the_output_of(tmp_path: Path) -> None:
+    path = tmp_path / "web.yaml"
+    path.write_text(f"{GOOD}---\n{CONFIG}---\n{POD.format(name='end', port=80).rstrip()}")
+    before = path.read_text()
+    wanted = run(*INJECT, str(path)).stdout
+    done = run(*INJECT, "--diff", str(path))
+    assert done.returncode == 1
+    assert path.read_text() == before
+    assert 'pod "good" would be injected: 1 probe' in done.stderr
+    subprocess.run(["patch", "-s", str(path)], input=done.stdout, text=True, check=True)
+    assert path.read_text() == wanted
+    same = run(*INJECT, "--diff", str(path))
+    assert (same.returncode, same.stdout) == (0, "")
+    back = run("uninject", "--diff", str(path))
+    subprocess.run(["patch", "-s", str(path)], input=back.stdout, text=True, check=True)
+    assert (back.returncode, path.read_text()) == (1, before)
+    broken = run(*INJECT, "--diff", text=f"{GOOD}---\n{BAD}")
+    assert (broken.returncode, broken.stdout) == (2, "")
+    assert run(*INJECT, "--diff", "-o", "json").returncode == 2
