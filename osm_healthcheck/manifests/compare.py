@@ -1,12 +1,13 @@
 """Whether a YAML text has a value, found out without a tree of the text: that takes the memory."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable
 from typing import Any
 
 import yaml
 
 from osm_healthcheck.manifests.nodes import (
+    MERGE,
     Loader,
     ScalarNode,
     YAMLTextError,
@@ -34,7 +35,7 @@ def same(one: object, other: object) -> bool:
 def has_value(text: str, value: object) -> bool:
     """Whether ``text`` is one YAML document whose value is ``value``."""
     try:
-        return _is_document(yaml.parse(text, Loader=Loader), value)
+        return _is_document(Loader(text).get_event, value)
     except _NeedsTreeError:
         pass
     except (yaml.YAMLError, YAMLTextError, RecursionError):
@@ -50,45 +51,57 @@ class _NeedsTreeError(Exception):
     """The text has an alias or a merge key, or a key that is no scalar."""
 
 
-def _is_document(events: Iterator[Any], value: object) -> bool:
-    next(events)  # the start of the stream
-    if not isinstance(next(events), yaml.DocumentStartEvent):
-        return False
-    if not _is_node(next(events), events, value):
-        return False
-    next(events)  # the end of the document
-    return isinstance(next(events), yaml.StreamEndEvent)
+Events = Callable[[], Any]
 
 
-def _is_node(event: Any, events: Iterator[Any], value: object) -> bool:
+def _is_document(events: Events, value: object) -> bool:
+    events()  # the start of the stream
+    if type(events()) is not yaml.DocumentStartEvent:
+        return False
+    if not _is_node(events(), events, value):
+        return False
+    events()  # the end of the document
+    return type(events()) is yaml.StreamEndEvent
+
+
+def _is_node(event: Any, events: Events, value: object) -> bool:
     if event.anchor is not None:
         raise _NeedsTreeError
-    if isinstance(event, yaml.ScalarEvent):
-        return same(scalar_value(event), value)
-    if isinstance(event, yaml.MappingStartEvent):
+    if type(event) is yaml.ScalarEvent:
+        found = scalar_value(event)
+        # a text is equal to nothing but a text
+        return found == value if type(found) is str else same(found, value)
+    if type(event) is yaml.MappingStartEvent:
         return isinstance(value, dict) and _is_mapping(events, value)
     return isinstance(value, list) and _is_sequence(events, value)
 
 
-def _is_mapping(events: Iterator[Any], value: dict[str, object]) -> bool:
+def _is_mapping(events: Events, value: dict[str, object]) -> bool:
     seen = set()
-    while not isinstance(event := next(events), yaml.MappingEndEvent):
-        if not isinstance(event, yaml.ScalarEvent) or event.anchor is not None:
+    while type(event := events()) is not yaml.MappingEndEvent:
+        if type(event) is not yaml.ScalarEvent or event.anchor is not None:
             raise _NeedsTreeError
-        node = ScalarNode(0, 0, 0, value=scalar_value(event))
-        node.plain, node.text = not event.style, event.value
-        if is_merge(node):
-            raise _NeedsTreeError
-        key = key_of(node)
-        if key in seen or key not in value or not _is_node(next(events), events, value[key]):
+        key = _key(event)
+        if key in seen or key not in value or not _is_node(events(), events, value[key]):
             return False
         seen.add(key)
     return len(seen) == len(value)
 
 
-def _is_sequence(events: Iterator[Any], value: list[object]) -> bool:
+def _key(event: Any) -> str:
+    found = scalar_value(event)
+    if found == event.value and not (found == MERGE and not event.style):
+        return str(found)
+    node = ScalarNode(0, 0, 0, value=found)
+    node.plain, node.text = not event.style, event.value
+    if is_merge(node):
+        raise _NeedsTreeError
+    return key_of(node)
+
+
+def _is_sequence(events: Events, value: list[object]) -> bool:
     count = 0
-    while not isinstance(event := next(events), yaml.SequenceEndEvent):
+    while type(event := events()) is not yaml.SequenceEndEvent:
         if count == len(value) or not _is_node(event, events, value[count]):
             return False
         count += 1

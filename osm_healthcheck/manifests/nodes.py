@@ -7,7 +7,7 @@ parser in Go. What a scalar means is decided by ``scalars.resolve``, not by PyYA
 import base64
 import binascii
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -23,7 +23,7 @@ except AttributeError:  # PyYAML built without libyaml: ten times slower, and th
     Loader = yaml.SafeLoader
 
 _TAG = "tag:yaml.org,2002:"
-_MERGE = "<<"
+MERGE = "<<"
 # A document that aliases blow up beyond this is refused, as go-yaml does it.
 _MOST_VALUES = 1_000_000
 _DEEPEST = 200
@@ -90,8 +90,7 @@ def compose(text: str) -> Node | None:
         YAMLTextError: where it is not YAML, or more than one document.
     """
     try:
-        events = yaml.parse(text, Loader=Loader)
-        return _Composer(text, events).document()
+        return _Composer(text, Loader(text).get_event).document()
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
         # a character that YAML does not allow has a reason and a position, all else has marks
@@ -128,22 +127,22 @@ def key_of(node: Node) -> str:
 
 def is_merge(key: Node) -> bool:
     """Whether ``key`` is ``<<``, which merges another mapping in."""
-    return isinstance(key, ScalarNode) and key.plain and key.text == _MERGE
+    return isinstance(key, ScalarNode) and key.plain and key.text == MERGE
 
 
 class _Composer:
-    def __init__(self, text: str, events: Iterator[Any]) -> None:
+    def __init__(self, text: str, next_event: Callable[[], Any]) -> None:
         self._text = text
-        self._events = events
+        self._next = next_event
         self._anchors: dict[str, Node] = {}
 
     def document(self) -> Node | None:
-        next(self._events)
-        if isinstance(event := next(self._events), yaml.StreamEndEvent):
+        self._next()
+        if isinstance(event := self._next(), yaml.StreamEndEvent):
             return None
-        root = self._node(next(self._events), 0)
-        next(self._events)
-        if type(event := next(self._events)) is not yaml.StreamEndEvent:
+        root = self._node(self._next(), 0)
+        self._next()
+        if type(event := self._next()) is not yaml.StreamEndEvent:
             raise YAMLTextError("a second document without --- before it", event.start_mark.index)
         return root
 
@@ -190,9 +189,9 @@ class _Composer:
         return node
 
     def _fill_mapping(self, node: MappingNode, depth: int) -> None:
-        while not _is(event := next(self._events), yaml.MappingEndEvent):
+        while not _is(event := self._next(), yaml.MappingEndEvent):
             key = self._node(event, depth + 1, in_flow=node.flow)
-            value = self._node(next(self._events), depth + 1, in_flow=node.flow)
+            value = self._node(self._next(), depth + 1, in_flow=node.flow)
             node.items.append((key, value))
         if node.flow:
             node.end = event.end_mark.index
@@ -201,13 +200,13 @@ class _Composer:
             node.column = node.items[0][0].column
 
     def _fill_sequence(self, node: SequenceNode, depth: int) -> None:
-        while not _is(event := next(self._events), yaml.SequenceEndEvent):
+        while not _is(event := self._next(), yaml.SequenceEndEvent):
             node.items.append(self._node(event, depth + 1, in_flow=node.flow))
         node.end = event.end_mark.index if node.flow else node.items[-1].end
 
 
 def _is(event: object, kind: type[yaml.Event]) -> bool:
-    return isinstance(event, kind)
+    return type(event) is kind
 
 
 class _Values:

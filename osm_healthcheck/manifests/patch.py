@@ -59,8 +59,9 @@ class _Patch:
         self._text = text
         self._root = root
         self._style = _style_of(root)
-        self._leaf_starts = array("q", (leaf.start for leaf in _leaves(root)))
-        self._leaf_ends = array("q", (leaf.end for leaf in _leaves(root)))
+        leaves = _leaves(root)
+        self._leaf_starts = array("q", [leaf.start for leaf in leaves])
+        self._leaf_ends = array("q", [leaf.end for leaf in leaves])
         self._expand = _with_aliases(root) if expand else set()
         self._edits: list[tuple[int, int, str]] = []
 
@@ -328,11 +329,20 @@ def _children(node: Node) -> Iterator[Node]:
         yield from node.items
 
 
-def _leaves(node: Node) -> Iterator[Node]:
-    if isinstance(node, ScalarNode | AliasNode):
-        yield node
-    for child in _children(node):
-        yield from _leaves(child)
+def _leaves(root: Node) -> list[Node]:
+    """The scalars and aliases, in the order of the text."""
+    found: list[Node] = []
+    waiting: list[Node] = [root]
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, MappingNode):
+            for key, value in reversed(node.items):
+                waiting += (value, key)
+        elif isinstance(node, SequenceNode):
+            waiting += reversed(node.items)
+        else:
+            found.append(node)
+    return found
 
 
 def _with_aliases(node: Node) -> set[int]:

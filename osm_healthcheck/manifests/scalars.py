@@ -4,6 +4,7 @@
 is 8, a date is a string.
 """
 
+import functools
 import math
 import re
 
@@ -31,12 +32,18 @@ _BASES = {"b": 2, "o": 8, "x": 16, "d": 10}
 _BARE_IN_FLOW = re.compile(r"[A-Za-z/_][-A-Za-z0-9_./=%&+@~]*|[0-9]+[A-Za-z]+")
 _BARE = re.compile(r"[A-Za-z/_](?:[-A-Za-z0-9_./=%&+@~?]|:(?=\S))*|[0-9]+[A-Za-z]+")
 _LONGEST_NUMBER = 400
+_SHORT = 60  # characters
 
 Scalar = str | int | float | bool | None
 
 
 def resolve(text: str) -> Scalar:
     """What Kubernetes makes of the plain (unquoted) scalar ``text``."""
+    # most texts of a stream of manifests stand there again and again
+    return _resolve_short(text) if len(text) < _SHORT else _resolve(text)
+
+
+def _resolve(text: str) -> Scalar:
     if text in _NULL:
         return None
     if (boolean := _BOOLEANS.get(text)) is not None:
@@ -61,6 +68,12 @@ def write(value: Scalar, *, flow: bool = False) -> str:
 
     ``flow`` says that it stands between brackets or braces.
     """
+    if isinstance(value, str) and len(value) < _SHORT:
+        return _write_short(value, flow)
+    return _write(value, flow)
+
+
+def _write(value: Scalar, flow: bool) -> str:
     if value is None:
         return "null"
     if isinstance(value, bool):
@@ -70,6 +83,10 @@ def write(value: Scalar, *, flow: bool = False) -> str:
     if (_BARE_IN_FLOW if flow else _BARE).fullmatch(value) and resolve(value) == value:
         return value
     return write_quoted(value, "'")
+
+
+_resolve_short = functools.lru_cache(maxsize=2048)(_resolve)
+_write_short = functools.lru_cache(maxsize=2048)(_write)
 
 
 def write_quoted(text: str, quote: str) -> str:
