@@ -1,10 +1,10 @@
 """What node mode costs: one process for all pods of a node, beside a sidecar in each.
 
-    python -m tests.bench.node [--quick] [--pods 1,10,…] [--root DIR]      as root
+    python -m tests.bench.node [all|memory|probes|new] [--quick] [--pods 1,10,…] [--root DIR]
 
-The pods are network namespaces with an app each, and the container runtime is the tests' double,
-so that 250 fit on any machine; all that is counted is the agent's. Sidecars and Go daemons are
-measured for a few pods and added up for more, as the table says.
+The pods are network namespaces with an app each, which takes root, and the container runtime is the
+tests' double, so that 250 fit on any machine; what is counted is the agent's. Sidecars and Go
+daemons are measured for a few pods and added up for more, as the table says.
 """
 
 import argparse
@@ -84,7 +84,7 @@ def _measure(options: argparse.Namespace) -> None:
         made = [pods.make_pod(number) for number in range(max(options.pods) + _FEW)]
         stack.enter_context(pods.apps(environment, made))
         print(f"{report.machine(chosen)}\n", flush=True)
-        for measurement in node.measure(made, options.pods):
+        for measurement in node.measure(made, options.pods, options.what):
             print(report.markdown(measurement), flush=True)
 
 
@@ -96,22 +96,32 @@ class _Node:
         self._runtime = runtime
         self._root = root
 
-    def measure(self, made: Sequence[Namespace], counts: Sequence[int]) -> Iterator[Measurement]:
+    def measure(
+        self, made: Sequence[Namespace], counts: Sequence[int], what: str
+    ) -> Iterator[Measurement]:
         """Everything, a table each; the last few of the pods that were ``made`` get sidecars."""
         others = made[-_FEW:]
         with self._agent(made[:1]):
             pass  # not measured: it writes the bytecode
-        alone = {_pods(count): [self._of(made[:count])] for count in counts}
-        yield self._memory({count: alone[_pods(count)][0] for count in counts}, others)
-        yield self._one_process(alone)
-        full = made[: min(_FULL, max(counts))]
+        measured = counts if what in ("all", "memory") else ()
+        alone = {_pods(count): [self._of(made[:count])] for count in measured}
+        if alone:
+            yield self._memory({count: alone[_pods(count)][0] for count in counts}, others)
+            yield self._one_process(alone)
+        if what in ("all", "probes"):
+            yield from self._probes(made[: min(_FULL, max(counts))], others)
+        if what in ("all", "new"):
+            yield self._new_pod(made[:-_FEW])
+
+    def _probes(
+        self, full: Sequence[Namespace], others: Sequence[Namespace]
+    ) -> Iterator[Measurement]:
         with self._agent(full) as agent, contextlib.ExitStack() as stack:
             sidecars = [stack.enter_context(pods.sidecar(self._environment, one)) for one in others]
             for server, pod in zip(sidecars, others, strict=True):
                 pods.until_answered(server, pod, pods.CHECK)
             yield self._cpu({_NODE: ([agent], full), _SIDECARS: (sidecars, others)})
             yield self._at_a_rate({f"node mode, {len(full)} pods": full, "3 sidecars": others})
-        yield self._new_pod(made[:-_FEW])
 
     @contextlib.contextmanager
     def _agent(self, served: Sequence[Namespace]) -> Iterator[Process]:
@@ -128,6 +138,7 @@ class _Node:
         """What an agent takes for some pods."""
         with self._agent(served) as process:
             started = (time.perf_counter_ns() - process.started_ns) / 1e6
+            start_cpu = procfs.cpu_ns(process.pid)
             _warm_up(served)
             memory = procfs.memory(process.pid)
             idle, seconds = procfs.cpu_ns(process.pid), 1.0 if self._environment.quick else 5.0
@@ -135,6 +146,7 @@ class _Node:
             idle = procfs.cpu_ns(process.pid) - idle
             return {
                 "start_ms": started,
+                "start_cpu_ms": start_cpu / 1e6,
                 "rss_bytes": memory.rss,
                 "private_bytes": memory.private,
                 "fds": procfs.descriptors(process.pid),
@@ -181,6 +193,7 @@ class _Node:
             title=f"One process for so many pods, {self._environment.python}",
             columns=(
                 Column("start_ms", "from exec until all answer, ms"),
+                Column("start_cpu_ms", "its CPU until then, ms"),
                 Column("rss_bytes", "RSS MB", 1, _MB),
                 Column("private_bytes", "private MB", 1, _MB),
                 Column("fds", "descriptors"),
@@ -259,7 +272,7 @@ class _Node:
             ),
             servers=results(rows),
             targets=[],
-            notes=["from the moment when a probe was due: liveness, readiness, startup in turn"],
+            notes=["liveness, readiness, startup in turn, by one caller on a core of its own"],
         )
 
     def _new_pod(self, before: Sequence[Namespace]) -> Measurement:
@@ -311,18 +324,19 @@ def _warm_up(
 
 
 def _asked_at_a_rate(asked: Sequence[Namespace], seconds: float) -> tuple[list[int], int]:
-    """Nanoseconds from the moment when each probe was due to its answer, and how many failed."""
+    """Nanoseconds of each probe, and how many failed."""
     latencies, failed = [], 0
     began = time.perf_counter()
     for number in range(int(seconds * _RATE)):
         due = began + number / _RATE
         time.sleep(max(0.0, due - time.perf_counter()))
         pod = asked[number // len(_ALL) % len(asked)]
+        start = time.perf_counter_ns()
         try:
             pods.require_success(pods.ask(pod, _ALL[number % len(_ALL)]))
         except (OSError, BenchError):
             failed += 1
-        latencies.append(int((time.perf_counter() - due) * 1e9))
+        latencies.append(time.perf_counter_ns() - start)
     return latencies, failed
 
 
@@ -333,6 +347,8 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
+    whats = ("all", "memory", "probes", "new")
+    add("what", nargs="?", default="all", choices=whats, help="default: all")
     add("--pods", type=_numbers, default=None, metavar="N,…", help=f"default: {_COUNTS}")
     add("--root", type=Path, metavar="DIR", help="what tests/bench/python315.sh has made")
     add("--quick", action="store_true", help="few pods, few probes: does it run at all?")

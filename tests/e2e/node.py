@@ -97,7 +97,7 @@ class Node:
     def restart_containerd(self) -> None:
         """End containerd, which the containers survive, and start it anew."""
         self.containerd.end()
-        self.containerd = _start_containerd(self.folder)
+        self.containerd = start_containerd(self.folder)
 
 
 @contextmanager
@@ -109,7 +109,7 @@ def node(folder: Path, cluster: ControlPlane) -> Iterator[Node]:
         cluster: with controllers, or nothing is scheduled.
     """
     with ExitStack() as stack:
-        running = Node(folder, _start_containerd(folder))
+        running = Node(folder, start_containerd(folder))
         stack.callback(lambda: running.containerd.end())
         kubelet = _start_kubelet(folder, cluster)
         stack.callback(kubelet.end)
@@ -122,7 +122,7 @@ def node(folder: Path, cluster: ControlPlane) -> Iterator[Node]:
         yield running
 
 
-def _networks(folder: Path) -> tuple[Path, Path]:
+def _networks(folder: Path, run: str, subnet: str) -> tuple[Path, Path]:
     """The CNI's programs and its configuration: a pair of interfaces for each pod."""
     programs, networks = folder / "cni-programs", folder / "cni"
     for made in programs, networks:
@@ -134,9 +134,9 @@ def _networks(folder: Path) -> tuple[Path, Path]:
     (programs / "ipam").chmod(0o755)
     addresses = {
         "type": "ipam",
-        "ranges": [[{"subnet": _PODS}]],
+        "ranges": [[{"subnet": subnet}]],
         "routes": [{"dst": "0.0.0.0/0"}],
-        "dataDir": "/run/cni",
+        "dataDir": f"{run}/cni",
     }
     (networks / "10-e2e.conflist").write_text(
         json.dumps(
@@ -153,15 +153,29 @@ def _networks(folder: Path) -> tuple[Path, Path]:
     return programs, networks
 
 
-def _start_containerd(folder: Path) -> Process:
-    programs, networks = _networks(folder)
+def start_containerd(
+    folder: Path,
+    *,
+    run: str = "/run/containerd",
+    root: str = "/var/lib/containerd",
+    subnet: str = _PODS,
+) -> Process:
+    """Start a container runtime; it answers when this returns.
+
+    Args:
+        folder: for its configuration and log.
+        run: for what is gone with the node; its socket is ``containerd.sock`` there.
+        root: for its images.
+        subnet: of its pods' addresses.
+    """
+    programs, networks = _networks(folder, run, subnet)
     config = folder / "containerd.toml"
     config.write_text(f"""\
 version = 2
-root = "/var/lib/containerd"
-state = "/run/containerd/state"
+root = "{root}"
+state = "{run}/state"
 [grpc]
-  address = "{_SOCKET}"
+  address = "{run}/containerd.sock"
 [plugins."io.containerd.grpc.v1.cri"]
   sandbox_image = "{PAUSE}"
   disable_apparmor = true
@@ -178,7 +192,7 @@ state = "/run/containerd/state"
     conf_dir = "{networks}"
 """)
     process = Process(folder / "containerd.log", program("containerd"), "-c", str(config))
-    argv = [str(program("ctr")), "version"]
+    argv = [str(program("ctr")), "--address", f"{run}/containerd.sock", "version"]
     process.wait_until(lambda: run_program(argv, capture_output=True, check=False).returncode == 0)
     return process
 
