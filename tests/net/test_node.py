@@ -29,6 +29,7 @@ from .node_programs import (
 )
 from .program import Program
 
+STATUS = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
 HALF_A_CHARACTER = {"httpGet": {"port": APP, "httpHeaders": [{"name": "X", "value": "\ud800"}]}}
 
 
@@ -113,6 +114,9 @@ def test_a_pod_that_comes_later_is_served_and_one_that_ends_is_released(
         runtime.add("pod", pod, PROBES)
         program.wait_for("pod served")
         assert ask(node, pod.ipv4, 15904, CHECK).startswith(b"HTTP/1.1 200 ")
+        # the status page of a pod is for those in the pod
+        assert ask(node, pod.ipv4, 15904, STATUS).startswith(b"HTTP/1.1 404 ")
+        assert ask(pod, "127.0.0.1", 15904, STATUS).startswith(b"HTTP/1.1 200 ")
         runtime.end("pod")
         program.wait_for("pod released")
         assert ask(node, pod.ipv4, 15904, CHECK) == b""
