@@ -84,7 +84,7 @@ def render(
     )
     body = _TEMPLATE.substitute(
         nonce=nonce,
-        title=_text(", ".join(filter(None, (*(text for _, text in summary), where)))),
+        title=_text(", ".join(filter(None, (*(text for _, text in summary), where)))) or "status",
         summary="\n".join(f'<strong class="{kind}">{text}</strong>' for kind, text in summary)
         + f'\n<span class="dim">{_text(where)}</span>',
         notice=_NO_PROBES if targets is None else "",

@@ -117,7 +117,7 @@ def prometheus(tmp_path: Path) -> Iterator[tuple[str, str]]:
     config = tmp_path / "prometheus.yml"
     config.write_text(
         f"""
-global: {{scrape_interval: 200ms, scrape_timeout: 200ms}}
+global: {{scrape_interval: 200ms, scrape_timeout: 200ms, evaluation_interval: 200ms}}
 rule_files: [{ALERTS}]
 scrape_configs:
   - job_name: sidecar
@@ -173,7 +173,12 @@ def test_every_query_of_the_dashboard_has_an_answer(prometheus: tuple[str, str])
             address, 'count_over_time(osm_healthcheck_probes_total{result="refused"}[1m]) > 2'
         ):
             pass
+        # its counter has to grow while Prometheus looks
+        alert = 'ALERTS{alertname="OSMHealthcheckProbeFails", alertstate="pending"}'
+        while not (pending := ask(address, alert)):
+            running.check(closed)
         answers = {(row, title, one): ask(address, one) for row, title, one in queries()}
+    assert pending[0]["metric"]["target"] == f"tcp://:{closed}"
     empty = [key for key, found in answers.items() if not found and key[0] not in OTHER_PROGRAMS]
     assert empty == []
     values = {title: found[0]["value"][1] for (_, title, _), found in answers.items() if found}

@@ -137,7 +137,7 @@ def test_a_browser_shows_it(running: Sidecar) -> None:
                 )
             assert len(backgrounds) == 2
             assert await browser.value("document.title") == (
-                "3 failing, 1 passing, 1 not asked yet, pod 127.9.9.9"
+                "3 failing, 1 passing, 1 not asked yet, pod 127.9.9.9 - osm-healthcheck"
             )
             assert await browser.value("document.scripts.length") == 0
             text = await browser.value("document.body.innerText")
