@@ -9,8 +9,13 @@ from osm_healthcheck.probes.quote import quoted
 _DURATION = re.compile(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+(?:\.\d+)?)s?)?")
 
 
-def app_parser(command: str, what: str, epilog: str) -> argparse.ArgumentParser:
-    """A parser with the manifest and where its app runs; ``what`` is said in its help."""
+def app_parser(
+    command: str, what: str, epilog: str, *, objects: bool = False
+) -> argparse.ArgumentParser:
+    """A parser with the manifest and where its app runs; ``what`` is said in its help.
+
+    With ``objects`` it takes one of a cluster, too, and without an argument none is assumed.
+    """
     parser = argparse.ArgumentParser(
         prog=f"osm-healthcheck {command}",
         description=what,
@@ -19,7 +24,14 @@ def app_parser(command: str, what: str, epilog: str) -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     add = parser.add_argument
-    add("file", nargs="?", default="-", metavar="FILE", help="YAML or JSON; - is standard input")
+    add(
+        "file",
+        nargs="?",
+        default=None if objects else "-",
+        metavar="FILE|KIND/NAME" if objects else "FILE",
+        help="YAML or JSON; - is standard input"
+        + ("; or an object of a cluster, as deploy/web" if objects else ""),
+    )
     add(
         "--host",
         default="127.0.0.1",

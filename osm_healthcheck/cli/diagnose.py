@@ -7,44 +7,57 @@ from typing import TYPE_CHECKING
 
 from osm_healthcheck.cli.app_arguments import add_output, app_parser
 from osm_healthcheck.cli.arguments import guarded
+from osm_healthcheck.cli.cluster_arguments import (
+    add_cluster_options,
+    names_a_cluster,
+    read_selection,
+)
+from osm_healthcheck.cli.files import STDIN
 
 if TYPE_CHECKING:
     from osm_healthcheck.diagnosis.comparison import Comparison
     from osm_healthcheck.diagnosis.probe_pairs import PodProbes
 
+_HERE = "127.0.0.1"
 _WHAT = """\
 Ask each probe of a manifest twice, directly and through the sidecar, and say whether the
 verdicts agree and, where not, why. The manifest may be original or injected. Without
---sidecar one is started here, and stopped afterwards.
+--sidecar one is started here, and stopped afterwards. Of a pod in a cluster, as deploy/web,
+the ports are forwarded by kubectl.
 """
 _EPILOG = """\
 Exit code: 0 where all agree, 1 where not, 2 for bad input or where no sidecar can be started.
 
-A sidecar in a cluster, and its app:
-  kubectl port-forward deployment/bookstore 14001 15901 15902 15903 15904 &
-  kubectl get deployment bookstore -o yaml | osm-healthcheck diagnose --sidecar localhost -
+examples: osm-healthcheck diagnose pod.yaml
+          osm-healthcheck diagnose -n bookstore deploy/bookstore
 """
 
 
 def run(argv: Sequence[str]) -> int:
     """Run the command; 0, 1 where verdicts differ, 2 for bad input or where it cannot be done."""
-    options = _parser().parse_args(argv)
+    parser = parser_of()
+    options = parser.parse_args(argv)
+    arguments = [options.file] if options.file is not None else []
+    options.selection = None
+    if names_a_cluster(parser, options, arguments):
+        if options.sidecar is not None or options.port_map or options.host != _HERE:
+            parser.error("of a cluster: leave --sidecar, --host and --port-map out")
+        options.selection = read_selection(parser, options, arguments)
+    options.file = options.file or STDIN
     return guarded(lambda: _run(options))
 
 
 def _run(options: argparse.Namespace) -> int:
-    import asyncio
-
     from osm_healthcheck.cli.files import print_error
+    from osm_healthcheck.cluster.api import ClusterError
     from osm_healthcheck.errors import InvalidInputError
     from osm_healthcheck.server.listen import ListenError
 
     try:
-        pods = _read(options)
-        for pod in pods:
-            for warning in pod.warnings:
-                print_error(warning)
-        comparisons = asyncio.run(_diagnose(pods, options))
+        comparisons = _in_cluster(options) if options.selection else _here(options)
+    except ClusterError as error:
+        print_error(f"osm-healthcheck diagnose: {error}")
+        return 2
     except InvalidInputError as error:
         for one in error.errors:
             print_error(one)
@@ -64,11 +77,67 @@ def _run(options: argparse.Namespace) -> int:
     return 1 if differ else 0
 
 
-def _read(options: argparse.Namespace) -> "list[PodProbes]":
-    from osm_healthcheck.cli.files import STDIN, ManifestReader
-    from osm_healthcheck.diagnosis.probe_pairs import find_probe_pairs, names_of
+def _here(options: argparse.Namespace) -> "Sequence[Comparison]":
+    """Ask an app that runs here, or whose ports somebody has forwarded."""
+    import asyncio
+
+    pods = _read(options)
+    _print_warnings(pods)
+    return asyncio.run(_diagnose(pods, options))
+
+
+def _in_cluster(options: argparse.Namespace) -> "Sequence[Comparison]":
+    """Ask a pod of the cluster and its sidecar, by a port-forward of their ports."""
+    import asyncio
+
+    from osm_healthcheck.cluster.api import Cluster
+    from osm_healthcheck.cluster.port_forward import ADDRESS, port_forward
+    from osm_healthcheck.cluster.selection import read_running_pod
+    from osm_healthcheck.diagnosis.comparison import compare_forwarded
+    from osm_healthcheck.diagnosis.probe_pairs import find_probe_pairs, ports_of
+    from osm_healthcheck.kubelet.address import PodAddress
+    from osm_healthcheck.wire.dial import Network
+
+    cluster = Cluster(options.kubeconfig, options.context)
+    value = read_running_pod(cluster, options.selection)
+    name, namespace = value["metadata"]["name"], value["metadata"]["namespace"]
+    pods = find_probe_pairs([value], name, options.container, {})
+    _check_container(options.container, pods)
+    _print_warnings(pods)
+    pairs = [pair for pod in pods for pair in pod.pairs]
+
+    async def ask(ports: dict[int, int]) -> "Sequence[Comparison]":
+        network = Network()
+        address = PodAddress(ADDRESS, ports, network)
+        found = await asyncio.gather(*(compare_forwarded(pair, address) for pair in pairs))
+        await network.lingering.settle()
+        return found
+
+    with port_forward(cluster, namespace, name, ports_of(pairs)) as ports:
+        return asyncio.run(ask(ports))
+
+
+def _print_warnings(pods: "Sequence[PodProbes]") -> None:
+    from osm_healthcheck.cli.files import print_error
+
+    for pod in pods:
+        for warning in pod.warnings:
+            print_error(warning)
+
+
+def _check_container(container: str | None, pods: "Sequence[PodProbes]") -> None:
+    from osm_healthcheck.diagnosis.probe_pairs import names_of
     from osm_healthcheck.errors import FieldError, InvalidInputError
     from osm_healthcheck.probes.quote import quoted
+
+    if container is not None and not any(pod.pairs for pod in pods):
+        problem = f"no probes of {quoted(container)}; there are {names_of(pods)}"
+        raise InvalidInputError([FieldError("--container", problem)])
+
+
+def _read(options: argparse.Namespace) -> "list[PodProbes]":
+    from osm_healthcheck.cli.files import ManifestReader
+    from osm_healthcheck.diagnosis.probe_pairs import find_probe_pairs
 
     source = "stdin" if options.file == STDIN else options.file
     reader = ManifestReader("diagnose")
@@ -77,9 +146,7 @@ def _read(options: argparse.Namespace) -> "list[PodProbes]":
     # a running sidecar asks the pod's own ports; one that is started here is given the mapped ones
     ports = options.port_map if options.sidecar is None else {}
     pods = find_probe_pairs(documents, source, options.container, ports)
-    if options.container is not None and not any(pod.pairs for pod in pods):
-        problem = f"no probes of {quoted(options.container)}; there are {names_of(pods)}"
-        raise InvalidInputError([FieldError("--container", problem)])
+    _check_container(options.container, pods)
     return pods
 
 
@@ -141,16 +208,19 @@ def _print_text(comparisons: "Sequence[Comparison]") -> None:
         if comparison.why:
             print(f"  why:      {printable(comparison.why)}")
     differ = sum(not comparison.agrees for comparison in comparisons)
+    failing = sum(verdict(comparison.direct) == "failure" for comparison in comparisons)
     if not comparisons:
         print("no probes to ask: none of kind httpGet, tcpSocket or grpc")
     elif differ:
         print(f"{differ} of {len(comparisons)} verdicts differ")
     else:
-        print(
-            f"all {len(comparisons)} verdicts agree"
-            if len(comparisons) > 1
-            else "the verdicts agree"
+        blame = (
+            f"; {failing} of {len(comparisons)} fail at the app: the mesh is not to blame"
+            if failing
+            else ""
         )
+        agree = f"all {len(comparisons)} verdicts agree" if len(comparisons) > 1 else ""
+        print(f"{agree or 'the verdicts agree'}{blame}")
 
 
 def _print_json(comparisons: "Sequence[Comparison]") -> None:
@@ -182,12 +252,14 @@ def _print_json(comparisons: "Sequence[Comparison]") -> None:
         )
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = app_parser("diagnose", _WHAT, _EPILOG)
+def parser_of() -> argparse.ArgumentParser:
+    """The command's options."""
+    parser = app_parser("diagnose", _WHAT, _EPILOG, objects=True)
     parser.add_argument(
         "--sidecar",
         metavar="HOST",
         help="ask the sidecar that runs there (behind kubectl port-forward: localhost)",
     )
     add_output(parser, "json: one object a line for each probe")
+    add_cluster_options(parser)
     return parser

@@ -23,7 +23,9 @@ COMMANDS = {
     "node": "answer the probes of every pod of this node (in a cluster)",
     "node-sockets": "the part of node that needs rights, in a process of its own",
     "demo": "watch an app fail and recover, with no cluster",
+    "completion": "the script by which bash, zsh or fish completes all of this",
 }
+OTHERS = ("version", "help")
 _USAGE = """\
 usage: osm-healthcheck [COMMAND] [OPTION ...]
 
@@ -47,6 +49,8 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def _run(arguments: list[str]) -> int:
+    if "_ARGCOMPLETE" in os.environ:
+        return _complete()
     name = arguments[0] if arguments else ""
     if name == "help" and arguments[1:]:
         arguments = [arguments[1], "--help"]
@@ -73,12 +77,18 @@ def _run(arguments: list[str]) -> int:
         return 2
 
 
+def _complete() -> int:
+    from osm_healthcheck.cli.completion import answer_shell
+
+    return answer_shell([*COMMANDS, *OTHERS])
+
+
 def _is_a_person() -> bool:
     """Whether nobody can have meant the sidecar: both ends are terminals, and nothing is set.
 
-    In a container it is process 1, or has its settings in the environment.
+    In a container it is process 1, or has its settings in the environment. kubectl starts none.
     """
-    return (
+    return sys.argv[0].rpartition("/")[2].startswith("kubectl-") or (
         sys.stdin.isatty()
         and sys.stdout.isatty()
         and os.getpid() != 1
@@ -101,7 +111,7 @@ def _version(arguments: list[str]) -> int:
 def _suggestion(name: str) -> str:
     import difflib
 
-    if close := difflib.get_close_matches(name, [*COMMANDS, "version", "help"], n=1):
+    if close := difflib.get_close_matches(name, [*COMMANDS, *OTHERS], n=1):
         return f"did you mean {close[0]}?"
     return f"commands are {', '.join(COMMANDS)}"
 

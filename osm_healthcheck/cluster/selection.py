@@ -51,6 +51,19 @@ def read_pods(cluster: Cluster, selection: Selection) -> Iterator[dict[str, Any]
                     yield pod
 
 
+def read_running_pod(cluster: Cluster, selection: Selection) -> dict[str, Any]:
+    """One pod that runs, a ready one where there is one.
+
+    Raises:
+        ClusterError: where none runs, or they cannot be read.
+    """
+    pods = [pod for pod in read_pods(cluster, selection) if pod["kind"] == PODS.kind]
+    running = [pod for pod in pods if (pod.get("status") or {}).get("phase") == "Running"]
+    if not running:
+        raise ClusterError(f"no pod of {len(pods)} runs: see osm-healthcheck verify")
+    return next((pod for pod in running if _is_ready(pod)), running[0])
+
+
 def read_workloads(cluster: Cluster, selection: Selection) -> Iterator[dict[str, Any]]:
     """The objects that are named, as they stand in the cluster.
 
@@ -85,6 +98,11 @@ def read_surroundings(cluster: Cluster, selection: Selection) -> Iterator[dict[s
 
 def _named(cluster: Cluster, resource: Resource, namespace: str, name: str) -> dict[str, Any]:
     return cluster.get(resource.path(namespace, name))
+
+
+def _is_ready(pod: Mapping[str, Any]) -> bool:
+    conditions = pod["status"].get("conditions") or []
+    return any(one.get("type") == "Ready" and one.get("status") == "True" for one in conditions)
 
 
 def _pods_of(cluster: Cluster, owner: Mapping[str, Any]) -> Iterator[dict[str, Any]]:

@@ -13,7 +13,13 @@ from osm_healthcheck.kubelet.pod_spec import ContainerSpec
 from osm_healthcheck.kubelet.prober import Outcome, probe
 from osm_healthcheck.kubelet.verdict import Result
 from osm_healthcheck.probes.constants import HEALTHCHECK_PORT, HEALTHZ_PATH
-from osm_healthcheck.probes.probe import GRPCAction, HTTPGetAction, HTTPHeader, Probe
+from osm_healthcheck.probes.probe import (
+    GRPCAction,
+    HTTPGetAction,
+    HTTPHeader,
+    Probe,
+    TCPSocketAction,
+)
 from osm_healthcheck.wire.listening import listening_addresses
 
 PATIENCE_SECONDS = 5
@@ -57,6 +63,20 @@ async def compare(pair: ProbePair, app: PodAddress, sidecar: PodAddress) -> Comp
     """Ask ``pair`` directly and through the sidecar."""
     direct = await _ask(pair, pair.original, app)
     return Comparison(pair, direct, await _ask(pair, pair.rewritten, sidecar))
+
+
+async def compare_forwarded(pair: ProbePair, address: PodAddress) -> Comparison:
+    """`examine` by forwarded ports, all at ``address``.
+
+    Who forwards them takes every connection itself: for a ``tcpSocket`` probe that says nothing of
+    the app, and so the sidecar's word is all there is.
+    """
+    comparison = await examine(pair, address, address)
+    is_tcp = isinstance(pair.original.handler, TCPSocketAction)
+    if not is_tcp or comparison.is_unanswered or comparison.is_undeclared:
+        return comparison
+    why = "the sidecar's word alone: a port-forward itself takes every connection"
+    return replace(comparison, direct=comparison.through, why=why)
 
 
 async def examine(

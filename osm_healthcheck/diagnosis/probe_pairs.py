@@ -10,7 +10,7 @@ from osm_healthcheck.injection.original import OriginalProbe, original_probes
 from osm_healthcheck.injection.pods import Pod, copy_for_change, pods_in
 from osm_healthcheck.injection.rewrite import declaration_of, rewritten
 from osm_healthcheck.injection.uninject import LOST_RECORD, has_lost_record, undo
-from osm_healthcheck.probes.constants import ProbeKind
+from osm_healthcheck.probes.constants import HEALTHCHECK_PORT, ProbeKind
 from osm_healthcheck.probes.ports import OwnPorts
 from osm_healthcheck.probes.probe import FieldReader, Probe, read_probe
 
@@ -105,6 +105,13 @@ def _mapped(one: OriginalProbe, ports: Mapping[int, int]) -> OriginalProbe:
     return OriginalProbe(
         aimed(one.value), aimed(one.declaration), replace(one.declared, probe=probe)
     )
+
+
+def ports_of(pairs: Iterable[ProbePair]) -> list[int]:
+    """The ports of the pod that the probes ask, directly and through the sidecar."""
+    handlers = [probe.handler for pair in pairs for probe in (pair.original, pair.rewritten)]
+    ports = {int(port) for one in handlers if (port := getattr(one, "port", 0))}
+    return sorted(ports | {HEALTHCHECK_PORT})
 
 
 def names_of(pods: Sequence[PodProbes]) -> str:

@@ -12,6 +12,9 @@ from osm_healthcheck.verification.findings import Finding, good, unsure, wrong
 from osm_healthcheck.verification.status import log_command, mapping, status_of
 
 _RECENT = 600.0  # seconds
+_CLOCKS = 10.0  # seconds by which ours and the cluster's may differ, and an event be late
+# client-go/tools/record/events_cache.go: defaultSpamBurst is 25 events of a pod
+_UNFILTERED = 20
 # What a status code means, by who gave it: one code can mean one thing on the port of checks, and
 # another on those of httpGet probes, where an answer may be the app's own as well.
 _CHECK_CODES = {
@@ -45,7 +48,9 @@ _MEANINGS = (
 def event_findings(pod: Pod, events: Iterable[Manifest], now: float) -> list[Finding]:
     """The ``Unhealthy`` events of the pod; those of the last ten minutes count as wrong.
 
-    But for a startup probe of a container that has started: it fails until then, by its nature.
+    But for a startup probe of a container that has started: it fails until then, by its nature. And
+    for what is over: a readiness probe of a container that is ready now, and what a container met
+    before it was started again, or what a liveness probe no longer meets.
     """
     findings = []
     for event in events:
@@ -56,6 +61,8 @@ def event_findings(pod: Pod, events: Iterable[Manifest], now: float) -> list[Fin
         subject = f"event {container}".rstrip()
         if message.startswith("Startup probe ") and _has_started(pod, container):
             findings.append(good(subject, f"{message}{times}, before it started"))
+        elif over := _why_over(event, message, pod, now):
+            findings.append(unsure(subject, f"{message}{times}, {over}", meaning))
         elif is_recent(event, now):
             findings.append(wrong(subject, f"{message}{times}", meaning or "look at the app"))
         else:
@@ -117,8 +124,13 @@ def message_of(event: Manifest) -> str:
 
 def times_of(event: Manifest) -> str:
     """How often it was seen, as `` (x3)``; empty for once."""
-    count = event.get("count") or mapping(event, "series").get("count") or 1
+    count = count_of(event)
     return f" (x{count})" if count != 1 else ""
+
+
+def count_of(event: Manifest) -> int:
+    """How often it was seen."""
+    return _number(event.get("count") or mapping(event, "series").get("count"), 1)
 
 
 def container_of(event: Manifest) -> str:
@@ -126,6 +138,42 @@ def container_of(event: Manifest) -> str:
     about = mapping(event, "involvedObject") or mapping(event, "regarding")
     found = re.search(r"\{(.+)\}", str(about.get("fieldPath") or ""))
     return found[1] if found else ""
+
+
+def _why_over(event: Manifest, message: str, pod: Pod, now: float) -> str:
+    """Why it no longer holds, by the container's status; empty where it may.
+
+    A liveness probe that goes on failing shows in the event within two periods, as long as the
+    kubelet does not hold events back.
+    """
+    container = container_of(event)
+    status = status_of(pod, container) or {}
+    if message.startswith("Readiness probe "):
+        return "and it is ready now" if status.get("ready") is True else ""
+    started = _seconds(mapping(mapping(status, "state"), "running").get("startedAt"))
+    seen = _time_of(event)
+    if started is None or seen is None:
+        return ""
+    if seen < started:
+        return "before it was started again"
+    patience = _patience(message, pod, container)
+    if now - seen > patience and count_of(event) < _UNFILTERED:
+        return f"and no more for {now - seen:.0f} s"
+    return ""
+
+
+def _patience(message: str, pod: Pod, name: str) -> float:
+    """Within how many seconds a probe that goes on failing is reported once more."""
+    container = pod.container(name)
+    for kind, probe in container.probes() if container else ():
+        if message.lower().startswith(f"{kind.value} probe ") and isinstance(probe, dict):
+            period, timeout = probe.get("periodSeconds"), probe.get("timeoutSeconds")
+            return 2 * _number(period, 10) + _number(timeout, 1) + _CLOCKS
+    return _RECENT
+
+
+def _number(value: object, default: int) -> int:
+    return value if isinstance(value, int) else default
 
 
 def _has_started(pod: Pod, container: str) -> bool:
@@ -173,12 +221,16 @@ def _time_of(event: Manifest) -> float | None:
         event.get("deprecatedLastTimestamp"),
         metadata.get("creationTimestamp"),
     ):
-        if isinstance(value, str):
-            try:
-                return datetime.fromisoformat(value).timestamp()
-            except ValueError:
-                continue
+        if (seconds := _seconds(value)) is not None:
+            return seconds
     return None
+
+
+def _seconds(value: object) -> float | None:
+    try:
+        return datetime.fromisoformat(value).timestamp() if isinstance(value, str) else None
+    except ValueError:
+        return None
 
 
 def _ago(seconds: float) -> str:

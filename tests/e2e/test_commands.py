@@ -1,14 +1,15 @@
 """`verify` and `diagnose` of a pod in a real mesh, with what kubectl says of it."""
 
+import os
 from collections.abc import Iterator
 
 import pytest
 
-from .command import osm_healthcheck
+from .build import program
+from .command import osm_healthcheck, osm_healthcheck_in
 from .control_plane import ControlPlane
 from .node import Node
 from .pods import container, grpc, http_get, pod, tcp_socket, with_mesh, with_us
-from .process import until
 from .verdicts import Pod
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]
@@ -36,14 +37,28 @@ def test_diagnose_through_a_port_forward(meshed: Pod, kube: ControlPlane) -> Non
     assert text.count("agree") >= 3, text
 
 
-def test_verify_says_yes_and_then_what_is_wrong(meshed: Pod) -> None:
+def test_diagnose_forwards_the_ports_itself(meshed: Pod, kube: ControlPlane) -> None:
+    path = f"{program('kubectl').parent}:{os.environ['PATH']}"
+    asked = ("diagnose", "-n", meshed.namespace, "pod/shop")
+    text = osm_healthcheck_in(kube.kubeconfig, *asked, PATH=path)
+    assert text.endswith("all 3 verdicts agree\n"), text
+    assert "app liveness: agree, success" in text
+    assert "the sidecar's word alone: a port-forward itself takes every connection" in text
+
+
+def test_verify_says_yes_and_then_what_is_wrong(meshed: Pod, kube: ControlPlane) -> None:
     manifest = meshed("get", "pod", "shop", "-o", "yaml")
     # Our own startup probe is asked before the sidecar listens: that is not held against it.
     events = meshed("get", "events", "-o", "yaml")
     assert "✗" not in osm_healthcheck("verify", stdin=f"{manifest}---\n{events}")
     meshed("exec", "shop", "-c", "app", "--", "/app", "ask", "http://127.0.0.1:8080/close")
-    until(lambda: meshed.failures("app", "Readiness") >= 3, "the closed port is noticed")
-    seen = f"{manifest}---\n{meshed('get', 'events', '-o', 'yaml')}"
-    text = osm_healthcheck("verify", stdin=seen, status=1)
+    meshed("wait", "pod/shop", "--for=condition=Ready=false")
+    text = osm_healthcheck_in(kube.kubeconfig, "verify", "-n", meshed.namespace, status=1)
     assert "✗ event app: Readiness probe failed: HTTP probe failed with statuscode: 404" in text
     assert "the app refuses connections on that port" in text
+    # What a forwarded port cannot tell, the sidecar can.
+    path = f"{program('kubectl').parent}:{os.environ['PATH']}"
+    asked = ("diagnose", "-n", meshed.namespace, "pod/shop")
+    text = osm_healthcheck_in(kube.kubeconfig, *asked, PATH=path)
+    assert "app readiness: agree, failure" in text
+    assert "; 1 of 3 fail at the app: the mesh is not to blame" in text

@@ -9,9 +9,19 @@ from typing import Any
 import pytest
 
 from . import osm
+from .command import osm_healthcheck_in
 from .control_plane import ControlPlane
 from .node import Node
-from .pods import Manifest, container, deployment, pod, tcp_socket
+from .pods import (
+    Manifest,
+    container,
+    deployment,
+    http_get,
+    pod,
+    tcp_socket,
+    with_mesh,
+    with_us,
+)
 from .process import until
 from .verdicts import READY, RESTARTED, Pod
 from .whole_cluster import OURS
@@ -129,6 +139,60 @@ def pods(mesh: ControlPlane) -> dict[str, Pod]:
     for name in ("readiness", "https"):
         mesh.kubectl.wait(f"pod/{name}", "condition=Ready", namespace="shop")
     return {name: Pod(mesh, "shop", name) for name in manifests}
+
+
+def test_every_line_of_verify_is_true(mesh: ControlPlane, pods: dict[str, Pod]) -> None:
+    """Pods of OSM, injected ones, broken ones and plain ones, side by side."""
+    pytest.importorskip("kubernetes")
+    namespace = mesh.namespace("beside")
+    probed: dict[str, Any] = {"readinessProbe": http_get("/ready")}
+    lost = container(**probed) | {"image": "e2e.local/none:1", "imagePullPolicy": "Never"}
+    crashing = with_us(pod("crashing", container("app", "-no-such-option", **probed)))
+    manifests = {
+        "plain": pod("plain", container(**probed)),
+        "injected": with_mesh(with_us(pod("injected", container(**probed)))),
+        "forgotten": with_mesh(pod("forgotten", container(**probed))),
+        "lost": with_us(pod("lost", lost)),
+        "crashing": crashing,
+        "homeless": pod("homeless", container(**probed), nodeSelector={"no": "node"}),
+    }
+    mesh.kubectl.apply(*manifests.values(), namespace=namespace)
+    for name in ("plain", "injected"):
+        mesh.kubectl.wait(f"pod/{name}", "condition=Ready", namespace=namespace)
+
+    def reason(name: str) -> object:
+        status = mesh.kubectl.get("pod", name, "-n", namespace)["status"]
+        waiting = [one["state"].get("waiting", {}) for one in status.get("containerStatuses", [])]
+        return [one.get("reason") for one in waiting]
+
+    until(lambda: reason("lost") == ["ErrImageNeverPull"], "the image is looked for", 120)
+    until(lambda: reason("crashing") == ["CrashLoopBackOff"], "the app crashes", 120)
+    until(lambda: "forgotten" in mesh.kubectl("get", "events", "-n", namespace), "it is probed")
+    text = osm_healthcheck_in(mesh.kubeconfig, "verify", "-A", "-o", "json", status=1)
+    found = {
+        one["resource"]: [
+            f"{check['subject']}: {check['text']} → {check['advice']}"
+            for check in one["checks"]
+            if check["result"] == "wrong"
+        ]
+        for one in json.loads(text)
+    }
+    wrong = {name: checks for name, checks in found.items() if checks}
+    crash = wrong.pop("Pod beside/crashing")
+    assert crash[0].startswith("app: is waiting: CrashLoopBackOff, it ended with Error (exit code ")
+    assert crash[0].endswith("kubectl logs -n beside crashing -c app --previous")
+    [alone] = wrong.pop("Pod beside/lost")
+    assert alone.startswith("app: has not been started: ErrImageNeverPull: ")
+    [homeless] = wrong.pop("Pod beside/homeless")
+    assert homeless.startswith("scheduling: Unschedulable: 0/1 nodes are available: ")
+    forgotten = wrong.pop("Pod beside/forgotten")
+    assert forgotten[0].startswith("pod: is not injected")
+    startup = wrong.pop("Pod shop/startup")
+    assert all("Startup probe failed: " in one for one in startup), startup
+    assert wrong == {}, text
+    names = {"plain", "injected"}
+    assert {f"Pod beside/{name}" for name in names} | {"Pod shop/https"} <= found.keys()
+    mesh.kubectl("delete", "namespace", namespace, "--wait=false")
 
 
 def _curl(mesh: ControlPlane, what: str, port: int, path: str, *options: str) -> tuple[str, str]:

@@ -375,7 +375,7 @@ def _event(message: str, **more: Any) -> dict[str, Any]:
         "fieldPath": "spec.containers{web}",
     }
     event = {"kind": "Event", "reason": "Unhealthy", "message": message, "involvedObject": about}
-    return event | {"lastTimestamp": "2030-03-17T17:40:00Z"} | more
+    return event | {"lastTimestamp": "2030-03-17T17:46:35Z"} | more
 
 
 @pytest.mark.parametrize(
@@ -383,7 +383,7 @@ def _event(message: str, **more: Any) -> dict[str, Any]:
     [
         (_REFUSED, "nothing listens there"),
         ("Startup probe failed: HTTP probe failed with statuscode: 503", "refuses connections"),
-        ("Readiness probe failed: HTTP probe failed with statuscode: 403", "not declared"),
+        ("Liveness probe failed: HTTP probe failed with statuscode: 403", "--allow-from"),
         (_TOO_SLOW, "too slowly"),
         ('Liveness probe failed: Get "http://10.1.1.1:15901/x": EOF', "see the bypass"),
     ],
@@ -427,13 +427,13 @@ def test_a_status_code_means_what_it_means_on_the_port_of_the_probe(
 
 
 def test_old_events_and_those_of_others_are_not_held_against_a_pod() -> None:
-    old = _event("Readiness probe failed", lastTimestamp="2030-03-17T10:00:00Z")
-    other = _event("Readiness probe failed")
+    old = _event("Liveness probe failed", lastTimestamp="2030-03-17T10:00:00Z")
+    other = _event("Liveness probe failed")
     other["involvedObject"] = {**other["involvedObject"], "name": "web-1"}
     started = _event("Container started", reason="Started")
     findings = found(live(), events=[old, other, started])
     assert marks(findings, Mark.WRONG) == []
-    assert marks(findings, Mark.UNSURE) == ["event web: Readiness probe failed, 7 hours ago"]
+    assert marks(findings, Mark.UNSURE) == ["event web: Liveness probe failed, 7 hours ago"]
 
 
 @pytest.mark.parametrize(("started", "mark"), [(True, Mark.GOOD), (False, Mark.WRONG)])

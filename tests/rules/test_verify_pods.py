@@ -13,7 +13,7 @@ from tests.manifests.strategies import injection
 from tests.rules.test_verify import BEFORE, MESHES_AROUND, found, live, marks
 
 _POD = {"kind": "Pod", "name": "web-0", "namespace": "shop"}
-_STAMP = "2030-03-17T17:40:00Z"
+_STAMP = "2030-03-17T17:46:10Z"  # half a minute ago
 _KILLED = "OOMKilled (exit code 137)"
 _ISTIO = {"name": "istio-proxy", "image": "docker.io/istio/proxyv2:1.30.0"}
 
@@ -101,6 +101,29 @@ def test_events_of_starting_count_until_it_has_started() -> None:
         one |= _waiting("ContainerCreating")
     assert [one[:1] for one in _wrong(found(pod, events=events))] == [("start",), ("web",)]
     assert not any("kubectl logs" in one.advice for one in found(pod))
+
+
+def test_a_failure_that_is_over_is_no_mistake() -> None:
+    readiness = _event("Unhealthy", "Readiness probe failed: x", "web")
+    liveness = _event("Unhealthy", "Liveness probe failed: x", "web")
+    since = {"state": {"running": {"startedAt": "2030-03-17T17:46:20Z"}}}
+    pod = _set(live(), "web", **since)
+    findings = found(pod, events=[readiness, liveness])
+    assert [one.text for one in findings if one.mark is Mark.UNSURE] == [
+        "Readiness probe failed: x, and it is ready now",
+        "Liveness probe failed: x, before it was started again",
+    ]
+    assert _wrong(findings) == []
+    earlier = {"running": {"startedAt": "2030-03-17T17:40:00Z"}}
+    pod = _set(live(), "web", ready=False, state=earlier)
+    probe = pod["spec"]["containers"][0]["livenessProbe"]
+    for period, wrong in ((30, 2), (9, 1)):
+        probe["periodSeconds"] = period
+        findings = found(pod, events=[readiness, liveness])
+        assert len([one for one in _wrong(findings) if one[0] == "event web"]) == wrong
+    assert "Liveness probe failed: x, and no more for 30 s" in [one.text for one in findings]
+    many = liveness | {"count": 25}  # the kubelet holds the next ones back
+    assert "event web" in [one[0] for one in _wrong(found(pod, events=[many]))]
 
 
 @pytest.mark.parametrize(
