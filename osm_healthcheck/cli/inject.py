@@ -118,7 +118,7 @@ def _problem(options: argparse.Namespace, mesh: Mesh) -> str:
     if leaves and (reason := mesh.why_not_by_node(init=options.init)):
         return (
             f"--proxy node: {reason}: choose another --mesh, --no-init where something else does "
-            "it, or --node-fallback sidecar"
+            "it (osm-healthcheck node --bypass), or --node-fallback sidecar"
         )
     return ""
 

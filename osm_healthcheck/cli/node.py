@@ -6,8 +6,12 @@ import sys
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from osm_healthcheck.cli.process import prepare, run_until_told, server_parser
+
+if TYPE_CHECKING:
+    from osm_healthcheck.node.bypass import Bypass
 
 _WHAT = """\
 Node mode: one process a node. It opens ports 15901-15904 inside the network namespace of every pod
@@ -34,9 +38,9 @@ def run(argv: Sequence[str]) -> int:
     if options.sockets is None:
         if not may_enter_namespaces("osm-healthcheck node"):
             return 1
-    elif options.runtime or options.namespaces:
+    elif options.runtime or options.namespaces or options.bypass:
         parser.error(
-            "--runtime and --namespaces are options of node-sockets where there is --sockets"
+            "where there is --sockets, --runtime, --namespaces and --bypass are for node-sockets"
         )
     settings = AgentSettings(
         NodeSettings(
@@ -47,6 +51,7 @@ def run(argv: Sequence[str]) -> int:
         options.runtime or DEFAULT_SOCKET,
         options.namespaces or DEFAULT_NAMESPACES,
         options.sockets,
+        read_bypass(options.bypass, "osm-healthcheck node"),
         options.handover,
         options.status,
     )
@@ -57,6 +62,21 @@ def run(argv: Sequence[str]) -> int:
         options.log_format,
         "osm-healthcheck-node",
     )
+
+
+def read_bypass(script: Path | None, name: str) -> "Bypass | None":
+    """The rules of ``--bypass``; where there are none, a line that begins with ``name`` says so.
+
+    Raises:
+        SystemExit: with 2, where there are none.
+    """
+    from osm_healthcheck.node.bypass import Bypass, BypassError
+
+    try:
+        return None if script is None else Bypass(script)
+    except BypassError as error:
+        print(f"{name}: --bypass: {error}", file=sys.stderr)
+        sys.exit(2)
 
 
 def may_enter_namespaces(name: str) -> bool:
@@ -89,6 +109,13 @@ def add_runtime_options(parser: argparse.ArgumentParser) -> None:
         type=Path,
         metavar="FOLDER",
         help=f"where it keeps the files of network namespaces (default {DEFAULT_NAMESPACES})",
+    )
+    add(
+        "--bypass",
+        type=Path,
+        metavar="SCRIPT",
+        help="install the rules of this init.sh in every pod: for meshes without an annotation. It "
+        "needs NET_ADMIN and iptables",
     )
 
 

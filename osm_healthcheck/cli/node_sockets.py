@@ -24,7 +24,7 @@ def run(argv: Sequence[str]) -> int:
     prepare()
     options = _parser().parse_args(argv)
 
-    from osm_healthcheck.cli.node import DEFAULT_NAMESPACES, may_enter_namespaces
+    from osm_healthcheck.cli.node import DEFAULT_NAMESPACES, may_enter_namespaces, read_bypass
     from osm_healthcheck.node.cri import DEFAULT_SOCKET
     from osm_healthcheck.node.serve_sockets import SocketsSettings, serve_sockets_until_signalled
 
@@ -35,6 +35,7 @@ def run(argv: Sequence[str]) -> int:
         options.server_user,
         options.runtime or DEFAULT_SOCKET,
         options.namespaces or DEFAULT_NAMESPACES,
+        read_bypass(options.bypass, _NAME),
     )
     try:
         return run_until_told(

@@ -9,13 +9,16 @@ import ctypes
 import os
 import socket
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from osm_healthcheck.node.pod import ListeningSockets, PodNetworkError
 from osm_healthcheck.server.listen import ListenError, bind_all
 from osm_healthcheck.server.settings import ANY_ADDRESS
+
+if TYPE_CHECKING:
+    from subprocess import Popen
 
 _CLONE_NEWNET = 0x40000000  # include/uapi/linux/sched.h
 _OWN = Path("/proc/self/ns/net")
@@ -78,10 +81,29 @@ class NetworkNamespace:
         try:
             return [socket.socket(family, kind | socket.SOCK_NONBLOCK) for _ in range(count)]
         finally:
-            try:
-                _setns(self._home)
-            except OSError as error:
-                _abort(error)
+            self._leave()
+
+    def spawn(self, command: Sequence[str], environment: Mapping[str, str]) -> "Popen[bytes]":
+        """Start a command in this namespace; its output and its errors are one pipe.
+
+        Raises:
+            OSError: where it cannot be started.
+        """
+        from subprocess import PIPE, STDOUT, Popen
+
+        _setns(self._there)
+        try:
+            return Popen(  # noqa: S603  # see who calls this: iptables
+                command, env=environment, stdin=PIPE, stdout=PIPE, stderr=STDOUT
+            )
+        finally:
+            self._leave()
+
+    def _leave(self) -> None:
+        try:
+            _setns(self._home)
+        except OSError as error:
+            _abort(error)
 
     async def listen(self, ports: Iterable[int]) -> ListeningSockets:
         """See `PodNetwork`."""

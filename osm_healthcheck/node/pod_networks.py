@@ -8,6 +8,7 @@ import contextlib
 from dataclasses import dataclass
 from pathlib import Path
 
+from osm_healthcheck.node.bypass import Bypass, BypassError
 from osm_healthcheck.node.cri import ContainerRuntime, RuntimeUnavailableError, Sandbox
 from osm_healthcheck.node.namespace_files import FolderWatch
 from osm_healthcheck.node.network_namespace import NetworkNamespace
@@ -50,12 +51,20 @@ class PodNetworks:
         runtime: lists the pods.
         folder: where the runtime keeps the files of network namespaces.
         consumer: is told of them.
+        bypass: what keeps a mesh off their ports; ``None`` where something else does.
     """
 
-    def __init__(self, runtime: ContainerRuntime, folder: Path, consumer: PodConsumer) -> None:
+    def __init__(
+        self,
+        runtime: ContainerRuntime,
+        folder: Path,
+        consumer: PodConsumer,
+        bypass: Bypass | None = None,
+    ) -> None:
         self._runtime = runtime
         self._folder = folder
         self._consumer = consumer
+        self._bypass = bypass
         self._open: dict[str, _Open] = {}
         self._unusable: dict[str, tuple[str, str]] = {}
         self._unavailable: str | None = None
@@ -150,7 +159,7 @@ class PodNetworks:
     async def _try_to_open(self, sandbox: Sandbox) -> None:
         try:
             found = await self._open_network(sandbox)
-        except (_UnusableError, RuntimeUnavailableError) as error:
+        except (_UnusableError, BypassError, RuntimeUnavailableError) as error:
             told = (f"{sandbox.namespace}/{sandbox.name}", str(error))
             if self._unusable.get(sandbox.id) != told:
                 self._unusable[sandbox.id] = told
@@ -171,11 +180,16 @@ class PodNetworks:
             network = NetworkNamespace(where.namespace_path)
         except OSError as error:
             raise _UnusableError(f"{where.namespace_path}: {error.strerror}") from None
-        if not network.holds(where.addresses[0]):
+        try:
+            if not network.holds(where.addresses[0]):
+                raise _UnusableError(
+                    f"{where.namespace_path} does not hold its address {where.addresses[0]}"
+                )
+            if self._bypass is not None:
+                await self._bypass.install(network, where.addresses)
+        except BaseException:
             network.close()
-            raise _UnusableError(
-                f"{where.namespace_path} does not hold its address {where.addresses[0]}"
-            )
+            raise
         pod = Pod(
             sandbox.id,
             sandbox.namespace,

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from osm_healthcheck.node.agent import NodeAgent, NodeSettings
+from osm_healthcheck.node.bypass import Bypass
 from osm_healthcheck.node.cri import DEFAULT_SOCKET, ContainerRuntime
 from osm_healthcheck.node.handover import SECONDS, Handover, HandoverError, HandoverServer
 from osm_healthcheck.node.messages import SOCKETS_AT_ONCE
@@ -35,15 +36,17 @@ class AgentSettings:
     """What the process was told.
 
     ``namespaces`` is the folder of namespace files; ``sockets`` is the unix socket of the process
-    that has both the runtime and the namespaces, or ``None`` where that is this one. ``handover``
-    is the unix socket by which agents hand over, or ``None`` for none; ``status`` is where
-    /healthz, /metrics and /debug/pods are served, an address (empty: all) and a port.
+    that has both the runtime and the namespaces, or ``None`` where that is this one. ``bypass`` is
+    for meshes that have no annotation for it. ``handover`` is the unix socket by which agents hand
+    over, or ``None`` for none; ``status`` is where /healthz, /metrics and /debug/pods are served,
+    an address (empty: all) and a port.
     """
 
     node: NodeSettings = field(default_factory=NodeSettings)
     runtime: str = DEFAULT_SOCKET
     namespaces: Path = Path("/run/netns")
     sockets: Path | None = None
+    bypass: Bypass | None = None
     handover: Path | None = None
     status: tuple[str, int] = ("", 9092)
 
@@ -79,7 +82,7 @@ async def serve(
         networks: PodNetworks | RemoteNetworks
         if settings.sockets is None:
             runtime = ContainerRuntime(settings.runtime)
-            networks = PodNetworks(runtime, settings.namespaces, agent)
+            networks = PodNetworks(runtime, settings.namespaces, agent, settings.bypass)
         else:
             networks = RemoteNetworks(settings.sockets, agent)
         stack.callback(networks.close)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from osm_healthcheck.node.bypass import Bypass
 from osm_healthcheck.node.cri import DEFAULT_SOCKET, ContainerRuntime
 from osm_healthcheck.node.pod_networks import PodNetworks
 from osm_healthcheck.node.socket_server import SocketServer
@@ -26,6 +27,7 @@ class SocketsSettings:
     user: int = SERVER_USER
     runtime: str = DEFAULT_SOCKET
     namespaces: Path = Path("/run/netns")
+    bypass: Bypass | None = None
 
 
 async def serve_sockets_until_signalled(settings: SocketsSettings, log: Log) -> None:
@@ -41,7 +43,8 @@ async def serve_sockets_until_signalled(settings: SocketsSettings, log: Log) -> 
         files = _FILES if hard == resource.RLIM_INFINITY else min(_FILES, hard)
         resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, files), hard))
     server = SocketServer(settings.path, settings.user, log)
-    networks = PodNetworks(ContainerRuntime(settings.runtime), settings.namespaces, server)
+    runtime = ContainerRuntime(settings.runtime)
+    networks = PodNetworks(runtime, settings.namespaces, server, settings.bypass)
     tasks = [asyncio.create_task(networks.run()), asyncio.create_task(server.run(networks))]
     log.info("ready", path=str(settings.path))
     ended = on_signals(loop)
