@@ -9,6 +9,8 @@ from osm_healthcheck import __version__
 from osm_healthcheck.injection.containers import DEFAULT_USER, Images
 from osm_healthcheck.injection.inject import Injection
 from osm_healthcheck.injection.mesh import Mesh
+from osm_healthcheck.injection.quantity import quantity
+from osm_healthcheck.injection.resources import DEFAULT_RESOURCES, Resources
 from osm_healthcheck.probes.addresses import AllowFrom
 from osm_healthcheck.probes.quote import quoted
 
@@ -101,6 +103,21 @@ def add_injection_options(parser: argparse.ArgumentParser, proxies: Sequence[str
         help=f"the sidecar's user (default {DEFAULT_USER}); none leaves it to the cluster",
     )
     add(
+        "--cpu",
+        type=_quantity,
+        default=DEFAULT_RESOURCES.cpu,
+        metavar="QUANTITY",
+        help=f"what each of our containers requests (default {DEFAULT_RESOURCES.cpu}); in a "
+        "Guaranteed pod it is the limit too, and at least 100m",
+    )
+    add(
+        "--memory",
+        type=_quantity,
+        default=DEFAULT_RESOURCES.memory,
+        metavar="QUANTITY",
+        help=f"request and limit of each (default {DEFAULT_RESOURCES.memory})",
+    )
+    add(
         "--no-init",
         dest="init",
         action="store_false",
@@ -154,6 +171,7 @@ def injection_for(options: argparse.Namespace, mesh: Mesh) -> Injection:
         hooks=options.lifecycle_hooks,
         allow_from=options.allow_from or "",
         scrape_annotations=options.scrape_annotations,
+        resources=Resources(options.cpu, options.memory),
     )
 
 
@@ -179,6 +197,15 @@ def _allow_from(text: str) -> str:
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from None
     return ",".join(part.strip() for part in text.split(","))
+
+
+def _quantity(text: str) -> str:
+    value = quantity(text)
+    if value is None or value <= 0:
+        raise argparse.ArgumentTypeError(
+            f"must be a quantity of more than 0, such as 10m or 64Mi: not {quoted(text)}"
+        )
+    return text
 
 
 def _user(text: str) -> int | None:

@@ -95,7 +95,7 @@ def _apply(
 ) -> None:
     record = Record(injection.version, annotations=dict(plan.annotations))
     if plan.with_sidecar:
-        raise_pod_resources(pod, record, validation)
+        raise_pod_resources(pod, injection.resources, record, validation)
     _rewrite(plan, pod, record)
     if plan.with_sidecar and injection.sidecar == "container":
         containers = cast("list[Manifest]", pod.spec["containers"])
@@ -113,13 +113,15 @@ def _added_containers(plan: Plan, pod: Pod, injection: Injection) -> list[Manife
     """The init container, then the sidecar: those of them that are needed."""
     added = []
     if plan.with_init:
-        added.append(init_container(plan.ports, injection.images, init_resources(pod)))
+        added.append(
+            init_container(plan.ports, injection.images, init_resources(pod, injection.resources))
+        )
     if plan.with_sidecar:
         variables = {PROBES_VARIABLE: plan.declared}
         if injection.allow_from:
             # the kubelet would take $(NAME), which the zone of an address may hold, for a reference
             variables[ALLOW_FROM_VARIABLE] = injection.allow_from.replace("$", "$$")
-        resources = sidecar_resources(pod)
+        resources = sidecar_resources(pod, injection.resources)
         added.append(
             sidecar_container(
                 variables, injection.images, injection.sidecar, injection.user, resources

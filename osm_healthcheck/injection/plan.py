@@ -28,6 +28,7 @@ from osm_healthcheck.injection.pod_checks import (
 )
 from osm_healthcheck.injection.pods import INIT_CONTAINER, SIDECAR, Manifest, Pod
 from osm_healthcheck.injection.record import INJECT
+from osm_healthcheck.injection.resources import DEFAULT_RESOURCES, Resources
 from osm_healthcheck.injection.rewrite import (
     HTTPSMode,
     declaration_of,
@@ -53,6 +54,7 @@ class Injection:
     container where the mesh has no annotation that excludes ports. ``hooks`` says what becomes of
     ``httpGet`` lifecycle hooks; ``allow_from`` is whom the sidecar answers, empty for everyone.
     ``scrape_annotations`` adds those by which many a Prometheus finds what to scrape.
+    ``resources`` are what our containers request.
     ``refusal``, where it is not empty, says why a pod with something to rewrite is an error.
     """
 
@@ -63,6 +65,7 @@ class Injection:
     https: HTTPSMode = "passthrough"
     proxy: Literal["sidecar", "mesh", "node"] = "sidecar"
     node_fallback: Literal["leave", "sidecar"] = "leave"
+    resources: Resources = DEFAULT_RESOURCES
     user: int | None = DEFAULT_USER
     init: bool = True
     hooks: Literal["rewrite", "leave"] = "rewrite"

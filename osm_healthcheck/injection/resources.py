@@ -6,6 +6,7 @@ its own (``spec.resources``, Kubernetes 1.34 and newer), they must cover those o
 """
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from decimal import Decimal
 from typing import cast
 
@@ -15,33 +16,51 @@ from osm_healthcheck.injection.quantity import quantity, written
 from osm_healthcheck.injection.record import RaisedQuantity, Record
 from osm_healthcheck.probes.quote import quoted
 
-_ADDED = {"cpu": "10m", "memory": "64Mi"}
-# A limit so low would make the start last for seconds; a Guaranteed pod must name one.
+_NAMES = ("cpu", "memory")
+# A lower limit would make the start last for seconds; a Guaranteed pod must name one.
 _GUARANTEED_CPU = "100m"
 
 
-def sidecar_resources(pod: Pod) -> Manifest:
+@dataclass(frozen=True, slots=True)
+class Resources:
+    """What our containers request, as quantities; of memory they may use no more."""
+
+    cpu: str = "10m"
+    memory: str = "64Mi"
+
+    def of(self, name: str) -> Decimal:
+        """The quantity of ``cpu`` or ``memory``."""
+        return cast("Decimal", quantity(self.cpu if name == "cpu" else self.memory))
+
+
+DEFAULT_RESOURCES = Resources()
+
+
+def sidecar_resources(pod: Pod, asked: Resources) -> Manifest:
     """The ``resources`` of the sidecar; empty where it has to name none."""
     if not _has_own_resources(pod):
-        return init_resources(pod)
+        return init_resources(pod, asked)
     # Where no container requests any, a pod's request is its limit (``defaultPodRequests``):
     # a request of the sidecar would become the whole pod's.
-    requests = {name: text for name, text in _ADDED.items() if not _is_limit_the_request(pod, name)}
-    limits = {"memory": _ADDED["memory"]} if "memory" in requests else {}
+    listed = {"cpu": asked.cpu, "memory": asked.memory}
+    requests = {name: text for name, text in listed.items() if not _is_limit_the_request(pod, name)}
+    limits = {"memory": asked.memory} if "memory" in requests else {}
     return {
         **({"requests": requests} if requests else {}),
         **({"limits": limits} if limits else {}),
     }
 
 
-def init_resources(pod: Pod) -> Manifest:
+def init_resources(pod: Pod, asked: Resources) -> Manifest:
     """The ``resources`` of the init container, which has ended before the sidecar starts."""
     if _has_own_resources(pod):
         return {}
     if is_guaranteed(pod):
-        equal = {"cpu": _GUARANTEED_CPU, "memory": _ADDED["memory"]}
+        enough = asked.of("cpu") >= cast("Decimal", quantity(_GUARANTEED_CPU))
+        equal = {"cpu": asked.cpu if enough else _GUARANTEED_CPU, "memory": asked.memory}
         return {"requests": equal, "limits": dict(equal)}
-    return {"requests": dict(_ADDED), "limits": {"memory": _ADDED["memory"]}}
+    requests = {"cpu": asked.cpu, "memory": asked.memory}
+    return {"requests": requests, "limits": {"memory": asked.memory}}
 
 
 def is_guaranteed(pod: Pod) -> bool:
@@ -55,7 +74,7 @@ def is_guaranteed(pod: Pod) -> bool:
     return bool(pod.containers) and all(_has_equal_limits(one.value) for one in pod.containers)
 
 
-def raise_pod_resources(pod: Pod, record: Record, validation: Validation) -> None:
+def raise_pod_resources(pod: Pod, asked: Resources, record: Record, validation: Validation) -> None:
     """Raise ``spec.resources`` by what the sidecar asks for; noted in ``record``."""
     raised = dict[str, RaisedQuantity]()
     for path, listed, name in _own_quantities(pod):
@@ -66,7 +85,7 @@ def raise_pod_resources(pod: Pod, record: Record, validation: Validation) -> Non
                 f"Invalid value: {quoted(listed[name])}: must be a quantity, such as 500m or 64Mi",
             )
             continue
-        raised[path] = RaisedQuantity(listed[name], written(before + _added(name)))
+        raised[path] = RaisedQuantity(listed[name], written(before + asked.of(name)))
     if validation.errors:
         return
     for path, listed, name in _own_quantities(pod):
@@ -75,8 +94,7 @@ def raise_pod_resources(pod: Pod, record: Record, validation: Validation) -> Non
         record.resources = raised
         validation.warn(
             pod.where,
-            f"spec.resources raised by {_ADDED['cpu']} CPU and {_ADDED['memory']} memory, for the "
-            "sidecar",
+            f"spec.resources raised by {asked.cpu} CPU and {asked.memory} memory, for the sidecar",
         )
 
 
@@ -85,11 +103,11 @@ def lower_pod_resources(pod: Pod, record: Record) -> None:
     for path, listed, name in _own_quantities(pod):
         if (raised := record.resources.get(path)) is None:
             continue
-        current = quantity(listed[name])
+        current, added = quantity(listed[name]), _added(raised)
         if current == quantity(raised.written):
             listed[name] = raised.was
-        elif current is not None and current > _added(name):
-            listed[name] = written(current - _added(name))
+        elif current is not None and current > added:
+            listed[name] = written(current - added)
 
 
 def _own_quantities(pod: Pod) -> Iterator[tuple[str, Manifest, str]]:
@@ -97,9 +115,14 @@ def _own_quantities(pod: Pod) -> Iterator[tuple[str, Manifest, str]]:
     resources = pod.spec.get("resources")
     for field in ("requests", "limits"):
         listed = resources.get(field) if isinstance(resources, dict) else None
-        for name in _ADDED:
+        for name in _NAMES:
             if isinstance(listed, dict) and listed.get(name) is not None:
                 yield f"{field}.{name}", listed, name
+
+
+def _added(raised: RaisedQuantity) -> Decimal:
+    before, after = quantity(raised.was), quantity(raised.written)
+    return Decimal() if before is None or after is None else after - before
 
 
 def _has_own_resources(pod: Pod) -> bool:
@@ -126,7 +149,7 @@ def _has_equal_limits(holder: Manifest) -> bool:
     if not isinstance(resources, dict):
         return False
     limits, requests = _listed(resources, "limits"), _listed(resources, "requests")
-    for name in _ADDED:
+    for name in _NAMES:
         limit = quantity(limits.get(name))
         if limit is None or limit <= 0 or quantity(requests.get(name, limits[name])) != limit:
             return False
@@ -136,7 +159,3 @@ def _has_equal_limits(holder: Manifest) -> bool:
 def _listed(resources: Manifest, field: str) -> Manifest:
     found = resources.get(field)
     return {k: v for k, v in found.items() if v is not None} if isinstance(found, dict) else {}
-
-
-def _added(name: str) -> Decimal:
-    return cast("Decimal", quantity(_ADDED[name]))

@@ -22,21 +22,25 @@ _JSON_PATCH = "application/json-patch+json"
 
 
 class ApiServerError(OSMHealthcheckError):
-    """The API server cannot be asked, or says no; ``status`` is 0 where it did not answer."""
+    """The API server cannot be asked, or says no; ``status`` is 0 where it did not answer.
 
-    def __init__(self, what: str, problem: str, status: int = 0) -> None:
+    ``is_wrong`` says that it names the object which is wrong (``apierrors.NewInvalid``).
+    """
+
+    def __init__(self, what: str, problem: str, status: int = 0, *, is_wrong: bool = False) -> None:
         self.status = status
-        self._is_patch = what.startswith("PATCH ")
+        self._is_failed_test = what.startswith("PATCH ") and not is_wrong
         super().__init__(f"the API server: {what}: {problem}")
 
     @property
     def is_conflict(self) -> bool:
         """Whether somebody else has written in the meantime: read again.
 
-        A JSON Patch whose ``test`` fails is 422; of any other call that is an object that is wrong.
+        A JSON Patch whose ``test`` fails is a 422 that names no object (``applyJSPatch`` of
+        ``apiserver/pkg/endpoints/handlers/patch.go``); one that does says that the object is wrong.
         """
         return self.status == HTTPStatus.CONFLICT or (
-            self._is_patch and self.status == HTTPStatus.UNPROCESSABLE_ENTITY
+            self._is_failed_test and self.status == HTTPStatus.UNPROCESSABLE_ENTITY
         )
 
 
@@ -149,5 +153,11 @@ class ApiServer:
         if not isinstance(value, dict):
             raise ApiServerError(what, f"its answer of status {status} is not an object", status)
         if status >= HTTPStatus.BAD_REQUEST:
-            raise ApiServerError(what, str(value.get("message") or status), status)
+            details = value.get("details")
+            raise ApiServerError(
+                what,
+                str(value.get("message") or status),
+                status,
+                is_wrong=isinstance(details, dict) and bool(details.get("name")),
+            )
         return value

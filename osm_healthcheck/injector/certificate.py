@@ -142,11 +142,16 @@ def _no_password() -> str:
     raise ValueError("the key is encrypted: store it without a password")
 
 
-def examined(chain: bytes, key: bytes) -> Examined:
+def examined(chain: bytes, key: bytes, trusted: bytes = b"") -> Examined:
     """Make a handshake in memory with a certificate, and look at it.
 
+    Args:
+        chain: the certificate and what is between it and its CA, in PEM.
+        key: its key, in PEM.
+        trusted: the CAs of the client, in PEM; without any it trusts the certificate itself.
+
     Raises:
-        CertificateError: where no client that trusts it would take it.
+        CertificateError: where such a client would not take it.
     """
     leaf = certificates_in(chain)
     if not leaf:
@@ -156,7 +161,10 @@ def examined(chain: bytes, key: bytes) -> Examined:
     trusting = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     trusting.check_hostname = False
     trusting.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN  # the leaf itself is trusted
-    trusting.load_verify_locations(cadata=leaf[0].decode("ascii", "replace"))
+    try:
+        trusting.load_verify_locations(cadata=(trusted or leaf[0]).decode("ascii", "replace"))
+    except ssl.SSLError as error:
+        raise CertificateError(f"what is trusted is no certificate: {_reason(error)}") from None
     to_server, to_client = ssl.MemoryBIO(), ssl.MemoryBIO()
     client = trusting.wrap_bio(to_client, to_server)
     server = scratch.wrap_bio(to_server, to_client, server_side=True)

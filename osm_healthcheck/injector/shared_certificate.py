@@ -18,6 +18,7 @@ from osm_healthcheck.injector.certificate import (
     CHAIN_FILE,
     KEY_FILE,
     CertificateError,
+    Examined,
     ServingCertificate,
     certificates_in,
     examined,
@@ -134,7 +135,7 @@ class SharedCertificate:
         if found is not None and self._is_good(found):
             return found
         pair = await asyncio.to_thread(make_key_pair, self._settings.names, self._settings.lifetime)
-        before = found.cas[:1] if found else ()
+        before = found.cas[:1] if found and _served_by(found) else ()
         made = _Stored(pair.chain, pair.key, (pair.ca.strip(), *before))
         if secret is None:
             await api.create(self._secrets, self._secret(made))
@@ -145,9 +146,7 @@ class SharedCertificate:
 
     def _is_good(self, stored: _Stored) -> bool:
         """Whether a certificate can be served, for our names, and is not to be renewed yet."""
-        try:
-            found = examined(stored.chain, stored.key)
-        except CertificateError:
+        if (found := _served_by(stored)) is None:
             return False
         left = found.expiry - time.time()
         return left > self._settings.lifetime / 3 and set(self._settings.names) <= found.names
@@ -185,6 +184,14 @@ class SharedCertificate:
             "metadata": metadata,
             "data": {name: base64.b64encode(value).decode() for name, value in data.items()},
         }
+
+
+def _served_by(stored: _Stored) -> Examined | None:
+    """The certificate that can be served by it to whoever trusts its CAs; ``None`` for none."""
+    try:
+        return examined(stored.chain, stored.key, b"\n".join(stored.cas))
+    except CertificateError:
+        return None
 
 
 def _read(secret: dict[str, Any]) -> _Stored | None:

@@ -254,5 +254,6 @@ def test_the_api_server_takes_the_whole_manifest_and_the_command_its_options(
     told = [one for one in container["args"] if "certificate" not in one and "webhook" not in one]
     options, settings = read_arguments([*told, "--certificate", "."])
     assert (settings.port, settings.health_port) == (9090, 9091)
+    assert (options.cpu, options.memory) == ("10m", "64Mi")
     assert options.image.endswith(f":{__version__}")
     assert options.init_image.endswith(f"-init:{__version__}")

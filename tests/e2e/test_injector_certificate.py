@@ -1,5 +1,6 @@
 """``--certificate self``: replicas that share a Secret, against a real API server and its RBAC."""
 
+import asyncio
 import base64
 import concurrent.futures
 import contextlib
@@ -7,14 +8,17 @@ import http.client
 import json
 import ssl
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
+import trustme
 
+from osm_healthcheck.injector.api_server import ApiServer, ApiServerAddress, ApiServerError
 from osm_healthcheck.injector.certificate import certificates_in
 from tests.io.injector import HEALTH, WEBHOOK, Injector, injector
+from tests.io.tls import authority
 from tests.io.wire import get, own_address
 
 from .control_plane import ControlPlane, control_plane
@@ -185,6 +189,59 @@ def test_an_emptied_ca_bundle_is_filled_again(cluster: ControlPlane, account: Pa
         )
         until(lambda: _bundles(cluster) == 1, "each entry has it")
         assert _cas(cluster) == before
+
+
+@pytest.mark.parametrize(
+    "ca",
+    [
+        b"-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n",
+        trustme.CA().cert_pem.bytes(),  # another one: whoever trusts it would not call us
+    ],
+    ids=["broken", "another"],
+)
+def test_a_ca_in_the_secret_that_is_none_of_ours_is_replaced(
+    cluster: ControlPlane, account: Path, ca: bytes
+) -> None:
+    leaf = authority().issue_cert("osm-healthcheck-injector.osm-healthcheck.svc")
+    files = {
+        "tls.crt": leaf.cert_chain_pems[0].bytes(),
+        "tls.key": leaf.private_key_pem.bytes(),
+        "ca.crt": ca,
+    }
+    secret = {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "type": "kubernetes.io/tls",
+        "metadata": {"name": _SECRET},
+        "data": {name: base64.b64encode(value).decode() for name, value in files.items()},
+    }
+    cluster.kubectl.apply(secret, namespace=_NAMESPACE)
+    with _replicas(cluster, account) as replicas:
+        _configure(cluster, replicas)
+        for one in replicas:
+            one.wait_for("ready")
+        assert len(_cas(cluster)) == 1
+        _wait_until_called(cluster)
+
+
+def test_what_the_api_server_answers_a_patch(cluster: ControlPlane, account: Path) -> None:
+    """A ``test`` that fails is a conflict, and reading again ends it; a wrong object is none."""
+    cluster.kubectl.apply(configuration("127.0.0.1", b""))
+    host, _, port = cluster.url.removeprefix("https://").partition(":")
+    path = f"/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations/{NAME}"
+
+    async def answer(operation: Mapping[str, object]) -> ApiServerError:
+        async with ApiServer(ApiServerAddress(host, int(port), account)) as api:
+            with pytest.raises(ApiServerError) as caught:
+                await api.patch(path, [operation])
+        return caught.value
+
+    version = {"op": "test", "path": "/metadata/resourceVersion", "value": "1"}
+    assert asyncio.run(answer(version)).is_conflict
+    late = {"op": "replace", "path": "/webhooks/0/timeoutSeconds", "value": 99}
+    wrong = asyncio.run(answer(late))
+    assert (wrong.status, wrong.is_conflict) == (422, False)
+    assert "webhooks[0].timeoutSeconds: Invalid value: 99" in str(wrong)
 
 
 def _bundles(cluster: ControlPlane) -> int:

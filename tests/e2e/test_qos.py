@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from osm_healthcheck.injection.inject import inject
+from osm_healthcheck.injection.resources import Resources
 from tests.manifests.strategies import injection
 
 from .control_plane import ControlPlane
@@ -47,8 +48,10 @@ def test_the_class_stays_and_the_pod_is_valid(
 
     manifest = _pod(of_pod, of_container)
     before = created(manifest)
-    for mesh, sidecar in product(("none", "istio"), ("native", "container")):
-        after = created(inject(manifest, injection(mesh, sidecar=sidecar)).manifest)
+    asked = (Resources(), Resources(cpu="200m", memory="96Mi"))
+    for mesh, sidecar, resources in product(("none", "istio"), ("native", "container"), asked):
+        how = injection(mesh, sidecar=sidecar, resources=resources)
+        after = created(inject(manifest, how).manifest)
         if before["status"]["qosClass"] == "BestEffort":
             continue  # the sidecar asks for memory, as it must
         assert after["status"]["qosClass"] == before["status"]["qosClass"]

@@ -228,6 +228,8 @@ def test_mesh_osm_rewrites_nothing_and_says_what_to_do() -> None:
             "it is an option of osm-healthcheck node",
         ),
         (["--allow-from", "10.0.0.0/8", "--mesh", "osm"], "the mesh's own injector adds"),
+        (["--cpu", "0"], "argument --cpu: must be a quantity of more than 0"),
+        (["--memory", "64MB"], "argument --memory: must be a quantity of more than 0, such as"),
         (["--mesh", "nomesh"], "invalid choice: 'nomesh'"),
         (["--image", ""], "not the name of an image"),
         (["--imag", "x"], "unrecognized arguments"),

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from osm_healthcheck.errors import Validation
 from osm_healthcheck.injection.pods import pods_in
 from osm_healthcheck.injection.quantity import quantity, written
-from osm_healthcheck.injection.resources import is_guaranteed
+from osm_healthcheck.injection.resources import Resources, is_guaranteed
 from osm_healthcheck.injection.uninject import uninject
 from tests.manifests.strategies import VERSION
 from tests.rules.manifests import HTTP, after, app, pod, refused, warnings
@@ -127,6 +127,31 @@ def test_resources_of_the_pod_are_raised_by_what_is_added() -> None:
     }
     assert any("spec.resources" in one and "raised" in one for one in warnings(manifest))
     assert uninject(injected, VERSION).manifest == manifest
+
+
+def test_resources_may_be_asked_for() -> None:
+    asked = Resources(cpu="20m", memory="128Mi")
+    bypass, sidecar = _own(after(_with({"requests": {"cpu": "1"}}), resources=asked))
+    assert bypass == sidecar
+    assert sidecar == {
+        "requests": {"cpu": "20m", "memory": "128Mi"},
+        "limits": {"memory": "128Mi"},
+    }
+    whole = _pod_level({"requests": {"memory": "1Gi"}, "limits": {"memory": "2Gi"}})
+    injected = after(whole, resources=asked)
+    assert injected["spec"]["resources"]["requests"] == {"memory": "1152Mi"}
+    assert after(injected, resources=Resources()) == after(whole), "what was asked before goes"
+    injected["spec"]["resources"]["limits"]["memory"] = "4Gi"
+    back: Any = uninject(injected, VERSION).manifest
+    assert back["spec"]["resources"]["limits"] == {"memory": "3968Mi"}, "less what was added then"
+
+
+@pytest.mark.parametrize(("cpu", "limit"), [("20m", "100m"), ("0.1", "0.1"), ("1", "1")])
+def test_a_guaranteed_pod_gets_a_limit_that_a_start_can_do_with(cpu: str, limit: str) -> None:
+    injected = after(_with({"limits": {"cpu": "1", "memory": "1Gi"}}), resources=Resources(cpu))
+    equal = {"cpu": limit, "memory": "64Mi"}
+    assert _own(injected) == [{"requests": equal, "limits": equal}] * 2
+    assert _guaranteed(injected)
 
 
 def test_a_request_that_defaults_to_the_limit_of_the_pod_still_does() -> None:
