@@ -1,18 +1,23 @@
 """The containers that injection adds to a pod."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from osm_healthcheck.injection.pods import INIT_CONTAINER, SIDECAR, Container, Manifest
-from osm_healthcheck.probes.constants import HEALTHCHECK_PORT, HEALTHZ_PATH
+from osm_healthcheck.injection.pods import INIT_CONTAINER, SIDECAR, Container, Manifest, Pod
+from osm_healthcheck.probes.constants import HEALTHCHECK_PORT, HEALTHZ_PATH, ProbeKind
 
 PROBES_VARIABLE = "OSM_HEALTHCHECK_PROBES"
 ALLOW_FROM_VARIABLE = "OSM_HEALTHCHECK_ALLOW_FROM"
 POD_IP_VARIABLE = "POD_IP"
 SIDECAR_ARGUMENTS = ("--verbosity", "info")
 DEFAULT_USER = 15904
+# at most 15 characters: IsValidPortName
+_PORT_NAMES = {
+    **{kind.port: f"osm-{kind.value}" for kind in ProbeKind},
+    HEALTHCHECK_PORT: "osm-healthcheck",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,8 +35,12 @@ def sidecar_container(
     mode: Literal["native", "container"],
     user: int | None,
     resources: Manifest,
+    ports: Sequence[Manifest] = (),
 ) -> Manifest:
-    """The container that answers the probes which ``variables`` declare, as user ``user``."""
+    """The container that answers the probes which ``variables`` declare, as user ``user``.
+
+    ``ports`` are its entries of ``ports``, as ``container_ports`` makes them.
+    """
     healthz = {"path": HEALTHZ_PATH, "port": HEALTHCHECK_PORT, "scheme": "HTTP"}
     container: Manifest = {
         "name": SIDECAR,
@@ -46,6 +55,7 @@ def sidecar_container(
         ],
         "startupProbe": {"httpGet": dict(healthz), "periodSeconds": 1, "failureThreshold": 60},
         "livenessProbe": {"httpGet": dict(healthz), "failureThreshold": 3},
+        **({"ports": list(ports)} if ports else {}),
         **({"resources": resources} if resources else {}),
         "securityContext": {
             **({"runAsUser": user} if user is not None else {}),
@@ -57,6 +67,23 @@ def sidecar_container(
         },
     }
     return container
+
+
+def container_ports(ports: Iterable[int], pod: Pod) -> list[Manifest]:
+    """The entries of ``ports`` for those of 15901-15904 that the sidecar of ``pod`` serves.
+
+    A name that a port of another container has is left out: a Service or NetworkPolicy that names
+    it means that one, and takes the first that it finds.
+    """
+    taken = [port.get("name") for container in pod.containers for port in container.ports()]
+    return [
+        {
+            **({"name": name} if (name := _PORT_NAMES[port]) not in taken else {}),
+            "containerPort": port,
+            "protocol": "TCP",  # its default, and a key of the list for server-side apply
+        }
+        for port in ports
+    ]
 
 
 def init_container(ports: Sequence[int], images: Images, resources: Manifest) -> Manifest:

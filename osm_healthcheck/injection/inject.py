@@ -14,6 +14,7 @@ from osm_healthcheck.injection.containers import (
     POD_IP_VARIABLE,
     PROBES_VARIABLE,
     SIDECAR_ARGUMENTS,
+    container_ports,
     environment_of,
     init_container,
     sidecar_container,
@@ -39,7 +40,7 @@ from osm_healthcheck.injection.resources import (
 )
 from osm_healthcheck.injection.uninject import undo
 from osm_healthcheck.injection.unknown_kinds import warn_of_unknown_kinds
-from osm_healthcheck.probes.constants import DECLARED_PROBES
+from osm_healthcheck.probes.constants import DECLARED_PROBES, HEALTHCHECK_PORT
 
 
 def inject(manifest: object, injection: Injection) -> ManifestChange:
@@ -121,10 +122,16 @@ def _added_containers(plan: Plan, pod: Pod, injection: Injection) -> list[Manife
         if injection.allow_from:
             # the kubelet would take $(NAME), which the zone of an address may hold, for a reference
             variables[ALLOW_FROM_VARIABLE] = injection.allow_from.replace("$", "$$")
-        resources = sidecar_resources(pod, injection.resources)
+        # with --proxy mesh the proxy serves the others
+        served = [HEALTHCHECK_PORT] if injection.proxy == "mesh" else plan.ports
         added.append(
             sidecar_container(
-                variables, injection.images, injection.sidecar, injection.user, resources
+                variables,
+                injection.images,
+                injection.sidecar,
+                injection.user,
+                sidecar_resources(pod, injection.resources),
+                container_ports(served, pod),
             )
         )
     return added

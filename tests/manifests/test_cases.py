@@ -222,5 +222,5 @@ def test_cli_002_every_kind() -> None:
     after = list(yaml.safe_load_all(output))
     assert after[-3:-1] == others
     assert after[-4]["items"][-2:] == others
-    assert output.count("name: osm-healthcheck\n") == 2 * len(kinds) + 1
+    assert output.count("- /osm-healthcheck\n") == 2 * len(kinds) + 1
     assert list(yaml.safe_load_all(_command("uninject", text=output))) == documents
