@@ -1,7 +1,8 @@
 """The figures of bad days.
 
 ``python -m tests.net.bad_days``, as root, takes two minutes and prints what each fault of
-`faults` came to; ``--quick`` takes seconds.
+`faults` came to; ``--quick`` takes seconds. ``--probes N`` runs that many probes instead, of all
+kinds and with all faults but the sidecar's own death (`soak`).
 """
 
 import argparse
@@ -11,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import pytest
 
+from . import soak
 from .faults import Figures, app_restarted, envoy_killed, flooded, sidecar_killed, wire_cut
 
 DAYS: Mapping[str, tuple[Callable[[], Figures], Callable[[], Figures]]] = {
@@ -62,8 +64,14 @@ def main() -> int:
     """Print the table; 0 where every verdict was right and nothing is left over."""
     parser = argparse.ArgumentParser(prog="python -m tests.net.bad_days", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="short days: a look, no figures")
-    quick = parser.parse_args().quick
+    parser.add_argument("--probes", type=int, metavar="N", help="so many of all kinds, mixed")
+    options = parser.parse_args()
+    quick = options.quick
     try:
+        if options.probes:
+            soaked = [soak.soak(https, options.probes // len(soak.HTTPS)) for https in soak.HTTPS]
+            print(soak.table(soaked))
+            return int(not all(one.good for one in soaked))
         days = [day[0 if quick else 1]() for day in DAYS.values()]
     except (pytest.skip.Exception, pytest.fail.Exception) as lacks:
         print(lacks, file=sys.stderr)

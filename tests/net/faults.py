@@ -136,7 +136,7 @@ def app_restarted(times: int) -> Figures:
         rounds = []
         for _ in range(times):
             here.app.kill()
-            rounds.append(_probed(here, _without_grpc(pod)))
+            rounds.append(_probed(here, without_grpc(pod)))
             here.app.start(ANY)
             rounds.append(_probed(here, pod))
         return rounds
@@ -154,7 +154,7 @@ def wire_cut(times: int) -> Figures:
         hasty = spec((manifest if here.sidecar is None else injected)(HASTE))
         rounds = []
         for _ in range(times):
-            callers = [_half_a_request(here) for _ in range(50 if here.sidecar else 0)]
+            callers = [half_a_request(here) for _ in range(50 if here.sidecar else 0)]
             rounds.append(_probed(here, pod))
             here.node.run("ip", "link", "set", "eth0", "down")
             rounds.append(_probed(here, hasty))
@@ -231,7 +231,8 @@ def _counted(here: MeshedPod, day: str) -> Iterator[Figures]:
     figures.descriptors = (before, settled(lambda: descriptors(pid), before))
 
 
-def _half_a_request(here: MeshedPod) -> socket.socket:
+def half_a_request(here: MeshedPod) -> socket.socket:
+    """A connection from the node that has half a request sent; closed, it is reset."""
     caller = here.node.socket(socket.AF_INET)
     caller.settimeout(PATIENCE)
     caller.connect((here.pod.ipv4, 15904))
@@ -240,7 +241,8 @@ def _half_a_request(here: MeshedPod) -> socket.socket:
     return caller
 
 
-def _without_grpc(pod: PodSpec) -> PodSpec:
+def without_grpc(pod: PodSpec) -> PodSpec:
+    """The pod without its gRPC probes."""
     containers = tuple(
         replace(
             one,

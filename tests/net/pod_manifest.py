@@ -56,6 +56,12 @@ def injected(timeout: int, mesh: str = "none") -> Manifest:
 
 
 @functools.cache
+def by_request(timeout: int) -> Manifest:
+    """The same where the sidecar makes the HTTPS requests itself."""
+    return _command(timeout, "inject", "--mesh", "none", "--https", "request")
+
+
+@functools.cache
 def in_osm(timeout: int) -> Manifest:
     """The same with 15901-15903 left to Envoy."""
     return _command(timeout, "inject", "--mesh", "none", "--proxy", "mesh")

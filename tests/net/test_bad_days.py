@@ -2,6 +2,7 @@
 
 import pytest
 
+from . import soak
 from .bad_days import DAYS, covering_threshold
 from .faults import Figures
 
@@ -27,6 +28,16 @@ def test_a_bad_day(day: str) -> None:
 def test_a_long_bad_day(day: str) -> None:
     _, in_full = DAYS[day]
     assert_good(in_full())
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("https", soak.HTTPS)
+def test_a_soak(https: str) -> None:
+    soaked = soak.soak(https, 20_000)
+    assert soaked.wrong == []
+    assert soaked.good, soak.table([soaked])
+    assert soaked.probes.total() >= 20_000
 
 
 def test_the_failure_threshold_that_covers_a_gap() -> None:
