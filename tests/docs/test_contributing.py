@@ -1,7 +1,6 @@
 """CONTRIBUTING.md's map of the house, and its table of where a rule lives, are true."""
 
 import re
-import tomllib
 from pathlib import Path
 
 import pytest
@@ -54,23 +53,6 @@ def test_the_map_names_every_folder_of_tests() -> None:
 
 def test_the_map_names_every_script_of_ci() -> None:
     assert listed(entries("")[".ci"]) == sorted(path.name for path in (PROJECT / ".ci").iterdir())
-
-
-def test_the_layers_of_how_it_works_are_those_that_are_enforced() -> None:
-    pyproject = tomllib.loads((PROJECT / "pyproject.toml").read_text())
-    (contract,) = pyproject["tool"]["importlinter"]["contracts"]
-    layers = [set(re.findall(r"osm_healthcheck\.(\w+)", layer)) for layer in contract["layers"]]
-    text = (PROJECT / "docs" / "how-it-works.md").read_text()
-    rows = re.findall(r"^\| (`.+?`) \|", text, re.MULTILINE)
-    assert [set(re.findall(r"`(\w+)`", row)) for row in rows] == layers
-
-
-def test_a_file_that_how_it_works_names_exists() -> None:
-    text = (PROJECT / "docs" / "how-it-works.md").read_text()
-    named = re.findall(r"`(\w+/\w+\.py)`", text)
-    assert len(named) > 10
-    for path in named:
-        assert (PROJECT / "osm_healthcheck" / path).exists(), path
 
 
 @pytest.mark.parametrize(("path", "words"), RULES)

@@ -2,8 +2,6 @@
 
 import os
 import re
-import shlex
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -13,7 +11,6 @@ import pytest
 from osm_healthcheck import __version__
 from osm_healthcheck.injection.record import VERSION
 from osm_healthcheck.mesh.annotations import MESHES
-from tests.io.unshare import can_unshare
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / "docs" / "examples"
@@ -48,28 +45,6 @@ def test_a_block_of_commands_runs(block: str) -> None:
     done = run(block)
     assert done.returncode == 0, done.stderr
     assert done.stdout
-
-
-def test_the_sidecar_by_hand() -> None:
-    """In namespaces of its own, which end with it: it takes ports, writes to /tmp, and stays."""
-    if not can_unshare() or not shutil.which("curl"):
-        pytest.skip("needs unshare -n, root and curl")
-    text = (ROOT / "docs" / "sidecar.md").read_text()
-    shown = text.partition("## By hand\n")[2].partition("```console\n")[2].partition("```")[0]
-    commands = re.findall(r"^\$ (.+)$", shown, re.MULTILINE)
-    # a reader waits for a moment after what begins to listen
-    waits = [f"until curl -so /dev/null localhost:{port}; do :; done" for port in (14001, 15904)]
-    started = [number for number, line in enumerate(commands) if line.endswith("&")]
-    for number, wait in sorted(zip(started, waits, strict=True), reverse=True):
-        commands.insert(number + 1, wait)
-    script = "\n".join(["ip link set lo up", "mount -t tmpfs tmpfs /tmp", *commands])
-    done = run(
-        f"exec unshare --net --mount --pid --fork --kill-child bash -euc {shlex.quote(script)}"
-    )
-    assert done.returncode == 0, done.stderr
-    for line in shown.splitlines():
-        if not line.startswith(("$ ", "…")):
-            assert line in done.stdout
 
 
 def test_every_mesh_has_a_guide_whose_commands_run() -> None:

@@ -1,0 +1,107 @@
+"""Which tests run which line, measured once and kept."""
+
+import json
+import os
+import subprocess
+import sys
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import groupby, zip_longest
+from pathlib import Path
+
+import coverage
+
+_ROOT = Path(__file__).parent.parent.parent
+_TESTS = ("tests/test_kubelet_vectors.py", "tests/rules", "tests/manifests", "tests/io")
+_NO_TEST = ""
+"""Coverage's name of where no test runs, as when pytest imports the code."""
+
+
+@dataclass
+class Covering:
+    """The tests of each line.
+
+    Attributes:
+        seconds: how long each test took that passed.
+        lines: file and line, to the tests that ran it.
+    """
+
+    seconds: dict[str, float]
+    lines: dict[str, dict[int, set[str]]]
+
+    def tests(self, path: str, line: int, budget: float) -> list[str]:
+        """The tests for a change of this line, the quick ones first, one of every function first.
+
+        A line that runs at import, in no test, has the tests of its file. ``budget`` (seconds) is
+        where the list ends, by the time that the tests took when they were measured.
+        """
+        lines = self.lines.get(path, {})
+        # a statement is measured at its first line
+        found = next((lines[n] for n in range(line, max(line - 12, 0), -1) if lines.get(n)), None)
+        if not found or _NO_TEST in found:
+            found = set().union(*lines.values())
+        tests = found & self.seconds.keys()
+        functions = [
+            sorted(parameters, key=self.seconds.__getitem__)
+            for _, parameters in groupby(sorted(tests), lambda test: test.partition("[")[0])
+        ]
+        functions.sort(key=lambda tests: self.seconds[tests[0]])
+        chosen: list[str] = []
+        for test in (test for turn in zip_longest(*functions) for test in turn if test):
+            budget -= self.seconds[test]
+            if chosen and budget < 0:
+                break
+            chosen.append(test)
+        return chosen
+
+
+def covering(directory: Path) -> Covering:
+    """Measure it, where the directory has not got it yet.
+
+    Raises:
+        subprocess.CalledProcessError: where pytest could not run.
+    """
+    kept = directory / "lines.json"
+    if not kept.exists():
+        directory.mkdir(parents=True, exist_ok=True)
+        _run_tests(directory)
+        kept.write_text(json.dumps(dict(_measured(directory))))
+    lines = {
+        path: {int(line): set(tests) for line, tests in by_line.items()}
+        for path, by_line in json.loads(kept.read_text()).items()
+    }
+    return Covering(json.loads((directory / "seconds.json").read_text()), lines)
+
+
+def _run_tests(directory: Path) -> None:
+    environ = {
+        **os.environ,
+        "COVERAGE_DIRECTORY": str(directory),
+        "COVERAGE_PROCESS_START": str(Path(__file__).with_name("coverage.ini")),
+    }
+    pytest = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"]
+    up = ["unshare", "--net", "sh", "-c", 'ip link set lo up && exec "$@"', "-"]
+    argv = [*up, *pytest, "-p", "tests.mutation.contexts", *_TESTS]
+    done = subprocess.run(argv, cwd=_ROOT, env=environ, check=False)
+    if done.returncode not in (0, 1):  # 1: tests failed, and are left out
+        raise subprocess.CalledProcessError(done.returncode, argv)
+
+
+def _measured(directory: Path) -> Iterator[tuple[str, dict[int, list[str]]]]:
+    by_file: dict[str, dict[int, set[str]]] = defaultdict(lambda: defaultdict(set))
+    for part in directory.glob("data.*"):
+        data = coverage.CoverageData(str(part))
+        data.read()
+        for name in data.measured_files():
+            path = str(Path(name).relative_to(_ROOT))
+            for line, contexts in data.contexts_by_lineno(name).items():
+                by_file[path][line].update(map(_test, contexts))
+    for path, lines in by_file.items():
+        yield path, {line: sorted(tests) for line, tests in lines.items()}
+
+
+def _test(context: str) -> str:
+    """The test of a context: ``test``, or of a process that a test started, ``test (phase)``."""
+    name, _, phase = context.rpartition(" ")
+    return name if phase in {"(setup)", "(call)", "(teardown)"} else context
