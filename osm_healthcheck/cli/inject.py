@@ -8,7 +8,13 @@ from functools import partial
 
 from osm_healthcheck import __version__
 from osm_healthcheck.cli.arguments import guarded, parser_for
-from osm_healthcheck.cli.files import rewrite
+from osm_healthcheck.cli.cluster_arguments import (
+    add_cluster_options,
+    names_a_cluster,
+    read_selection,
+)
+from osm_healthcheck.cli.cluster_sources import fetch
+from osm_healthcheck.cli.files import print_error, rewrite
 from osm_healthcheck.cli.inject_report import InjectReport
 from osm_healthcheck.cli.injection_options import (
     add_injection_options,
@@ -17,7 +23,8 @@ from osm_healthcheck.cli.injection_options import (
 )
 from osm_healthcheck.cli.output_options import add_output_options, read_sink
 from osm_healthcheck.cli.sources import add_sources, files_of, read_sources
-from osm_healthcheck.errors import FieldWarning
+from osm_healthcheck.cluster.api import ClusterError
+from osm_healthcheck.errors import FieldError, FieldWarning
 from osm_healthcheck.injection.auto_mesh import MeshFinder, NoMesh
 from osm_healthcheck.injection.inject import Injection, inject, inject_each
 from osm_healthcheck.injection.mesh import Mesh
@@ -30,7 +37,8 @@ the container that answers them. Injecting twice with the same options changes
 nothing; uninject takes it back. Nothing is written unless every document is good.
 """
 _EPILOG = """\
-example: kubectl get deploy -o yaml | osm-healthcheck inject --mesh istio - | kubectl apply -f -
+examples: kubectl get deploy -o yaml | osm-healthcheck inject --mesh istio - | kubectl apply -f -
+          osm-healthcheck inject --diff -n bookstore deploy/bookstore
 
 Exit code: 0; with --diff 0 where nothing would change and 1 where something would; 2 for bad
 input.
@@ -59,7 +67,21 @@ def run(argv: Sequence[str]) -> int:
     if options.allow_from and options.proxy == "mesh":
         print(_ALLOW_FROM_PROXY, file=sys.stderr)
     change = _change(parser, options)
-    sources = list(files_of(read_sources(options), recursive=options.recursive))
+    named = [*options.files, *options.more_files]
+    if names_a_cluster(parser, options, named):
+        if options.in_place:
+            parser.error("--in-place needs files, not objects of a cluster")
+        selection = read_selection(parser, options, named)
+        try:
+            found, namespace = fetch(options, selection)
+        except ClusterError as error:
+            print_error(f"osm-healthcheck inject: {error}")
+            return 2
+        if namespace:
+            change(namespace)  # it passes, and what it says of a mesh is remembered
+        sources: list[str | FieldError] = [*found]
+    else:
+        sources = list(files_of(read_sources(options), recursive=options.recursive))
     report = InjectReport(
         names_files=len(sources) > 1, only_skipped=options.quiet, is_diff=options.diff
     )
@@ -124,7 +146,7 @@ def _problem(options: argparse.Namespace, mesh: Mesh) -> str:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = parser_for("inject", _WHAT, _EPILOG)
+    parser = parser_for("inject", _WHAT, _EPILOG, objects=True)
     add = parser.add_argument
     add_sources(parser)
     add_output_options(parser)
@@ -138,4 +160,5 @@ def _parser() -> argparse.ArgumentParser:
         "container with NET_ADMIN does that",
     )
     add_injection_options(parser, ("sidecar", "mesh", "node"))
+    add_cluster_options(parser)
     return parser

@@ -2,6 +2,7 @@
 
 import argparse
 import contextlib
+import io
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -13,6 +14,20 @@ STDIN = "-"
 # k8s.io/cli-runtime/pkg/resource/builder.go: FileExtensions
 _EXTENSIONS = (".json", ".yaml", ".yml")
 _URL_TIMEOUT = 30  # seconds
+
+
+class Fetched(str):
+    """A source whose bytes are at hand already, by its name."""
+
+    __slots__ = ("text",)
+    text: bytes
+
+
+def fetched(name: str, text: bytes) -> Fetched:
+    """The source ``name`` with what it has."""
+    source = Fetched(name)
+    source.text = text
+    return source
 
 
 def add_sources(parser: argparse.ArgumentParser) -> None:
@@ -46,7 +61,7 @@ def files_of(sources: Sequence[str], *, recursive: bool) -> Iterator[str | Field
     """The sources with the files of each folder in its place, or what is wrong with that folder."""
     for source in sources:
         folder = Path(source)
-        if source == STDIN or is_url(source) or not folder.is_dir():
+        if isinstance(source, Fetched) or source == STDIN or is_url(source) or not folder.is_dir():
             yield source
             continue
         found = sorted(
@@ -67,7 +82,9 @@ def opened(source: str) -> Iterator[BinaryIO]:
     Raises:
         OSError: where it cannot be read.
     """
-    if source == STDIN:
+    if isinstance(source, Fetched):
+        yield io.BytesIO(source.text)
+    elif source == STDIN:
         if sys.stdin.isatty():
             print("reading from the terminal; Ctrl-D ends it", file=sys.stderr)
         yield sys.stdin.buffer

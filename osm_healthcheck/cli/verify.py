@@ -4,7 +4,7 @@ import argparse
 import io
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from http import HTTPStatus
 
@@ -23,9 +23,8 @@ from osm_healthcheck.errors import Validation
 from osm_healthcheck.injection.auto_mesh import MeshFinder
 from osm_healthcheck.injection.pods import Manifest, Pod, pods_in
 from osm_healthcheck.mesh.annotations import MESHES
-from osm_healthcheck.reports.findings import as_json, as_text, is_right, wants_colour
+from osm_healthcheck.reports.findings import Verified, as_json, as_text, is_right, wants_colour
 from osm_healthcheck.verification.events import by_pod, events_in, of_pod
-from osm_healthcheck.verification.findings import Finding
 from osm_healthcheck.verification.verify import Context, verify
 
 _MESHES = tuple(MESHES.values())
@@ -72,7 +71,7 @@ def _verify_files(options: argparse.Namespace, paths: Sequence[str]) -> int:
         reader.validation.error(", ".join(paths), "there is no pod in it")
     if not reader.finish("nothing was verified"):
         return 2
-    return _report(options, seen)
+    return _report(options, seen.verified(options, seen.pods))
 
 
 def _verify_cluster(options: argparse.Namespace, selection: Selection) -> int:
@@ -80,8 +79,6 @@ def _verify_cluster(options: argparse.Namespace, selection: Selection) -> int:
     seen = _Seen()
     try:
         cluster = Cluster(options.kubeconfig, options.context)
-        for value in read_pods(cluster, selection):
-            seen.add(value, reader.validation)
         try:
             for value in read_surroundings(cluster, selection):
                 seen.add(value, reader.validation)
@@ -89,16 +86,19 @@ def _verify_cluster(options: argparse.Namespace, selection: Selection) -> int:
             if error.status != HTTPStatus.FORBIDDEN:
                 raise
             reader.say(f"osm-healthcheck verify: without events: {error}")
+        values = read_pods(cluster, selection)
+        pods = (pod for value in values for pod in pods_in(value, reader.validation))
+        found = seen.verified(options, pods)  # one after another: a cluster has thousands
     except ClusterError as error:
         reader.say(f"osm-healthcheck verify: {error}")
         return 2
     if not reader.finish("nothing was verified"):
         return 2
-    if not seen.pods:
+    if not found:
         where = selection.namespace_in(cluster)
         reader.say(f"No pods found in {f'namespace {where}' if where else 'the cluster'}.")
         return 0
-    return _report(options, seen)
+    return _report(options, found)
 
 
 def _verify_logs(paths: Sequence[str], output: str) -> int:
@@ -119,34 +119,32 @@ def _verify_logs(paths: Sequence[str], output: str) -> int:
     return int(any(log.errors for _, log in logs))
 
 
-def _report(options: argparse.Namespace, seen: "_Seen") -> int:
-    found = seen.verified(Context(__version__, _MESHES, options.no_init, seen.finder))
+def _report(options: argparse.Namespace, found: Sequence[Verified]) -> int:
     report = as_json if options.output == "json" else as_text
     print(report(found, only_failed=options.failed, colour=wants_colour(sys.stdout)))
     return int(not all(is_right(findings) for _, findings in found))
 
 
 class _Seen:
-    """The pods that are to be verified, and what else was read of the cluster that they are in."""
+    """The pods in documents that were read, and what else these say of the cluster around them."""
 
     def __init__(self) -> None:
         self.pods: list[Pod] = []
-        self.finder = MeshFinder(_MESHES)
+        self._finder = MeshFinder(_MESHES)
         self._events: list[Manifest] = []
 
     def add(self, value: object, validation: Validation) -> None:
         """Take from one document what is in it."""
         self.pods += pods_in(value, validation)
         self._events += events_in(value)
-        self.finder.remember_namespaces(value)
+        self._finder.remember_namespaces(value)
 
-    def verified(self, context: Context) -> list[tuple[str, list[Finding]]]:
+    def verified(self, options: argparse.Namespace, pods: Iterable[Pod]) -> list[Verified]:
         """What is found out about each pod."""
         events = by_pod(self._events)
-        now = time.time()
+        context = Context(__version__, _MESHES, options.no_init, self._finder, now=time.time())
         return [
-            (pod.where, verify(pod, replace(context, events=of_pod(events, pod), now=now)))
-            for pod in self.pods
+            (pod.where, verify(pod, replace(context, events=of_pod(events, pod)))) for pod in pods
         ]
 
 

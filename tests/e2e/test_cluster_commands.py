@@ -122,6 +122,27 @@ def test_a_namespace_a_workload_labels_and_all_of_it(bookstore: ControlPlane) ->
     assert controller[1].startswith("namespace: osm-system is listed for istio's injection")
 
 
+def test_inject_shows_what_would_change(bookstore: ControlPlane) -> None:
+    config = str(bookstore.kubeconfig)
+    bookstore.kubectl("label", "namespace", "bookstore", "istio-injection=enabled", "--overwrite")
+    done = _run("inject", "--diff", "-n", "bookstore", "deploy/web", KUBECONFIG=config)
+    assert done.returncode == 1, done.stderr
+    lines = done.stdout.splitlines()
+    assert lines[:2] == ["--- deployment/web", "+++ deployment/web"]
+    assert any(line.startswith("+") and "/osm-liveness-probe" in line for line in lines)
+    # the mesh shows on the Namespace, which is no part of the output
+    assert any("traffic.sidecar.istio.io/excludeInboundPorts" in line for line in lines)
+    assert "Namespace" not in done.stdout
+    done = _run("inject", "-n", "bookstore", "deploy/web", KUBECONFIG=config)
+    assert "unchanged" not in bookstore.kubectl("apply", "-f", "-", stdin=done.stdout)
+    assert "15901" in bookstore.kubectl("get", "deploy", "web", "-n", "bookstore", "-o", "yaml")
+    done = _run("inject", "--diff", "-n", "bookstore", "deploy/none", KUBECONFIG=config)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert 'deployments.apps "none" not found' in done.stderr
+    done = _run("inject", "--in-place", "deploy/web", KUBECONFIG=config)
+    assert "--in-place needs files, not objects of a cluster" in done.stderr
+
+
 def test_what_is_not_there_is_said_in_the_api_servers_words(bookstore: ControlPlane) -> None:
     config = str(bookstore.kubeconfig)
     for arguments, words in (
