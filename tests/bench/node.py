@@ -35,7 +35,7 @@ from tests.bench.process import Process
 from tests.net.container_runtime import FakeRuntime, fake_runtime
 from tests.net.namespaces import Namespace
 
-_NODE, _SIDECARS = "node mode", "sidecars"
+_NODE, _SPLIT, _SIDECARS = "node mode", "node mode in two processes", "sidecars"
 _COUNTS = (1, 10, 50, 110, 250)
 _FULL = 110
 _FEW = 3  # sidecars that are measured
@@ -43,7 +43,7 @@ _WARM_UP = 5
 _SLICE = 200
 _RATE = 3 * _FULL
 _MB = 1e6
-_LAZY_RSS, _CPU = 40 * _MB, 1.15
+_LAZY_RSS, _CPU, _SPLIT_CPU = 40 * _MB, 1.15, 1.5
 
 
 def main() -> int:
@@ -80,8 +80,11 @@ def _measure(options: argparse.Namespace) -> None:
         folder = tempfile.mkdtemp(dir=options.root / "run" if options.root else None)
         stack.callback(shutil.rmtree, folder)
         runtime = stack.enter_context(fake_runtime(Path(folder, "cri.sock")))
-        node = _Node(environment, runtime, options.root)
-        made = [pods.make_pod(number) for number in range(max(options.pods) + _FEW)]
+        other = stack.enter_context(fake_runtime(Path(folder, "other.sock")))
+        node = _Node(environment, runtime, other, options.root)
+        most = max(options.pods)
+        apart = max(most, min(_FULL, most) + _FEW)  # some beside the full ones, for two processes
+        made = [pods.make_pod(number) for number in range(apart + _FEW)]
         stack.enter_context(pods.apps(environment, made))
         print(f"{report.machine(chosen)}\n", flush=True)
         for measurement in node.measure(made, options.pods, options.what):
@@ -91,9 +94,16 @@ def _measure(options: argparse.Namespace) -> None:
 class _Node:
     """A node, on which agents are started for as many pods as are wanted."""
 
-    def __init__(self, environment: Environment, runtime: FakeRuntime, root: Path | None) -> None:
+    def __init__(
+        self,
+        environment: Environment,
+        runtime: FakeRuntime,
+        other: FakeRuntime,
+        root: Path | None,
+    ) -> None:
         self._environment = environment
         self._runtime = runtime
+        self._other = other
         self._root = root
 
     def measure(
@@ -109,18 +119,28 @@ class _Node:
             yield self._memory({count: alone[_pods(count)][0] for count in counts}, others)
             yield self._one_process(alone)
         if what in ("all", "probes"):
-            yield from self._probes(made[: min(_FULL, max(counts))], others)
+            most = min(_FULL, max(counts))
+            yield from self._probes(made[:most], made[most : most + _FEW], others)
         if what in ("all", "new"):
             yield self._new_pod(made[:-_FEW])
 
     def _probes(
-        self, full: Sequence[Namespace], others: Sequence[Namespace]
+        self,
+        full: Sequence[Namespace],
+        apart: Sequence[Namespace],
+        others: Sequence[Namespace],
     ) -> Iterator[Measurement]:
-        with self._agent(full) as agent, contextlib.ExitStack() as stack:
+        with (
+            self._agent(full) as agent,
+            self._two_processes(apart) as both,
+            contextlib.ExitStack() as stack,
+        ):
             sidecars = [stack.enter_context(pods.sidecar(self._environment, one)) for one in others]
             for server, pod in zip(sidecars, others, strict=True):
                 pods.until_answered(server, pod, pods.CHECK)
-            yield self._cpu({_NODE: ([agent], full), _SIDECARS: (sidecars, others)})
+            yield self._cpu(
+                {_NODE: ([agent], full), _SPLIT: (both, apart), _SIDECARS: (sidecars, others)}
+            )
             yield self._at_a_rate({f"node mode, {len(full)} pods": full, "3 sidecars": others})
 
     @contextlib.contextmanager
@@ -133,6 +153,16 @@ class _Node:
             for pod in served:
                 pods.until_answered(process, pod, pods.CHECK)
             yield process
+
+    @contextlib.contextmanager
+    def _two_processes(self, served: Sequence[Namespace]) -> Iterator[list[Process]]:
+        """The same in two processes, for other pods."""
+        for pod in served:
+            self._other.add(pod.name, pod, pods.PROBES)
+        with pods.two_processes(self._environment, self._other, self._root) as processes:
+            for pod in served:
+                pods.until_answered(processes[1], pod, pods.CHECK)
+            yield processes
 
     def _of(self, served: Sequence[Namespace]) -> Figures:
         """What an agent takes for some pods."""
@@ -225,7 +255,8 @@ class _Node:
                 for name, used in cpu.items():
                     found[name][f"{kind}_us"] = used / -(-probes // _SLICE) / _SLICE / 1000
             for name, figures in found.items():
-                rounds[name].append(figures)
+                memories = [procfs.memory(one.pid).rss for one in servers[name][0]]
+                rounds[name].append({**figures, "rss_bytes": sum(memories)})
         for kind in ("check", "http"):
             ratios(rounds, f"{kind}_us", _SIDECARS, f"{kind}_x")
         shown = results(rounds)
@@ -238,15 +269,17 @@ class _Node:
                 Column("check_x", "x sidecar", 2),
                 Column("http_us", "httpGet µs", 1),
                 Column("http_x", "x sidecar", 2),
+                Column("rss_bytes", "RSS MB", 1, _MB),
             ),
             servers=shown,
             targets=[
                 Target.at_most(
-                    f"{what} at most {_CPU} x the sidecar", _CPU, shown[_NODE].median[key]
+                    f"{name}: {what} at most {most} x the sidecar", most, shown[name].median[key]
                 )
+                for name, most in ((_NODE, _CPU), (_SPLIT, _SPLIT_CPU))
                 for what, key in (("tcpSocket", "check_x"), ("httpGet", "http_x"))
             ],
-            notes=["one after the other, from pod to pod"],
+            notes=[f"one after the other, from pod to pod; two processes have {_FEW} pods"],
         )
 
     def _at_a_rate(self, servers: Mapping[str, Sequence[Namespace]]) -> Measurement:

@@ -103,10 +103,36 @@ def agent(
     environment: Environment, runtime: FakeRuntime, root: Path | None
 ) -> contextlib.AbstractContextManager[Process]:
     """Node mode for what ``runtime`` lists."""
-    path = runtime.path if root is None else Path("/") / runtime.path.relative_to(root)
-    status = f"{_STATUS[0]}:{_STATUS[1]}"
-    options = ("node", "--runtime", str(path), "--status", status)
+    options = ("node", "--runtime", _seen_from(root, runtime.path), "--status", _status(0))
     return environment.server("node mode", environment.python.command("osm_healthcheck", *options))
+
+
+@contextlib.contextmanager
+def two_processes(
+    environment: Environment, runtime: FakeRuntime, root: Path | None
+) -> Iterator[list[Process]]:
+    """Node mode where one process makes sockets and another one serves, beside `agent`."""
+    path = _seen_from(root, runtime.path.with_suffix(".sockets"))
+    told = ("--runtime", _seen_from(root, runtime.path), "--server-user", "0")
+    commands = {
+        "node-sockets": ("node-sockets", path, *told),
+        "node --sockets": ("node", "--sockets", path, "--status", _status(1)),
+    }
+    with contextlib.ExitStack() as stack:
+        yield [
+            stack.enter_context(
+                environment.server(name, environment.python.command("osm_healthcheck", *options))
+            )
+            for name, options in commands.items()
+        ]
+
+
+def _seen_from(root: Path | None, path: Path) -> str:
+    return str(path if root is None else Path("/") / path.relative_to(root))
+
+
+def _status(number: int) -> str:
+    return f"{_STATUS[0]}:{_STATUS[1] + number}"
 
 
 def sidecar(environment: Environment, pod: Namespace) -> contextlib.AbstractContextManager[Process]:
