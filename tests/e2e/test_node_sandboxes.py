@@ -40,8 +40,9 @@ class _Agent:
         )
 
     def descriptors(self) -> int:
-        """How many files it has open."""
-        return len(list(Path(f"/proc/{self.process.pid}/fd").iterdir()))
+        """How many files it has open, and not for the moment of a call alone."""
+        folder = Path(f"/proc/{self.process.pid}/fd")
+        return min(len(list(folder.iterdir())) for _ in range(50))
 
 
 @pytest.fixture(scope="module")
@@ -84,7 +85,7 @@ def test_pods_come_and_go_and_leave_nothing(runtime: Sandboxes, agent: _Agent) -
             list(pool.map(runtime.remove, made))
             until(lambda: agent.pods() == 0, "all pods are released")
             before = before or agent.descriptors()
-            assert agent.descriptors() <= before + 1  # a call to the runtime may be under way
+            assert agent.descriptors() <= before
             assert len(list(Path("/run/netns").iterdir())) == namespaces
 
 

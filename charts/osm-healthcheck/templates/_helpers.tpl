@@ -39,3 +39,18 @@ namespace: {{ .Release.Namespace }}
 labels:
   {{- include "node.labels" . | nindent 2 }}
 {{- end }}
+{{- define "node.rights" -}}
+securityContext:
+  runAsUser: 0 # who owns the runtime's socket and the namespace files
+  allowPrivilegeEscalation: false
+  readOnlyRootFilesystem: true
+  # setns(2) into a pod's network namespace; newer kernels take a filter on a TCP socket, which
+  # keeps what is handed to the other container to its use, from NET_ADMIN alone
+  capabilities: {drop: [ALL], add: [SYS_ADMIN{{ if .Values.node.split }}, NET_ADMIN{{ end }}]}
+volumeMounts:
+  # The folder, not the socket: a runtime that starts anew makes a new one.
+  - {name: runtime, mountPath: {{ dir .Values.node.runtimeSocket }}, readOnly: true}
+  # containerd and CRI-O call it /var/run/netns, of which /run is the usual other name
+  - {name: namespaces, mountPath: /run/netns, readOnly: true, mountPropagation: HostToContainer}
+  - {name: namespaces, mountPath: /var/run/netns, readOnly: true, mountPropagation: HostToContainer}
+{{- end }}
