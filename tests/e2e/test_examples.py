@@ -1,8 +1,12 @@
-"""Stories of apps that stop answering, as tutorials on probes tell them, in a mesh with us."""
+"""Stories of apps that stop answering, as tutorials on probes tell them, in a mesh with us.
+
+They are under way at once: most of each is waiting for the kubelet.
+"""
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 
 import pytest
 
@@ -18,14 +22,6 @@ pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]
 _EXEC = {"exec": {"command": ["cat", "/tmp/healthy"]}, "initialDelaySeconds": 5, "periodSeconds": 3}
 
 
-@pytest.fixture
-def namespace(kube: ControlPlane, request: pytest.FixtureRequest) -> Iterator[str]:
-    """A namespace of a test's own."""
-    name = kube.namespace(request.node.name.removeprefix("test_").replace("_", "-"))
-    yield name
-    kube.kubectl("delete", "namespace", name, "--wait=false")
-
-
 def _started(kube: ControlPlane, namespace: str, manifest: Manifest) -> Pod:
     """A pod in a mesh with us, once it is Ready."""
     name = manifest["metadata"]["name"]
@@ -34,7 +30,7 @@ def _started(kube: ControlPlane, namespace: str, manifest: Manifest) -> Pod:
     return Pod(kube, namespace, name)
 
 
-def test_an_app_hangs(kube: ControlPlane, machine: Node, namespace: str) -> None:
+def _an_app_hangs(kube: ControlPlane, machine: Node, namespace: str) -> None:
     """It accepts and says nothing. Directly, the kubelet says that its time has run out."""
     probe = {
         "httpGet": {"path": "/health", "port": 8080},
@@ -55,7 +51,7 @@ def test_an_app_hangs(kube: ControlPlane, machine: Node, namespace: str) -> None
     assert hung.restarts()["app"] == 1
 
 
-def test_one_of_three_replicas_is_not_ready(kube: ControlPlane, namespace: str) -> None:
+def _one_of_three_replicas(kube: ControlPlane, machine: Node, namespace: str) -> None:
     """By an exec probe, which is left as it is."""
     app = container(
         command=["/app"],
@@ -89,7 +85,7 @@ def test_one_of_three_replicas_is_not_ready(kube: ControlPlane, namespace: str) 
     until(lambda: all_of_them in described(), all_of_them)
 
 
-def test_a_page_is_gone(kube: ControlPlane, machine: Node, namespace: str) -> None:
+def _a_page_is_gone(kube: ControlPlane, machine: Node, namespace: str) -> None:
     """Readiness notices first, and the Service has no endpoint; the restart brings both back."""
     get = {"httpGet": {"port": 8080, "path": "/"}}
     app = container(
@@ -117,3 +113,29 @@ def test_a_page_is_gone(kube: ControlPlane, machine: Node, namespace: str) -> No
 
 def _failed(kind: str, status: int) -> str:
     return f"{kind} probe failed: HTTP probe failed with statuscode: {status}"
+
+
+Story = Callable[[ControlPlane, Node, str], None]
+_STORIES: dict[str, Story] = {
+    "an-app-hangs": _an_app_hangs,
+    "one-of-three-replicas": _one_of_three_replicas,
+    "a-page-is-gone": _a_page_is_gone,
+}
+
+
+@pytest.fixture(scope="module")
+def told(whole: tuple[ControlPlane, Node]) -> Iterator[dict[str, Future[None]]]:
+    """Each story in a namespace of its own."""
+    cluster, machine = whole
+    with ThreadPoolExecutor() as executor:
+        yield {
+            name: executor.submit(story, cluster, machine, cluster.namespace(name))
+            for name, story in _STORIES.items()
+        }
+    for name in _STORIES:
+        cluster.kubectl("delete", "namespace", name, "--wait=false")
+
+
+@pytest.mark.parametrize("name", _STORIES)
+def test_story(told: dict[str, Future[None]], name: str) -> None:
+    told[name].result()
