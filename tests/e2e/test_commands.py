@@ -1,6 +1,8 @@
 """`verify` and `diagnose` of a pod in a real mesh, with what kubectl says of it."""
 
 import os
+import urllib.error
+import urllib.request
 from collections.abc import Iterator
 
 import pytest
@@ -35,6 +37,18 @@ def test_diagnose_through_a_port_forward(meshed: Pod, kube: ControlPlane) -> Non
     with kube.kubectl.port_forward("pod/shop", *ports, namespace=meshed.namespace):
         text = osm_healthcheck("diagnose", "--sidecar", "127.0.0.1", stdin=manifest)
     assert text.count("agree") >= 3, text
+
+
+def test_the_status_page_is_seen_through_a_port_forward_alone(
+    meshed: Pod, kube: ControlPlane
+) -> None:
+    head, page = kube.kubectl.curl("pod/shop", 15904, "/", namespace=meshed.namespace)
+    assert head.startswith("HTTP/1.1 200 OK")
+    assert " passing" in page
+    assert "app/liveness" in page
+    address = meshed("get", "pod", "shop", "-o", "jsonpath={.status.podIP}")
+    with pytest.raises(urllib.error.HTTPError, match="404"):
+        urllib.request.urlopen(f"http://{address}:15904/", timeout=20)
 
 
 def test_diagnose_forwards_the_ports_itself(meshed: Pod, kube: ControlPlane) -> None:
