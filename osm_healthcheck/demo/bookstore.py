@@ -17,7 +17,7 @@ MANIFEST: dict[str, object] = {
     "kind": "Pod",
     "metadata": {"name": "bookstore"},
     "spec": {
-        "terminationGracePeriodSeconds": 2,
+        "terminationGracePeriodSeconds": 1,
         "containers": [
             {
                 "name": "shop",
@@ -31,7 +31,7 @@ MANIFEST: dict[str, object] = {
                 "readinessProbe": {
                     "httpGet": {"path": "/readiness", "port": HTTP_PORT},
                     "periodSeconds": 1,
-                    "failureThreshold": 2,
+                    "failureThreshold": 1,
                 },
             },
             {

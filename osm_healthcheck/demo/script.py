@@ -259,12 +259,19 @@ class _JSONScript(JSONReport):
 
 
 class _TextScript(TextReport):
+    def __init__(self) -> None:
+        super().__init__()
+        self._told: set[str] = set()
+
     def chapter(self, name: str, text: str, without: Sequence[str]) -> None:
         width = min(max(shutil.get_terminal_size().columns, _MIN_WIDTH), _MAX_WIDTH)
         lines = textwrap.wrap(text, width)
         if sys.stdout.isatty():
             lines = [f"\x1b[1m{line}\x1b[0m" for line in lines]
-        if without:
+        # a mesh's proxy answers alike, whatever the app does: only what is new is told
+        if new := [line for line in without if line not in self._told]:
+            self._told.update(new)
             lines.append("A mesh without injection would have had the kubelet report:")
-            lines += [f"  {line}" for line in without]
+            for line in new:
+                lines += textwrap.wrap(line, width, initial_indent="  ", subsequent_indent="    ")
         self.write("\n".join(["", *lines, "", ""]))

@@ -2,7 +2,9 @@
 
 import asyncio
 import json
+import shutil
 import sys
+import textwrap
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
@@ -78,7 +80,7 @@ class TextReport(Output):
         self._watches = watches
         for line in describe_pods([watch.spec for watch in watches]):
             self.write(line + "\n")
-        for line in event_header("At"):
+        for line in event_header("Elapsed"):
             self.write(line + "\n")
 
     def probed(self, watch: Watch, scheduled_probe: ScheduledProbe, outcome: Outcome) -> None:
@@ -90,7 +92,9 @@ class TextReport(Output):
             self._noted = True
             self.write(_NOT_SENT + "\n")
         since = age(recorded.last - watch.started_at)
-        self.write(event_line(watch.spec, recorded, since, recorded.last) + "\n")
+        width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+        for line in event_lines(watch.spec, recorded, since, recorded.last, width):
+            self.write(line + "\n")
 
     def changed(self, watch: Watch, container: str) -> None:
         """See `Observer`."""
@@ -253,7 +257,7 @@ def describe_pods(pods: Sequence[PodSpec]) -> Iterator[str]:
 
 
 def event_header(time_column: str) -> Sequence[str]:
-    """The head of the list of events, whose time is an ``Age`` or the time they came ``At``."""
+    """The head of the list of events, whose time is an ``Age``, or ``Elapsed`` since the start."""
     return (
         "Events:",
         f"  {'Type':<7}  {'Reason':<12}  {time_column:<18}  Message",
@@ -261,12 +265,24 @@ def event_header(time_column: str) -> Sequence[str]:
     )
 
 
-def event_line(spec: PodSpec, recorded: Recorded, time_text: str, now: float) -> str:
-    """One event of a pod's list as it stands at ``now``."""
+def event_lines(
+    spec: PodSpec, recorded: Recorded, time_text: str, now: float, width: int | None = None
+) -> list[str]:
+    """One event of a pod's list as it stands at ``now``.
+
+    Where it is wider than ``width``, its message stands in lines of its own under it.
+    """
     event = recorded.event
     when = f"{time_text} {recorded.repetition(now)}".rstrip()
     message = printable(event_message(spec.container(event.container), event.message))
-    return f"  {event.kind:<7}  {event.reason:<12}  {when:<18}  {message}"
+    head = f"  {event.kind:<7}  {event.reason:<12}  {when:<18}  "
+    if width is None or len(head) + len(message) <= width:
+        return [head + message]
+    indent = "    "
+    return [
+        head.rstrip(),
+        *textwrap.wrap(message, width, initial_indent=indent, subsequent_indent=indent),
+    ]
 
 
 def event_message(container: ContainerSpec, message: str) -> str:

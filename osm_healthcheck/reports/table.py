@@ -21,7 +21,7 @@ from osm_healthcheck.reports.reports import (
     TextReport,
     describe_pods,
     event_header,
-    event_line,
+    event_lines,
     latency,
     probe_lines,
     summary,
@@ -32,6 +32,7 @@ _SLOWEST_REFRESH = 1.0
 _FASTEST_REFRESH = 0.25
 _COLORS = {"success": "32", "warning": "33", "failure": "31", "unknown": "31", "errored": "31"}
 _MIN_EVENTS = 5
+_SHORTEST_NAME = 16
 
 
 class TableReport(Output):
@@ -74,7 +75,8 @@ class TableReport(Output):
         now = asyncio.get_running_loop().time()
         for line in describe_pods([watch.spec for watch in self._watches]):
             self.write(line + "\n")
-        for line in [*event_header("Age"), *self._events(now), *map(summary, self._watches)]:
+        events = [line for event in self._events(now) for line in event]
+        for line in [*event_header("Age"), *events, *map(summary, self._watches)]:
             self.write(line + "\n")
 
     def once(self, pods: Sequence[PodSpec], outcomes: Outcomes) -> None:
@@ -103,9 +105,10 @@ class TableReport(Output):
         lines = [f"Probing {self._address.ip} for {since} as the kubelet would; Ctrl-C ends it."]
         events = self._events(now)
         height = shutil.get_terminal_size().lines
-        room = height - len(head) - min(len(events), _MIN_EVENTS) - len(lines)
+        latest = sum(map(len, events[-_MIN_EVENTS:]))
+        room = height - len(head) - min(latest, height // 2) - len(lines)
         lines += self._tables(now, room)
-        return [*lines, *head, *events[-max(height - len(lines) - len(head), 1) :]]
+        return [*lines, *head, *_latest(events, max(height - len(lines) - len(head), 1))]
 
     def _tables(self, now: float, room: int) -> list[str]:
         """The probes of all pods; where there is no room, those that are well are left out."""
@@ -125,11 +128,12 @@ class TableReport(Output):
             lines.append(f"  … and {hidden} probes that succeed")
         return lines
 
-    def _events(self, now: float) -> list[str]:
-        """All events, the latest last, as ``kubectl describe`` folds them."""
+    def _events(self, now: float) -> list[list[str]]:
+        """The lines of all events, the latest last, as ``kubectl describe`` folds them."""
+        width = shutil.get_terminal_size().columns
         listed = [(watch.spec, one) for watch in self._watches for one in watch.recorder.list]
         listed.sort(key=lambda of: of[1].last)
-        return [event_line(spec, one, age(now - one.last), now) for spec, one in listed]
+        return [event_lines(spec, one, age(now - one.last), now, width) for spec, one in listed]
 
     def _table(self, watch: Watch, now: float) -> Iterator[tuple[str, str]]:
         """The rows of one pod, each with the verdict in it."""
@@ -146,7 +150,11 @@ class TableReport(Output):
             else:
                 rows.append((name, *self._cells(watch, scheduled_probe, now), line))
         widths = [max(len(row[column]) for row in rows) for column in range(5)]
-        for row in rows:
+        # what a narrow terminal cuts is the description, and of long names the middle
+        room = shutil.get_terminal_size().columns - 2 * len(widths) - sum(widths[1:])
+        widths[0] = min(widths[0], max(room, _SHORTEST_NAME))
+        for found in rows:
+            row = (_shortened(found[0], widths[0]), *found[1:])
             cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=False)]
             if self._is_colored and (color := _COLORS.get(row[1])):
                 cells[1] = f"\x1b[{color}m{cells[1]}\x1b[0m"
@@ -172,3 +180,22 @@ class TableReport(Output):
         verdict = "errored" if outcome.verdict.error is not None else str(outcome.verdict.result)
         streak = f"{worker.result_run} of {worker.threshold}" if worker.result_run else ""
         return verdict, streak, due, latency(outcome)
+
+
+def _shortened(name: str, width: int) -> str:
+    """``name`` in ``width`` columns: its end is kept, which says what kind of probe it is."""
+    if len(name) <= width:
+        return name
+    kept = width - 1
+    tail = min(len(name.rpartition(" ")[2]) + 1, kept)
+    return f"{name[: kept - tail]}…{name[-tail:]}"
+
+
+def _latest(events: Sequence[Sequence[str]], room: int) -> list[str]:
+    """The lines of as many of the latest events as there is room for."""
+    lines: list[str] = []
+    for event in reversed(events):
+        if lines and len(lines) + len(event) > room:
+            break
+        lines = [*event, *lines]
+    return lines

@@ -45,7 +45,8 @@ def test_demo_shows_every_sickness_and_recovers() -> None:
 def test_demo_says_what_is_in_its_way() -> None:
     ran = run_beside_a_holder_of_15904("demo")
     assert re.fullmatch(
-        r"osm-healthcheck demo: cannot listen on 127[.0-9]+:15904: address already in use\n",
+        r"osm-healthcheck demo: cannot listen on 127[.0-9]+:15904: address already in use; .*\n",
         ran.stderr,
     )
+    assert "unshare -rn sh -c 'ip link set lo up; exec osm-healthcheck demo'" in ran.stderr
     assert ran.returncode == 1

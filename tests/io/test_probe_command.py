@@ -243,7 +243,7 @@ def test_events_of_a_sick_app_as_lines() -> None:
             "1s ", "<s> "
         ),
         "Events:",
-        "  Type  Reason  At  Message",
+        "  Type  Reason  Elapsed  Message",
         "  ----  ------  ----  -------",
         "  Normal  Started  <s>  spec.containers{app}: Container started",
         "  -  -  <s>  bookstore  READY 1/1  RESTARTS 0",
