@@ -12,9 +12,10 @@ _DURATION = re.compile(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+(?:\.\d+)?)s?)?")
 def app_parser(
     command: str, what: str, epilog: str, *, objects: bool = False
 ) -> argparse.ArgumentParser:
-    """A parser with the manifest and where its app runs; ``what`` is said in its help.
+    """A parser with the manifests and where their app runs; ``what`` is said in its help.
 
-    With ``objects`` it takes one of a cluster, too, and without an argument none is assumed.
+    With ``objects`` it takes one manifest, or an object of a cluster, and without an argument none
+    is assumed.
     """
     parser = argparse.ArgumentParser(
         prog=f"osm-healthcheck {command}",
@@ -24,14 +25,21 @@ def app_parser(
         allow_abbrev=False,
     )
     add = parser.add_argument
-    add(
-        "file",
-        nargs="?",
-        default=None if objects else "-",
-        metavar="FILE|KIND/NAME" if objects else "FILE",
-        help="YAML or JSON; - is standard input"
-        + ("; or an object of a cluster, as deploy/web" if objects else ""),
-    )
+    if objects:
+        add(
+            "file",
+            nargs="?",
+            metavar="FILE|KIND/NAME",
+            help="YAML or JSON; - is standard input; or an object of a cluster, as deploy/web",
+        )
+    else:
+        add(
+            "files",
+            nargs="*",
+            default=["-"],
+            metavar="FILE",
+            help="YAML or JSON; - or none is standard input",
+        )
     add(
         "--host",
         default="127.0.0.1",

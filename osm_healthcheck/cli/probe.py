@@ -3,12 +3,14 @@
 import argparse
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from osm_healthcheck.cli.app_arguments import add_output, app_parser, duration
 from osm_healthcheck.cli.arguments import guarded
 
 if TYPE_CHECKING:
+    from osm_healthcheck.errors import Validation
     from osm_healthcheck.kubelet.pod_spec import PodSpec
 
 _WHAT = """\
@@ -37,7 +39,7 @@ def _run(options: argparse.Namespace) -> int:
     from osm_healthcheck.errors import InvalidInputError
 
     try:
-        pods = read(options.file, options.container)
+        pods = read(options.files, options.container)
     except InvalidInputError as error:
         for one in error.errors:
             print_error(one)
@@ -58,22 +60,22 @@ def _run(options: argparse.Namespace) -> int:
         return 2
 
 
-def read(path: str, container: str | None) -> "tuple[PodSpec, ...]":
-    """The pods of the manifest at ``path`` (``-``: standard input).
+def read(paths: Sequence[str], container: str | None) -> "tuple[PodSpec, ...]":
+    """The pods of the manifests at ``paths`` (``-``: standard input).
 
     Raises:
-        InvalidInputError: with everything that is wrong with it.
+        InvalidInputError: with everything that is wrong with them.
     """
-    from osm_healthcheck.cli.files import STDIN, ManifestReader
-    from osm_healthcheck.errors import FieldError, InvalidInputError
-    from osm_healthcheck.kubelet.pod_spec import only_container, read_pods
+    from osm_healthcheck.errors import FieldError, InvalidInputError, Validation
+    from osm_healthcheck.kubelet.pod_spec import only_container
     from osm_healthcheck.probes.quote import quoted
 
-    source = "stdin" if path == STDIN else path
-    reader = ManifestReader("probe")
-    documents = [one.value for one in reader.documents(path) if not one.is_empty]
-    reader.validation.raise_errors()
-    pods = read_pods(documents, source)
+    validation = Validation()
+    found: list[PodSpec] = []
+    for path in paths:
+        found += _read_file(path, [pod.name for pod in found], validation)
+    validation.raise_errors()
+    pods = tuple(found)
     if container is None:
         return pods
     chosen = only_container(pods, container)
@@ -83,6 +85,30 @@ def read(path: str, container: str | None) -> "tuple[PodSpec, ...]":
             [FieldError("--container", f"no {quoted(container)}; there are {names}")]
         )
     return chosen
+
+
+def _read_file(path: str, names: Sequence[str], validation: "Validation") -> "list[PodSpec]":
+    """The pods of one file; one of a name in ``names`` is told apart by the file's."""
+    from osm_healthcheck.cli.files import STDIN, ManifestReader
+    from osm_healthcheck.errors import FieldError, InvalidInputError
+    from osm_healthcheck.kubelet.pod_spec import read_pods
+
+    source = "stdin" if path == STDIN else path
+    reader = ManifestReader("probe")
+    documents = [one.value for one in reader.documents(path) if not one.is_empty]
+    if reader.validation.errors:
+        validation.include(reader.validation)
+        return []
+    try:
+        pods = read_pods(documents, source)
+    except InvalidInputError as error:
+        for one in error.errors:
+            where = one.where if one.where == source else f"{source}: {one.where}"
+            validation.errors.append(FieldError(where, one.problem))
+        return []
+    return [
+        replace(pod, name=f"{pod.name} ({source})") if pod.name in names else pod for pod in pods
+    ]
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -5,7 +5,7 @@ their API group: a custom resource that happens to be called ``Job`` passes thro
 """
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import cast
 
@@ -120,16 +120,18 @@ class Container:
         named = self.port_named(port)
         if named is None or (number := named.get("containerPort")) is None:
             names = [str(one["name"]) for one in self.ports() if one.get("name")]
-            known = f"its named ports are {', '.join(names)}" if names else "it has no named ports"
-            raise ValueError(
-                f"Invalid value: {quoted(port)}: container {self.name} has no port of that name; "
-                f"{known}"
-            )
+            raise ValueError(no_such_port(port, self.name, names))
         if not is_port(number):
             raise ValueError(
                 f"Invalid value: {quoted(port)}: names containerPort {quoted(number)}: {PORT_RANGE}"
             )
         return cast("int", number)
+
+
+def no_such_port(port: str, container: str, names: Sequence[str]) -> str:
+    """What is wrong with a probe's ``port`` that is not among the ``names`` of its container's."""
+    known = f"its named ports are {', '.join(names)}" if names else "it has no named ports"
+    return f"Invalid value: {quoted(port)}: container {container} has no port of that name; {known}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import cast
 
 from osm_healthcheck.errors import Validation
-from osm_healthcheck.injection.pods import Container, Pod, pods_in
+from osm_healthcheck.injection.pods import Container, Pod, no_such_port, pods_in
 from osm_healthcheck.probes.constants import ProbeKind
 from osm_healthcheck.probes.ports import PORT_RANGE, is_port
 from osm_healthcheck.probes.probe import FieldReader, Probe, read_probe
@@ -37,6 +37,16 @@ class ContainerSpec:
     ports: Mapping[str, int] = field(default_factory=dict)
     is_sidecar: bool = False
     owner: str = ""
+
+    def port_problem(self, kind: ProbeKind) -> str:
+        """What is wrong with the port that a probe names, in the words of inject; or empty.
+
+        The kubelet's own, which its event has, are Go's: it takes an unknown name for a number.
+        """
+        port = getattr(self.probes[kind].handler, "port", 0)
+        if not isinstance(port, str) or port in self.ports or port.lstrip("+-").isdigit():
+            return ""
+        return no_such_port(port, self.name, list(self.ports))
 
     @property
     def field_path(self) -> str:

@@ -121,7 +121,8 @@ class TextReport(Output):
             verdict = outcome.verdict
             text = "" if verdict.result is Result.SUCCESS else printable(verdict.output)
             if verdict.error is not None:
-                text = f"errored after {outcome.attempts} attempts: {printable(verdict.error)}"
+                error = pod.container(container).port_problem(kind) or verdict.error
+                text = f"errored after {outcome.attempts} attempts: {printable(error)}"
             rows.append((name, str(verdict.result), latency(outcome), text or line))
         if not rows:
             self.write("no probes\n")

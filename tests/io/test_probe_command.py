@@ -29,8 +29,12 @@ def manifest(*containers: dict[str, Any], **spec: Any) -> str:
 
 
 def probe(text: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return run_command(*arguments, "-", text=text)
+
+
+def run_command(*arguments: str, text: str = "") -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [*COMMAND, *arguments, "-"],
+        [*COMMAND, *arguments],
         input=text,
         capture_output=True,
         text=True,
@@ -118,16 +122,42 @@ def test_every_error_at_once_in_the_api_servers_words() -> None:
             {"name": "other", "startupProbe": {}},
         )
     )
-    path = "spec.containers[0]"
+    path = "stdin: spec.containers[0]"
     assert ran.stderr == (
         f"{path}.livenessProbe.successThreshold: Invalid value: 2: must be 1\n"
         f"{path}.readinessProbe.httpGet.port: Invalid value: 0: "
         "must be between 1 and 65535, inclusive\n"
         f"{path}.readinessProbe.terminationGracePeriodSeconds: Invalid value: 5: "
         "must not be set for readinessProbes\n"
-        "spec.containers[1].startupProbe: Required value: must specify a handler type\n"
+        "stdin: spec.containers[1].startupProbe: Required value: must specify a handler type\n"
     )
     assert (ran.returncode, ran.stdout) == (2, "")
+
+
+def test_several_files_and_a_port_that_has_no_name(tmp_path: Path) -> None:
+    with http_app(response()) as app:
+        well = manifest({"name": "app", "livenessProbe": http_get(app.port)})
+        for name in ("a.yaml", "b.yaml"):
+            (tmp_path / name).write_text(well)
+        (tmp_path / "named.yaml").write_text(
+            manifest({"name": "app", "livenessProbe": http_get("web")})
+        )
+        files = [str(tmp_path / name) for name in ("a.yaml", "b.yaml", "named.yaml")]
+        ran = run_command(*files[:2], "--once")
+        assert ran.returncode == 0
+        assert [line.split()[-1] for line in ran.stdout.splitlines()].count("#failure=3") == 2
+        assert f"({files[1]})" in ran.stdout, "the second pod of that name"
+        unknown = run_command(files[2], "--once")
+    assert unknown.returncode == 1
+    assert '"web": container app has no port of that name; it has no named' in unknown.stdout
+    assert "strconv" not in unknown.stdout
+    (tmp_path / "a.yaml").write_text("a: [")
+    (tmp_path / "b.yaml").write_text(manifest({"name": "app", "livenessProbe": {}}))
+    broken = run_command(*files[:2])
+    assert (broken.returncode, broken.stdout) == (2, "")
+    first, second = broken.stderr.splitlines()
+    assert first.startswith(f"{files[0]}: document 1 (line 1): ")
+    assert second.startswith(f"{files[1]}: spec.containers[0].livenessProbe: Required value")
 
 
 def test_paths_of_a_deployment() -> None:
@@ -137,7 +167,7 @@ def test_paths_of_a_deployment() -> None:
     )
     ran = probe(text)
     assert ran.stderr == (
-        "spec.template.spec.containers[0].livenessProbe: Required value: "
+        "stdin: spec.template.spec.containers[0].livenessProbe: Required value: "
         "must specify a handler type\n"
     )
 
