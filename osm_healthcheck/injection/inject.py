@@ -4,23 +4,21 @@ An earlier injection is undone first. So injecting twice with the same options c
 a newer version replaces what an older one did.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from typing import cast
 
 from osm_healthcheck.errors import Validation
 from osm_healthcheck.injection.containers import (
     ALLOW_FROM_VARIABLE,
-    POD_IP_VARIABLE,
     PROBES_VARIABLE,
-    SIDECAR_ARGUMENTS,
     container_ports,
-    environment_of,
     init_container,
     sidecar_container,
 )
 from osm_healthcheck.injection.hooks import set_hook
 from osm_healthcheck.injection.limits import check_annotations
+from osm_healthcheck.injection.lost_settings import warn_of_lost_settings
 from osm_healthcheck.injection.plan import Injection as Injection
 from osm_healthcheck.injection.plan import Plan, plan_injection
 from osm_healthcheck.injection.pods import (
@@ -78,7 +76,7 @@ def inject_each(
             plan = plan_injection(undone, injection, validation)
         added = _added_containers(plan, undone, injection) if plan else []
         if undone is not pod and (sidecar := pod.container(SIDECAR)):
-            _warn_of_lost_settings(pod.where, sidecar, added, validation)
+            warn_of_lost_settings(pod.where, sidecar, added, validation)
         if plan:
             _apply(plan, undone, added, injection, validation)
             injected.append(InjectedPod(pod.where, len(plan.probes), len(plan.hooks)))
@@ -135,38 +133,6 @@ def _added_containers(plan: Plan, pod: Pod, injection: Injection) -> list[Manife
             )
         )
     return added
-
-
-def _warn_of_lost_settings(
-    where: str, sidecar: Container, added: Sequence[Manifest], validation: Validation
-) -> None:
-    """Warn of what our earlier container was told and the new one is not.
-
-    Somebody may have closed the ports by it. No value is named: it may be a secret, and warnings
-    are kept in the pod.
-    """
-    new = next((Container(one, "") for one in added if one["name"] == SIDECAR), None)
-    before, after = environment_of(sidecar), environment_of(new) if new else {}
-    lost = []
-    for name, value in before.items():
-        # what is declared follows from the pod's probes, and so does whether POD_IP is there
-        if name == PROBES_VARIABLE or (name == POD_IP_VARIABLE and new is None):
-            continue
-        if name not in after:
-            lost.append(f"its variable {name} is dropped")
-        elif value != after[name]:
-            lost.append(f"its variable {name} is set anew, to another value")
-    if sidecar.value.get("envFrom"):
-        lost.append("its envFrom is dropped")
-    args = sidecar.value.get("args")
-    lost += [
-        f"its option {one.partition('=')[0]} is dropped"
-        for one in (args if isinstance(args, list) else [])
-        if isinstance(one, str) and one.startswith("-") and one not in SIDECAR_ARGUMENTS
-    ]
-    why = "the container is written anew, by the options" if new else "the container goes"
-    for text in lost:
-        validation.warn(f"{where}: {SIDECAR}", f"warning: {text}: {why}")
 
 
 def _rewrite(plan: Plan, pod: Pod, record: Record) -> None:

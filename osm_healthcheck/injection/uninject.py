@@ -9,8 +9,13 @@ from dataclasses import replace
 from typing import cast
 
 from osm_healthcheck.errors import Validation
-from osm_healthcheck.injection.containers import PROBES_VARIABLE, environment_of
+from osm_healthcheck.injection.containers import (
+    ALLOW_FROM_VARIABLE,
+    PROBES_VARIABLE,
+    environment_of,
+)
 from osm_healthcheck.injection.hooks import hooks_of, is_rewritten_hook, read_hook, set_hook
+from osm_healthcheck.injection.lost_settings import warn_of_lost_settings
 from osm_healthcheck.injection.manifest_probe import described, own_port_of, request_of
 from osm_healthcheck.injection.mesh import without
 from osm_healthcheck.injection.original import read_original
@@ -54,6 +59,9 @@ def uninject(manifest: object, version: str) -> ManifestChange:
         undone = undo(pod, version, validation)
         if undone is pod and has_lost_record(pod):
             validation.warn(pod.where, f"left alone: {LOST_RECORD}")
+        if undone is not pod and (sidecar := pod.container(SIDECAR)):
+            options = (ALLOW_FROM_VARIABLE,)
+            warn_of_lost_settings(pod.where, sidecar, (), validation, options=options)
         _warn_of_lost_edits(undone, before, validation)
 
     return each_pod(manifest, change)

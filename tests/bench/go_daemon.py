@@ -43,13 +43,14 @@ def binary(cache: Path) -> Path:
     Raises:
         LeftOutError: the daemon cannot be had here, or cannot listen.
     """
-    path = _built(cache)
+    path = program(cache, _FILE, NAME)
     with socket.socket() as candidate:
         candidate.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             candidate.bind(("", PORT))
         except OSError as error:
-            raise _left_out(f"it can only listen on {PORT}: {error.strerror}") from error
+            reason = f"it can only listen on {PORT}: {error.strerror}"
+            raise LeftOutError(f"{NAME} is left out: {reason}") from error
     return path
 
 
@@ -58,20 +59,42 @@ def built_by(path: Path) -> str:
     return path.name.removeprefix(f"{_FILE}-")
 
 
-def _built(cache: Path) -> Path:
+def program(cache: Path, file: str, name: str, source: Path | None = None) -> Path:
+    """Return a program of OSM's source, built now if it was not before.
+
+    Args:
+        cache: the directory that keeps it.
+        file: what it is called there, before the version of Go.
+        name: what it is called in a report.
+        source: its ``main.go``; without one it is OSM's own daemon.
+
+    Raises:
+        LeftOutError: it cannot be had here.
+    """
+    try:
+        return _built(cache, file, source)
+    except _CannotBeBuiltError as error:
+        raise LeftOutError(f"{name} is left out: {error}") from error
+
+
+class _CannotBeBuiltError(Exception):
+    """Why a program cannot be had."""
+
+
+def _built(cache: Path, file: str, source: Path | None) -> Path:
     go = shutil.which("go")
     if go is None:
-        earlier = sorted(cache.glob(f"{_FILE}-go*"), key=lambda path: path.stat().st_mtime)
+        earlier = sorted(cache.glob(f"{file}-go*"), key=lambda path: path.stat().st_mtime)
         if not earlier:
-            raise _left_out("there is no Go to build it with")
+            raise _CannotBeBuiltError("there is no Go to build it with")
         return earlier[-1]
-    path = cache / f"{_FILE}-{_run(go, 'env', 'GOVERSION').strip()}"
+    path = cache / f"{file}-{_run(go, 'env', 'GOVERSION').strip()}"
     if not path.exists():
-        _build(go, path)
+        _build(go, path, source)
     return path
 
 
-def _build(go: str, path: Path) -> None:
+def _build(go: str, path: Path, source: Path | None) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=path.parent) as scratch:
@@ -81,10 +104,14 @@ def _build(go: str, path: Path) -> None:
             shutil.copyfile(Path(module["Dir"], "go.sum"), main / "go.sum")
             out = main / path.name
             options = ("-mod=mod", "-trimpath", "-ldflags=-s -w", "-o", str(out))
-            _run(go, "build", *options, f"{_MODULE}/cmd/osm-healthcheck", directory=main)
+            package = f"{_MODULE}/cmd/osm-healthcheck"
+            if source is not None:
+                shutil.copyfile(source, main / "main.go")
+                package = "."
+            _run(go, "build", *options, package, directory=main)
             out.replace(path)
     except OSError as error:
-        raise _left_out(f"it cannot be built: {error}") from error
+        raise _CannotBeBuiltError(f"it cannot be built: {error}") from error
 
 
 def _run(*command: str, directory: Path | None = None) -> str:
@@ -102,13 +129,9 @@ def _run(*command: str, directory: Path | None = None) -> str:
     except subprocess.CalledProcessError as error:
         said = re.findall(r"[^\n]+", error.stderr + error.stdout)
         reason = said[-1] if said else f"exit code {error.returncode}"
-        raise _left_out(f"{' '.join(command[:3])}: {reason}") from error
+        raise _CannotBeBuiltError(f"{' '.join(command[:3])}: {reason}") from error
     except subprocess.TimeoutExpired as error:
-        raise _left_out(f"it was not built within {_BUILD_SECONDS} s") from error
-
-
-def _left_out(reason: str) -> LeftOutError:
-    return LeftOutError(f"{NAME} is left out: {reason}")
+        raise _CannotBeBuiltError(f"it was not built within {_BUILD_SECONDS} s") from error
 
 
 if __name__ == "__main__":

@@ -135,6 +135,17 @@ def test_where_no_container_comes_after_it_that_is_said() -> None:
     assert lost(injected, "istio") == [line]
 
 
+def test_uninject_names_what_was_set_by_hand_too() -> None:
+    injected = after(MANIFEST, "istio", allow_from=NETWORKS)
+    assert not uninject(injected, VERSION).warnings
+    injected["spec"]["initContainers"][0]["env"].append({"name": "OTHER", "value": "secret"})
+    outcome = uninject(injected, VERSION)
+    assert [str(one) for one in outcome.warnings] == [
+        "Pod shop/web: osm-healthcheck: warning: its variable OTHER is dropped: the container goes"
+    ]
+    assert outcome.manifest == MANIFEST
+
+
 def test_what_stands_there_may_be_anything() -> None:
     for field, value in (("env", "x"), ("env", [1, {}]), ("args", 7), ("args", [1, None])):
         injected = _with()
