@@ -22,12 +22,14 @@ from tests.net.container_runtime import FakeRuntime
 from tests.net.namespaces import Namespace
 
 APP_PORT = 8080
-_ACTION = {"httpGet": {"path": "/healthz", "port": APP_PORT}}
+# a machine that others use, too, is to take its time
+_PATIENT = {"timeoutSeconds": 30}
+_HTTP_GET = {"httpGet": {"path": "/healthz", "port": APP_PORT}, **_PATIENT}
 PROBES = {
     "app": {
-        "livenessProbe": _ACTION,
-        "readinessProbe": {"tcpSocket": {"port": APP_PORT}},
-        "startupProbe": _ACTION,
+        "livenessProbe": _HTTP_GET,
+        "readinessProbe": {"tcpSocket": {"port": APP_PORT}, **_PATIENT},
+        "startupProbe": _HTTP_GET,
     }
 }
 _HEAD = "Host: pod\r\nUser-Agent: kube-probe/1.36\r\nAccept: */*\r\nConnection: close\r\n\r\n"

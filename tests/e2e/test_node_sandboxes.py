@@ -21,6 +21,8 @@ pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1800)]
 
 _COUNT = int(os.environ.get("E2E_SANDBOXES", "40"))
 _AT_ONCE = 20
+# files of calls to the runtime and of ours, which come and go; one that a pod left would be _COUNT
+_CALLS = 10
 _STATUS = "127.0.0.1:9093"
 _PROBES = {"app": {"readinessProbe": {"tcpSocket": {"port": 8080}}}}
 
@@ -40,9 +42,8 @@ class _Agent:
         )
 
     def descriptors(self) -> int:
-        """How many files it has open, and not for the moment of a call alone."""
-        folder = Path(f"/proc/{self.process.pid}/fd")
-        return min(len(list(folder.iterdir())) for _ in range(50))
+        """How many files it has open."""
+        return len(list(Path(f"/proc/{self.process.pid}/fd").iterdir()))
 
 
 @pytest.fixture(scope="module")
@@ -85,7 +86,7 @@ def test_pods_come_and_go_and_leave_nothing(runtime: Sandboxes, agent: _Agent) -
             list(pool.map(runtime.remove, made))
             until(lambda: agent.pods() == 0, "all pods are released")
             before = before or agent.descriptors()
-            assert agent.descriptors() <= before
+            assert agent.descriptors() < before + _CALLS
             assert len(list(Path("/run/netns").iterdir())) == namespaces
 
 
