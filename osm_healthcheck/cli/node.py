@@ -117,6 +117,12 @@ def add_runtime_options(parser: argparse.ArgumentParser) -> None:
         help="install the rules of this init.sh in every pod: for meshes without an annotation. It "
         "needs NET_ADMIN and iptables",
     )
+    add(
+        "--handover",
+        type=Path,
+        metavar="SOCKET",
+        help="hand listening sockets to the next agent, and take them from the one before, here",
+    )
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -130,12 +136,6 @@ def _parser() -> argparse.ArgumentParser:
         type=Path,
         metavar="SOCKET",
         help="`osm-healthcheck node-sockets SOCKET` has the rights, finds pods and makes sockets",
-    )
-    add(
-        "--handover",
-        type=Path,
-        metavar="SOCKET",
-        help="hand listening sockets to the next agent, and take them from the one before, here",
     )
     add(
         "--status",

@@ -36,6 +36,7 @@ def run(argv: Sequence[str]) -> int:
         options.runtime or DEFAULT_SOCKET,
         options.namespaces or DEFAULT_NAMESPACES,
         read_bypass(options.bypass, _NAME),
+        options.handover,
     )
     try:
         return run_until_told(

@@ -9,16 +9,13 @@ import array
 import asyncio
 import contextlib
 import json
-import os
 import socket
 from collections.abc import Callable, Mapping
-from pathlib import Path
 
 from osm_healthcheck.errors import OSMHealthcheckError
-from osm_healthcheck.server.listen import BACKLOG
+from osm_healthcheck.node.handover_path import SECONDS
 from osm_healthcheck.server.pod_server import Listeners
 
-SECONDS = 5.0
 _MAX_LINE = 64 * 1024
 _MAX_DESCRIPTORS = 64
 _DONE = b"served\n"
@@ -29,28 +26,11 @@ class HandoverError(OSMHealthcheckError):
 
 
 class HandoverServer:
-    """Hands listening sockets to the next agent.
+    """Hands listening sockets to the next agent, which connects to ``sock``."""
 
-    Args:
-        path: where it is to be found; a file that an earlier agent has left is replaced.
-
-    Raises:
-        OSError: where nothing can be had there.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
+    def __init__(self, sock: socket.socket) -> None:
+        self._sock = sock
         self.taken = asyncio.Event()
-        path.unlink(missing_ok=True)
-        self._sock = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_NONBLOCK)
-        try:
-            self._sock.bind(os.fspath(path))
-            path.chmod(0o600)  # who may connect gets the sockets of every pod
-            self._sock.listen(BACKLOG)
-        except BaseException:
-            self._sock.close()
-            raise
-        self._inode = path.stat().st_ino
 
     async def run(
         self, listening: Callable[[], Mapping[str, Listeners]], lock: asyncio.Lock
@@ -74,40 +54,27 @@ class HandoverServer:
     def close(self) -> None:
         """Be found no more."""
         self._sock.close()
-        with contextlib.suppress(OSError):
-            if self._path.stat().st_ino == self._inode:  # not the next agent's
-                self._path.unlink()
 
 
 class Handover:
     """The other side: the sockets that an agent has handed over.
 
     Args:
-        path: where that agent is to be found.
+        sock: a connection to that agent.
 
     Raises:
-        HandoverError: where there is one, and it does not do its part within `SECONDS`.
+        HandoverError: where it does not do its part within `SECONDS`.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, sock: socket.socket) -> None:
         self.listeners: dict[str, Listeners] = {}
-        self._sock: socket.socket | None = None
-        sock = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._sock: socket.socket | None = sock
         sock.settimeout(SECONDS)
-        try:
-            sock.connect(os.fspath(path))
-        except (FileNotFoundError, ConnectionRefusedError):
-            sock.close()  # nobody serves yet, or it has crashed
-            return
-        except OSError as error:
-            sock.close()
-            raise HandoverError(f"{path}: {error.strerror or error}") from None
-        self._sock = sock
         try:
             self._receive(sock)
         except (OSError, ValueError, KeyError, TypeError) as error:
             self.close()
-            raise HandoverError(f"{path}: {error}") from None
+            raise HandoverError(str(error)) from None
 
     def finish(self) -> None:
         """Tell the old agent that its pods are served here; it closes its sockets."""

@@ -14,6 +14,8 @@ from typing import Any
 
 # requests; the byte is a bit for each of 15901-15904, and 4 or 6
 LISTEN, SOCKETS = b"L", b"S"
+# requests without a pod: a connection to the agent that serves, and a socket for the next one
+TAKE_OVER, HAND_OVER = b"T", b"H"
 # and what is said without being asked; see `PodConsumer`
 FOUND, UNUSABLE, GONE, LISTED, UNAVAILABLE = b"F", b"U", b"G", b"A", b"N"
 

@@ -22,7 +22,7 @@ from osm_healthcheck.node import messages
 from osm_healthcheck.node.pod import ListeningSockets, Pod, PodConsumer, PodNetworkError
 
 _RETRY_SECONDS = 0.1
-_LISTEN_SECONDS = 5.0
+_ANSWER_SECONDS = 5.0
 # A round trip takes 0.1 ms. Until the other process says something again, it is waited for once.
 _WAIT_SECONDS = 0.1
 # Where no more are left, new ones are asked for.
@@ -46,6 +46,8 @@ class RemoteNetworks:
         self._known: set[str] = set()
         self._told: set[str] = set()
         self._is_late = False
+        self._connected = asyncio.Event()
+        self._handover: asyncio.Future[socket.socket | None] | None = None
 
     async def run(self) -> None:
         """Stay connected, until this is cancelled. Pods that are served stay so meanwhile."""
@@ -65,6 +67,18 @@ class RemoteNetworks:
         self._lose()
         for network in self._networks.values():
             network.close()
+
+    # -- see `HandoverPlace`
+
+    async def connect(self) -> socket.socket | None:
+        """See `HandoverPlace`."""
+        return await self._ask_for_handover(messages.TAKE_OVER)
+
+    async def listen(self) -> socket.socket | None:
+        """See `HandoverPlace`."""
+        return await self._ask_for_handover(messages.HAND_OVER)
+
+    # -- what the network of a pod calls
 
     def request(self, kind: bytes, number: int, identity: str) -> bool:
         """Ask for something; whether that could be done."""
@@ -89,6 +103,20 @@ class RemoteNetworks:
             else:
                 self._is_late = True
 
+    # -- the rest
+
+    async def _ask_for_handover(self, kind: bytes) -> socket.socket | None:
+        await self._connected.wait()
+        self._handover = asyncio.get_running_loop().create_future()
+        self.request(kind, 0, "")
+        try:
+            async with asyncio.timeout(_ANSWER_SECONDS):
+                return await self._handover
+        except TimeoutError:
+            raise OSError(f"{self._path}: no answer") from None
+        finally:
+            self._handover = None
+
     async def _connect(self) -> None:
         loop = asyncio.get_running_loop()
         sock = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_NONBLOCK)
@@ -103,6 +131,7 @@ class RemoteNetworks:
         self._lost.clear()
         self._is_late = False
         self._sock = sock
+        self._connected.set()
         loop.add_reader(sock.fileno(), self._read)
 
     def _lose(self) -> None:
@@ -112,6 +141,7 @@ class RemoteNetworks:
             sock.close()
         for network in self._networks.values():
             network.lost()
+        self._connected.clear()
         self._lost.set()
 
     def _read(self) -> None:
@@ -139,7 +169,9 @@ class RemoteNetworks:
             one for *_, data in ancillary for one in struct.unpack(f"{len(data) // _FD}i", data)
         ]
         kind, said, rest = messages.decode(message)
-        if kind in (messages.SOCKETS, messages.LISTEN):
+        if kind in (messages.TAKE_OVER, messages.HAND_OVER):
+            self._take_handover(said["error"], descriptors)
+        elif kind in (messages.SOCKETS, messages.LISTEN):
             network = self._networks.get(said["id"])
             if network is None:
                 for one in descriptors:
@@ -152,6 +184,18 @@ class RemoteNetworks:
             # whoever is told may end the connection for which a socket is being waited for
             asyncio.get_running_loop().call_soon(self._tell, kind, said, rest)
         return True
+
+    def _take_handover(self, error: str, descriptors: Sequence[int]) -> None:
+        sockets = [socket.socket(fileno=one) for one in descriptors]
+        for one in sockets:
+            one.setblocking(False)
+        if self._handover is None or self._handover.done():
+            for one in sockets:
+                one.close()
+        elif error:
+            self._handover.set_exception(OSError(error))
+        else:
+            self._handover.set_result(sockets[0] if sockets else None)
 
     def _tell(self, kind: bytes, said: Any, rest: bytes) -> None:
         identity = said.get("id", "")
@@ -211,7 +255,7 @@ class _RemoteNetwork:
         if not self._remote.request(messages.LISTEN, bits, self._id):
             raise PodNetworkError("the process that makes sockets cannot be asked")
         try:
-            async with asyncio.timeout(_LISTEN_SECONDS):
+            async with asyncio.timeout(_ANSWER_SECONDS):
                 return await self._listening
         except TimeoutError:
             raise PodNetworkError("the process that makes sockets does not answer") from None

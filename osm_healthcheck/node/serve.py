@@ -11,7 +11,8 @@ from typing import Any
 from osm_healthcheck.node.agent import NodeAgent, NodeSettings
 from osm_healthcheck.node.bypass import Bypass
 from osm_healthcheck.node.cri import DEFAULT_SOCKET, ContainerRuntime
-from osm_healthcheck.node.handover import SECONDS, Handover, HandoverError, HandoverServer
+from osm_healthcheck.node.handover import Handover, HandoverError, HandoverServer
+from osm_healthcheck.node.handover_path import SECONDS, HandoverPath, HandoverPlace
 from osm_healthcheck.node.messages import SOCKETS_AT_ONCE
 from osm_healthcheck.node.pod_networks import PodNetworks
 from osm_healthcheck.node.remote_networks import RemoteNetworks
@@ -80,14 +81,17 @@ async def serve(
         status = StatusServer(agent)
         await stack.enter_async_context(status.listening(*settings.status))
         networks: PodNetworks | RemoteNetworks
+        place: HandoverPlace = HandoverPath(settings.handover)
         if settings.sockets is None:
             runtime = ContainerRuntime(settings.runtime)
             networks = PodNetworks(runtime, settings.namespaces, agent, settings.bypass)
         else:
-            networks = RemoteNetworks(settings.sockets, agent)
+            networks = remote = RemoteNetworks(settings.sockets, agent)
+            if settings.handover is None:
+                place = remote
         stack.callback(networks.close)
         ended = asyncio.ensure_future(shutdown)
-        life = asyncio.create_task(_live(agent, networks.run, settings.handover, log, status.ready))
+        life = asyncio.create_task(_live(agent, networks.run, place, log, status.ready))
         if ready is not None:
             await status.ready.wait()
             ready.set()
@@ -108,21 +112,22 @@ async def serve(
 async def _live(
     agent: NodeAgent,
     follow_pods: Callable[[], Awaitable[None]],
-    path: Path | None,
+    place: HandoverPlace,
     log: Log,
     ready: asyncio.Event,
 ) -> None:
     """Take over from the agent that serves, serve, and hand over to the next one."""
-    before = _take_over(path, log)
-    if before is not None:
-        agent.handed_over.update(before.listeners)
-    tasks = [asyncio.ensure_future(follow_pods()), asyncio.create_task(agent.run())]
+    tasks = [asyncio.ensure_future(follow_pods())]
     server = None
     try:
+        before = await _take_over(place, log)
+        if before is not None:
+            agent.handed_over.update(before.listeners)
+        tasks.append(asyncio.create_task(agent.run()))
         await _unless_ended(agent.has_begun.wait(), tasks)
         if before is not None:
             await _unless_ended(_end_agent_before(before, agent), tasks)
-        server = _hand_over_at(path, log)
+        server = await _hand_over_at(place, log)
         taken = len(before.listeners) if before else 0
         log.info("started", pods=len(agent.served), taken_over=taken)
         ready.set()
@@ -168,23 +173,20 @@ async def _end_agent_before(before: Handover, agent: NodeAgent) -> None:
         before.finish()
 
 
-def _hand_over_at(path: Path | None, log: Log) -> HandoverServer | None:
-    if path is None:
-        return None
+async def _hand_over_at(place: HandoverPlace, log: Log) -> HandoverServer | None:
     try:
-        return HandoverServer(path)
+        sock = await place.listen()
     except OSError as error:
-        reason = f"{path}: {error.strerror or error}"
-        log.warning("nothing can be handed over to the next agent", reason=reason)
+        log.warning("nothing can be handed over to the next agent", reason=str(error))
         return None
+    return None if sock is None else HandoverServer(sock)
 
 
-def _take_over(path: Path | None, log: Log) -> Handover | None:
-    if path is None:
-        return None
+async def _take_over(place: HandoverPlace, log: Log) -> Handover | None:
     try:
-        return Handover(path)
-    except HandoverError as error:
+        sock = await place.connect()
+        return None if sock is None else Handover(sock)
+    except (OSError, HandoverError) as error:
         log.warning("nothing is taken over from an agent before", reason=str(error))
         return None
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from osm_healthcheck.node.bypass import Bypass
 from osm_healthcheck.node.cri import DEFAULT_SOCKET, ContainerRuntime
+from osm_healthcheck.node.handover_path import HandoverPath
 from osm_healthcheck.node.pod_networks import PodNetworks
 from osm_healthcheck.node.socket_server import SocketServer
 from osm_healthcheck.server.logs import Log
@@ -28,6 +29,7 @@ class SocketsSettings:
     runtime: str = DEFAULT_SOCKET
     namespaces: Path = Path("/run/netns")
     bypass: Bypass | None = None
+    handover: Path | None = None
 
 
 async def serve_sockets_until_signalled(settings: SocketsSettings, log: Log) -> None:
@@ -42,7 +44,7 @@ async def serve_sockets_until_signalled(settings: SocketsSettings, log: Log) -> 
     if soft != resource.RLIM_INFINITY:
         files = _FILES if hard == resource.RLIM_INFINITY else min(_FILES, hard)
         resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, files), hard))
-    server = SocketServer(settings.path, settings.user, log)
+    server = SocketServer(settings.path, settings.user, HandoverPath(settings.handover), log)
     runtime = ContainerRuntime(settings.runtime)
     networks = PodNetworks(runtime, settings.namespaces, server, settings.bypass)
     tasks = [asyncio.create_task(networks.run()), asyncio.create_task(server.run(networks))]

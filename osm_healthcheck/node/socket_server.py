@@ -10,10 +10,11 @@ import os
 import socket
 import struct
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from osm_healthcheck.node import messages
+from osm_healthcheck.node.handover_path import HandoverPath
 from osm_healthcheck.node.network_namespace import NetworkNamespace
 from osm_healthcheck.node.pod import Pod, PodNetworkError
 from osm_healthcheck.node.pod_networks import PodNetworks
@@ -30,13 +31,15 @@ class SocketServer:
     Args:
         path: the unix socket at which it is found; a file that is there is replaced.
         user: who may connect.
+        handover: where agents find each other, which is not the server's to know.
 
     Raises:
         OSError: where nothing can be had at ``path``.
     """
 
-    def __init__(self, path: Path, user: int, log: Log) -> None:
+    def __init__(self, path: Path, user: int, handover: HandoverPath, log: Log) -> None:
         self._user = user
+        self._handover = handover
         self._log = log
         self._peer: _Peer | None = None
         path.unlink(missing_ok=True)
@@ -62,7 +65,7 @@ class SocketServer:
             if self._peer is not None:
                 self._peer.close()
             self._log.info("a server has connected")
-            self._peer = _Peer(caller, networks, self._log, loop)
+            self._peer = _Peer(caller, networks, self._handover, self._log, loop)
             networks.tell()
 
     def close(self) -> None:
@@ -112,11 +115,13 @@ class _Peer:
         self,
         sock: socket.socket,
         networks: PodNetworks,
+        handover: HandoverPath,
         log: Log,
         loop: asyncio.AbstractEventLoop,
     ) -> None:
         self._sock: socket.socket | None = sock
         self._networks = networks
+        self._handover = handover
         self._log = log
         self._loop = loop
         self._waiting: deque[tuple[bytes, Sequence[socket.socket]]] = deque()
@@ -186,9 +191,21 @@ class _Peer:
             self._listen(network, identity, number[0])
         elif kind == messages.SOCKETS and number and number[0] in messages.FAMILIES:
             self._make_sockets(network, identity, number[0])
+        elif kind == messages.TAKE_OVER:
+            self._answer(kind, self._handover.connection)
+        elif kind == messages.HAND_OVER:
+            self._answer(kind, self._handover.listening)
         else:
             self._log.warning("the server asks for something that there is not: it is let go")
             self.close()
+
+    def _answer(self, kind: bytes, make: Callable[[], socket.socket | None]) -> None:
+        sock, problem = None, ""
+        try:
+            sock = make()
+        except OSError as error:
+            problem = str(error)
+        self.send(messages.encode(kind, {"error": problem}), [] if sock is None else [sock])
 
     def _listen(self, network: NetworkNamespace | None, identity: str, bits: int) -> None:
         ports = [messages.FIRST_PORT + at for at in range(messages.PORTS) if bits >> at & 1]

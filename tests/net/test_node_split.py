@@ -143,18 +143,25 @@ def test_whichever_of_the_two_crashes_all_is_served_again(
                 assert ask(node, address, 15904, CHECK).startswith(b"HTTP/1.1 200 ")
 
 
-def test_handed_over_under_load_no_probe_fails(runtime: FakeRuntime, tmp_path: Path) -> None:
+@pytest.mark.parametrize("opens", ["holder", "server"])
+def test_handed_over_under_load_no_probe_fails(
+    runtime: FakeRuntime, tmp_path: Path, opens: str
+) -> None:
     """Each agent has a process with rights of its own, as the two containers of its pod."""
     with pods(1) as [(pod, node)], ExitStack() as stack:
         runtime.add("pod", pod, PROBES)
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        handover = ("--handover", str(folder / "handover.sock"))
+        root = tmp_path if opens == "holder" else folder  # where the server may not write
+        handover = ("--handover", str(root / "handover.sock"))
+        of_holder, of_server = (handover, ()) if opens == "holder" else ((), handover)
         parts = []
         with probing(node, pod.ipv4) as answers:
             for number in range(3):
                 path = folder / f"sockets{number}.sock"
-                holder = stack.enter_context(sockets_process(runtime, path))
-                parts.append((holder, stack.enter_context(agent(runtime, *handover, sockets=path))))
+                holder = stack.enter_context(sockets_process(runtime, path, *of_holder))
+                parts.append(
+                    (holder, stack.enter_context(agent(runtime, *of_server, sockets=path)))
+                )
                 if number:
                     old_holder, old = parts[number - 1]
                     old.wait_for("handed over to another agent")
