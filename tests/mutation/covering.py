@@ -7,7 +7,7 @@ import sys
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import groupby, zip_longest
+from itertools import groupby
 from pathlib import Path
 
 import coverage
@@ -31,10 +31,10 @@ class Covering:
     lines: dict[str, dict[int, set[str]]]
 
     def tests(self, path: str, line: int, budget: float) -> list[str]:
-        """The tests for a change of this line, the quick ones first, one of every function first.
+        """The tests for a change of this line: quick ones first, and one of each function first.
 
-        A line that runs at import, in no test, has the tests of its file. ``budget`` (seconds) is
-        where the list ends, by the time that the tests took when they were measured.
+        A line that runs at import, in no test, has the tests of its file. What does not fit into
+        ``budget`` is left out: seconds, by what the tests took when they were measured.
         """
         lines = self.lines.get(path, {})
         # a statement is measured at its first line
@@ -42,17 +42,17 @@ class Covering:
         if not found or _NO_TEST in found:
             found = set().union(*lines.values())
         tests = found & self.seconds.keys()
-        functions = [
-            sorted(parameters, key=self.seconds.__getitem__)
-            for _, parameters in groupby(sorted(tests), lambda test: test.partition("[")[0])
-        ]
-        functions.sort(key=lambda tests: self.seconds[tests[0]])
+        ordered = []
+        for _, function in groupby(sorted(tests), lambda test: test.partition("[")[0]):
+            quick_first = sorted(function, key=self.seconds.__getitem__)
+            ordered += [
+                (turn * self.seconds[test], test) for turn, test in enumerate(quick_first, 1)
+            ]
         chosen: list[str] = []
-        for test in (test for turn in zip_longest(*functions) for test in turn if test):
-            budget -= self.seconds[test]
-            if chosen and budget < 0:
-                break
-            chosen.append(test)
+        for _, test in sorted(ordered):
+            if not chosen or self.seconds[test] <= budget:
+                chosen.append(test)
+                budget -= self.seconds[test]
         return chosen
 
 

@@ -1,7 +1,9 @@
 """Mutants: the code with one small change, as cosmic-ray's operators make them."""
 
 import ast
+import itertools
 import random
+import warnings
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -47,7 +49,21 @@ def sample(paths: Sequence[Path], number: int, seed: int) -> list[Mutant]:
     """
     chosen = random.Random(seed)
     places = [found for path in sorted(paths) for found in _places(path)]
-    return [chosen.choice(changes) for changes in chosen.sample(places, min(number, len(places)))]
+    chosen.shuffle(places)
+    mutants = (chosen.choice(changes) for changes in places)
+    return list(itertools.islice(filter(_compiles, mutants), number))
+
+
+def _compiles(mutant: Mutant) -> bool:
+    """Whether it is Python: not so "not" before ":=", nor by a warning "is" beside a literal."""
+    source = mutant.mutated(Path(mutant.path).read_text())
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", SyntaxWarning)
+            compile(source, mutant.path, "exec")
+    except SyntaxError:
+        return False
+    return True
 
 
 def _places(path: Path) -> list[list[Mutant]]:

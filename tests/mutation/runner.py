@@ -18,7 +18,9 @@ _START_SECONDS = 60
 _SLOWER = 5
 """A mutant's tests may take so many times what they took when they were measured."""
 
-_PASSED, _FAILED, _NOT_COLLECTED = 0, 1, 2
+_PASSED, _FAILED, _INTERRUPTED = 0, 1, 2
+_NOT_COLLECTED = "ERROR collecting"
+"""What pytest says where the mutant cannot be imported."""
 
 
 class Fate(StrEnum):
@@ -80,7 +82,7 @@ class Copy:
             return Fate.TIMEOUT
         if process.returncode == _PASSED:
             return Fate.SURVIVED
-        if process.returncode in (_FAILED, _NOT_COLLECTED):
+        if process.returncode in (_FAILED, _INTERRUPTED) or _NOT_COLLECTED in said:
             return Fate.KILLED
         raise RuntimeError(said[-2000:])
 
