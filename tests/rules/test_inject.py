@@ -311,13 +311,15 @@ def test_a_pod_that_osm_will_inject_is_warned_about() -> None:
 
 
 def test_fields_that_nobody_knows_survive() -> None:
-    probe = {"httpGet": {"port": 80, "mode": "new"}, "jitterSeconds": 1}
+    header = {"name": "X", "value": "1", "secret": True}
+    probe = {"httpGet": {"port": 80, "mode": "new", "httpHeaders": [header]}, "jitterSeconds": 1}
     manifest = pod(app(livenessProbe=probe))
     [container] = after(manifest)["spec"]["containers"]
     assert container["livenessProbe"]["jitterSeconds"] == 1
     assert container["livenessProbe"]["httpGet"]["mode"] == "new"
     [warning] = warnings(manifest)
-    assert warning.endswith(": unknown fields kept as they are: jitterSeconds, httpGet.mode")
+    unknown = "jitterSeconds, httpGet.mode, httpGet.httpHeaders.secret"
+    assert warning.endswith(f": unknown fields kept as they are: {unknown}")
 
 
 def test_consul_is_told_the_user_whose_questions_to_the_app_it_must_not_take() -> None:

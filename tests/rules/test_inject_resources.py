@@ -87,6 +87,7 @@ def _with(resources: Any) -> Any:
         ({"limits": {"cpu": "500m"}}, False),
         # a limit of 0 does not count (pkg/apis/core/v1/helper/qos)
         ({"limits": {"cpu": "0", "memory": "1Gi"}}, False),
+        ({"limits": {"cpu": "-1", "memory": "1Gi"}}, False),
         ({"limits": {"cpu": "x", "memory": "1Gi"}}, False),
         ({}, False),
         (None, False),

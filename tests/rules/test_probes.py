@@ -91,6 +91,7 @@ def test_every_api_vector_is_read_or_has_a_reason() -> None:
         ({"httpGet": {"port": 1, "httpHeaders": None, "path": None}}, HTTPGetAction(1)),
         ({"tcpSocket": {"port": 65535}}, TCPSocketAction(65535)),
         ({"tcpSocket": {"port": "db", "host": "h"}}, TCPSocketAction("db", "h")),
+        ({"tcpSocket": {"port": "of-15-character"}}, TCPSocketAction("of-15-character")),
         ({"grpc": {"port": 1}}, GRPCAction(1)),
         ({"grpc": {"port": 1, "service": "s"}}, GRPCAction(1, "s")),
         ({"exec": {"command": ["a", "b"]}}, ExecAction(("a", "b"))),
