@@ -22,6 +22,7 @@ from tests.io.tls import authority
 from tests.io.wire import get, own_address
 
 from .control_plane import ControlPlane, control_plane
+from .forwarder import Forwarder
 from .process import until
 from .webhook import NAME, configuration, created, is_injected, objects, pod
 
@@ -54,11 +55,19 @@ def _account(cluster: ControlPlane, folder: Path) -> Path:
 
 
 @contextlib.contextmanager
-def _replicas(cluster: ControlPlane, account: Path, *arguments: str) -> Iterator[list[Injector]]:
-    """Replicas that were started at the same moment, with one certificate for all their names."""
+def _replicas(
+    cluster: ControlPlane, account: Path, *arguments: str, port: int = 0
+) -> Iterator[list[Injector]]:
+    """Replicas that were started at the same moment, with one certificate for all their names.
+
+    They find the API server at ``port``, or at its own.
+    """
     addresses = [own_address() for _ in range(_REPLICAS)]
-    host, _, port = cluster.url.removeprefix("https://").partition(":")
-    environ = {"KUBERNETES_SERVICE_HOST": host, "KUBERNETES_SERVICE_PORT": port}
+    host, _, own_port = cluster.url.removeprefix("https://").partition(":")
+    environ = {
+        "KUBERNETES_SERVICE_HOST": host,
+        "KUBERNETES_SERVICE_PORT": str(port) if port else own_port,
+    }
     shared = ["--certificate", "self", "--certificate-name", ",".join(addresses)]
     shared += ["--service-account", str(account), *arguments]
     with contextlib.ExitStack() as stack:
@@ -173,6 +182,31 @@ def test_a_certificate_is_renewed_without_one_failed_admission(
         # the new CA and the one before it, for replicas that still serve the old certificate
         assert len(_cas(cluster)) == 2
         assert len({_leaf(one) for one in replicas}) == 1
+
+
+def test_the_api_server_goes_and_comes_back(cluster: ControlPlane, account: Path) -> None:
+    """Cut off from it by a forwarder, replicas serve on; afterwards the certificate is renewed."""
+    host, _, port = cluster.url.removeprefix("https://").partition(":")
+    with Forwarder((host, int(port))) as forwarder:
+        told = ("--certificate-lifetime", str(_LIFETIME))
+        with _replicas(cluster, account, *told, port=forwarder.port) as replicas:
+            _configure(cluster, replicas)
+            for one in replicas:
+                one.wait_for("ready")
+            _wait_until_called(cluster)
+            first = _leaf(replicas[0])
+            forwarder.cut()
+            for one in replicas:
+                line = one.wait_for("certificate cannot be kept")
+                assert "the API server: GET " in line["error"]
+            assert _is_called(cluster, 0)
+            assert {_reason(one) for one in replicas} == {b"Service is ready"}
+            forwarder.restore()
+            for one in replicas:
+                one.wait_for("certificate in use", times=2)
+            assert _leaf(replicas[0]) != first
+            until(lambda: {_reason(one) for one in replicas} == {b"Service is ready"}, "all ready")
+            _wait_until_called(cluster)
 
 
 def test_an_emptied_ca_bundle_is_filled_again(cluster: ControlPlane, account: Path) -> None:
