@@ -1,6 +1,7 @@
 """``osm-healthcheck node-sockets``: the rights of node mode, in a process that parses little."""
 
 import argparse
+import socket
 import sys
 from collections.abc import Sequence
 from functools import partial
@@ -28,7 +29,7 @@ def run(argv: Sequence[str]) -> int:
     from osm_healthcheck.node.cri import DEFAULT_SOCKET
     from osm_healthcheck.node.serve_sockets import SocketsSettings, serve_sockets_until_signalled
 
-    if not may_enter_namespaces(_NAME):
+    if not may_enter_namespaces(_NAME) or not _may_filter():
         return 1
     settings = SocketsSettings(
         options.socket,
@@ -51,6 +52,19 @@ def run(argv: Sequence[str]) -> int:
             f"{_NAME}: {options.socket}: {(error.strerror or str(error)).lower()}", file=sys.stderr
         )
         return 1
+
+
+def _may_filter() -> bool:
+    """Whether this process may bind sockets to what they are for; where not, a line says so."""
+    from osm_healthcheck.node.socket_filter import allow_callers
+
+    with socket.socket() as tried:
+        try:
+            allow_callers(tried)
+        except PermissionError:
+            print(f"{_NAME}: may not put filters on sockets: it needs NET_ADMIN", file=sys.stderr)
+            return False
+    return True
 
 
 def _parser() -> argparse.ArgumentParser:

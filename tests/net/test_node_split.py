@@ -315,3 +315,32 @@ def test_a_server_that_does_not_read_is_no_burden(runtime: FakeRuntime, shared: 
             with Taken(shared).sock as other:  # the next one is served
                 other.settimeout(PATIENCE)
                 assert other.recv(1) == messages.FOUND
+
+
+@pytest.mark.parametrize("right", ["sys_admin", "net_admin"])
+def test_a_right_that_is_missing_is_named(right: str) -> None:
+    """Not every kernel asks for NET_ADMIN; where one does not, nothing is missing."""
+    without = ("setpriv", f"--bounding-set=-{right}", f"--inh-caps=-{right}", "--")
+    probe = (
+        "import socket; from osm_healthcheck.node.socket_filter import allow_callers\n"
+        "allow_callers(socket.socket())"
+    )
+    if (
+        right == "net_admin"
+        and not subprocess.run(
+            [*without, sys.executable, "-Wi", "-c", probe], capture_output=True, check=False
+        ).returncode
+    ):
+        pytest.skip("this kernel takes a filter from everybody")
+    command = [*without, sys.executable, "-m", "osm_healthcheck", "node-sockets", "/nowhere/a.sock"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=False)
+    assert done.returncode == 1
+    assert done.stderr.endswith(f"it needs {right.upper()}\n")
+
+
+def test_a_socket_that_cannot_be_had() -> None:
+    command = [sys.executable, "-m", "osm_healthcheck", "node-sockets", "/nowhere/a.sock"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=False)
+    assert done.returncode == 1
+    assert "osm-healthcheck node-sockets: /nowhere/a.sock: no such file" in done.stderr
+    assert "Traceback" not in done.stderr
