@@ -160,14 +160,19 @@ class PodNetworks:
         try:
             found = await self._open_network(sandbox)
         except (_UnusableError, BypassError, RuntimeUnavailableError) as error:
-            told = (f"{sandbox.namespace}/{sandbox.name}", str(error))
-            if self._unusable.get(sandbox.id) != told:
-                self._unusable[sandbox.id] = told
-                self._consumer.unusable(sandbox.id, *told)
+            self._is_unusable(sandbox, str(error))
+        except Exception as error:  # a mistake of ours: its neighbours are served all the same
+            self._is_unusable(sandbox, f"a mistake in osm-healthcheck: {error!r}")
         else:
             self._unusable.pop(sandbox.id, None)
             self._open[sandbox.id] = found
             self._consumer.found(found.pod)
+
+    def _is_unusable(self, sandbox: Sandbox, reason: str) -> None:
+        told = (f"{sandbox.namespace}/{sandbox.name}", reason)
+        if self._unusable.get(sandbox.id) != told:
+            self._unusable[sandbox.id] = told
+            self._consumer.unusable(sandbox.id, *told)
 
     async def _open_network(self, sandbox: Sandbox) -> _Open:
         declared = sandbox.declared or b""
