@@ -25,13 +25,12 @@ from osm_healthcheck.server.reply import (
     text_answer,
 )
 from osm_healthcheck.server.request import Request
+from osm_healthcheck.server.transport import SocketTransport
 
 HEAD_SECONDS = 5.0
 IDLE_SECONDS = 15.0
 # A caller that goes on sending after its request is read so long, so that the answer reaches it.
 LINGER_SECONDS = 1.0
-# What may wait in memory for a slow reader before the app is no longer read.
-WRITE_BUFFER_BYTES = 1024
 # After so much, other connections get their turn, however fast this one's app and caller are.
 TURN_BYTES = 64 * 1024
 
@@ -123,8 +122,22 @@ class ServerContext(Protocol):
     log: Log
 
 
-class Connection(asyncio.Protocol):
+class Connection:
     """The server's side of one connection."""
+
+    __slots__ = (
+        "_context",
+        "_drained",
+        "_endpoint",
+        "_inbox",
+        "_reader",
+        "_state",
+        "_task",
+        "_turn",
+        "expires",
+        "head_only",
+        "transport",
+    )
 
     def __init__(self, context: ServerContext, endpoint: Endpoint) -> None:
         self._context = context
@@ -137,20 +150,18 @@ class Connection(asyncio.Protocol):
         self._turn = 0
         self.head_only = False
         self.expires = 0.0
-        self.transport: asyncio.Transport = cast("asyncio.Transport", None)
+        self.transport = cast("SocketTransport", None)
 
-    # -- what the event loop calls
+    # -- what `SocketTransport` calls
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+    def connection_made(self, transport: SocketTransport) -> None:
         """Be counted, have a time limit from now on, and be allowed to ask or not."""
         context = self._context
-        self.transport = cast("asyncio.Transport", transport)
+        self.transport = transport
         self.expires = context.loop.time() + IDLE_SECONDS
         context.limiter.add(self)
-        if context.allow_from is not None:
-            peer = transport.get_extra_info("peername")
-            if peer is None or not context.allow_from.permits(peer[0]):
-                self._endpoint = _FORBIDDEN
+        if context.allow_from is not None and not context.allow_from.permits(transport.peer):
+            self._endpoint = _FORBIDDEN
 
     def data_received(self, data: bytes) -> None:
         """Read the request, or whatever comes after it."""
@@ -179,7 +190,7 @@ class Connection(asyncio.Protocol):
             return True
         return False
 
-    def connection_lost(self, exc: Exception | None) -> None:
+    def connection_lost(self) -> None:
         """Stop whatever was done for this caller."""
         self._move(Event.LOST)
         self._context.limiter.remove(self)
@@ -231,7 +242,7 @@ class Connection(asyncio.Protocol):
     @property
     def local_address(self) -> str:
         """The address that the caller connected to."""
-        return unmapped(self.transport.get_extra_info("sockname")[0])
+        return unmapped(self.transport.sock.getsockname()[0])
 
     @property
     def is_from_loopback(self) -> bool:
@@ -257,7 +268,6 @@ class Connection(asyncio.Protocol):
 
     def start(self, work: Coroutine[Any, Any, None]) -> None:
         """Answer in a task, which ends when the caller leaves."""
-        self.transport.set_write_buffer_limits(high=WRITE_BUFFER_BYTES)
         self._task = self._context.loop.create_task(self._run(work))
 
     async def write(self, data: bytes) -> None:
@@ -283,22 +293,17 @@ class Connection(asyncio.Protocol):
             return
         lingers = self._state is State.LINGERING
         self.expires = self._context.loop.time() + (LINGER_SECONDS if lingers else IDLE_SECONDS)
-        if lingers and not self.transport.is_closing():
-            self.transport.write_eof()
-        else:
-            self.transport.close()
+        self._end(self.transport.end if lingers else self.transport.close)
 
     def reset(self) -> None:
         """Break the connection off, so that nobody takes what was written for the whole."""
-        sock = self.transport.get_extra_info("socket")
-        is_open = not self.transport.is_closing() or self.transport.get_write_buffer_size()
-        if sock is not None and is_open:
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
-        self.transport.abort()
+        if self._state is not State.CLOSED:
+            self.transport.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
+            self.abort()
 
     def abort(self) -> None:
         """End without a word."""
-        self.transport.abort()
+        self._end(self.transport.abort)
 
     async def receive(self) -> bytes:
         """The caller's next bytes on a connection that was taken over; ``b""`` at the end."""
@@ -308,10 +313,17 @@ class Connection(asyncio.Protocol):
 
     def _break_off(self) -> None:
         """End at once. FIN after half an answer would read as the end of a whole one."""
-        if self._state in _UNFINISHED or self.transport.get_write_buffer_size():
+        if self._state in _UNFINISHED or self.transport.unsent():
             self.reset()
         else:
-            self.transport.abort()
+            self.abort()
+
+    def _end(self, how: Callable[[], None]) -> None:
+        """End as ``how`` does; a task that answers, and says so, takes note of its result first."""
+        if self._task is None:
+            how()
+        else:
+            self._context.loop.call_soon(how)
 
     def _move(self, event: Event) -> None:
         self._state = TRANSITIONS[self._state][event]
@@ -321,8 +333,9 @@ class Connection(asyncio.Protocol):
         if not self._endpoint.take_over(self, data):
             self._inbox = None
             return False
-        self._move(Event.TLS)
-        self._in_flight()
+        if self._task is not None:  # else it has been ended
+            self._move(Event.TLS)
+            self._in_flight()
         return True
 
     def _answer(self, event: Event, reply: Reply) -> None:

@@ -2,11 +2,13 @@
 
 import asyncio
 
+from osm_healthcheck.server.transport import SocketTransport
+
 
 class Inbox:
     """The caller's bytes until somebody takes them; meanwhile no more are read."""
 
-    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, transport: SocketTransport, loop: asyncio.AbstractEventLoop) -> None:
         self._transport = transport
         self._loop = loop
         self._data = b""

@@ -8,6 +8,7 @@ import asyncio
 import importlib
 import socket
 from collections.abc import Mapping, Sequence
+from functools import partial
 
 from osm_healthcheck.probes.addresses import AppAddresses
 from osm_healthcheck.probes.constants import METRICS_PATH, STATUS_PATH
@@ -16,12 +17,13 @@ from osm_healthcheck.server.check import CheckEndpoint
 from osm_healthcheck.server.connection import Connection
 from osm_healthcheck.server.connection_limiter import ConnectionLimiter, SharedLimit
 from osm_healthcheck.server.head_reader import make_server
-from osm_healthcheck.server.listen import BACKLOG, bind_all
+from osm_healthcheck.server.listen import bind_all
 from osm_healthcheck.server.logs import Log
 from osm_healthcheck.server.page import Page
 from osm_healthcheck.server.reply import Endpoint
 from osm_healthcheck.server.results import Results
 from osm_healthcheck.server.settings import ANY_ADDRESS, PodSettings
+from osm_healthcheck.server.transport import Acceptor
 from osm_healthcheck.wire.dial import Network
 from osm_healthcheck.wire.errors import authority
 from osm_healthcheck.wire.listening import any_listening
@@ -64,7 +66,7 @@ class PodServer:
         self._app_addresses = AppAddresses(
             settings.target_hosts, settings.pod_ip, settings.targets is not None
         )
-        self._servers: list[asyncio.Server] = []
+        self._acceptors: list[Acceptor] = []
         self.listening: dict[str, list[socket.socket]] = {}
 
     @property
@@ -100,12 +102,8 @@ class PodServer:
         for name, sockets in bound.items():
             for sock in sockets:
                 endpoint = endpoints[name]
-                server = await self.loop.create_server(
-                    lambda endpoint=endpoint: Connection(self, endpoint),  # type: ignore[misc]
-                    sock=sock,
-                    backlog=BACKLOG,
-                )
-                self._servers.append(server)
+                make = partial(Connection, self, endpoint)
+                self._acceptors.append(Acceptor(sock, make, self.loop))
                 self.listening.setdefault(name, []).append(sock)
                 address = sock.getsockname()
                 addresses.append(authority(address[0], address[1]))
@@ -113,8 +111,8 @@ class PodServer:
 
     def close(self) -> None:
         """Take no more connections; those that there are go on."""
-        for server in self._servers:
-            server.close()
+        for acceptor in self._acceptors:
+            acceptor.close()
 
     def abort(self) -> None:
         """End everything at once, connections that wait for an answer included."""

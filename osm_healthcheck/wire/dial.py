@@ -11,6 +11,7 @@ import os
 import socket
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import NoReturn
 
 from osm_healthcheck.wire.errors import NoSocketError, RefusedError
 from osm_healthcheck.wire.lingering import LingeringSockets
@@ -104,13 +105,18 @@ class Attempt:
             RefusedError: where the app has reset it by now.
         """
         os.sched_yield()
-        self._decide(self.sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR))
+        code = self.sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        if code:
+            self._refuse(code)
 
     def _decide(self, code: int) -> None:
         if code in (0, errno.EISCONN):
             if not self._is_own():
                 return
             code = errno.ECONNREFUSED
+        self._refuse(code)
+
+    def _refuse(self, code: int) -> NoReturn:
         self.sock.close()
         raise RefusedError(self.address, self.port, code)
 

@@ -19,6 +19,7 @@ from osm_healthcheck.server.head_reader import make_server
 from osm_healthcheck.server.logs import Log
 from osm_healthcheck.server.reply import Caller, RememberedHeads, Reply
 from osm_healthcheck.server.request import Request
+from osm_healthcheck.server.transport import Acceptor
 from osm_healthcheck.wire.stream import CHUNK_BYTES
 from tests.io.sidecar import capture
 from tests.io.wire import TIMEOUT
@@ -90,14 +91,14 @@ async def bytes_at_turns() -> list[int]:
     listener = socket.create_server(("127.0.0.1", 0))
     # All of it fits into the kernel's buffers (it doubles this): nothing but us makes it wait.
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, ANSWER_BYTES)
-    server = await loop.create_server(lambda: Connection(context, big), sock=listener)
+    acceptor = Acceptor(listener, lambda: Connection(context, big), loop)
     found = [0]
     with reading(listener.getsockname()):
         async with asyncio.timeout(TIMEOUT):
             while big.sent < ANSWER_BYTES:
                 await asyncio.sleep(0)
                 found.append(big.sent)
-            server.close()
+            acceptor.close()
             await context.limiter.close_idle()
     return found
 
