@@ -151,7 +151,7 @@ class CheckEndpoint:
         refusal: RefusedError | None = None
         for number, address in enumerate(addresses):
             try:
-                attempt = Attempt(address, target.port, self._network)
+                attempt = Attempt(address, target.port, self._network, will_read=False)
                 if not attempt.pending:
                     attempt.confirm()
             except RefusedError as error:

@@ -10,7 +10,7 @@ import socket
 import struct
 from collections.abc import Callable, Coroutine
 from enum import Enum, auto
-from typing import Any, Protocol, cast
+from typing import Any, Protocol
 
 from osm_healthcheck.probes.addresses import AllowFrom, is_loopback, unmapped
 from osm_healthcheck.server.connection_limiter import ConnectionLimiter
@@ -25,7 +25,7 @@ from osm_healthcheck.server.reply import (
     text_answer,
 )
 from osm_healthcheck.server.request import Request
-from osm_healthcheck.server.transport import SocketTransport
+from osm_healthcheck.server.transport import READ_BYTES, SocketTransport
 
 HEAD_SECONDS = 5.0
 IDLE_SECONDS = 15.0
@@ -123,45 +123,56 @@ class ServerContext(Protocol):
 
 
 class Connection:
-    """The server's side of one connection."""
+    """The server's side of one connection.
 
-    __slots__ = (
-        "_context",
-        "_drained",
-        "_endpoint",
-        "_inbox",
-        "_reader",
-        "_state",
-        "_task",
-        "_turn",
-        "expires",
-        "head_only",
-        "transport",
-    )
+    A head that is remembered, has come already and can be answered at once is all there is to most
+    connections. Only one that stays is read by the event loop, has a time limit, and counts.
+    """
 
-    def __init__(self, context: ServerContext, endpoint: Endpoint) -> None:
+    _state = State.NEW
+    _stays = False
+    _reader: HeadReader | None = None
+    _inbox: Inbox | None = None
+    _task: asyncio.Task[None] | None = None
+    _drained: asyncio.Future[None] | None = None
+    _turn = 0
+    head_only = False
+    expires = 0.0
+    transport: SocketTransport
+
+    def __init__(
+        self, context: ServerContext, endpoint: Endpoint, sock: socket.socket, peer: str
+    ) -> None:
         self._context = context
         self._endpoint = endpoint
-        self._state = State.NEW
-        self._reader: HeadReader | None = None
-        self._inbox: Inbox | None = None
-        self._task: asyncio.Task[None] | None = None
-        self._drained: asyncio.Future[None] | None = None
-        self._turn = 0
-        self.head_only = False
-        self.expires = 0.0
-        self.transport = cast("SocketTransport", None)
+        self._sock = sock
+        self._peer = peer
+
+    def begin(self) -> None:
+        """Read what has come, and answer it or stay."""
+        allow_from = self._context.allow_from
+        if allow_from is not None and not allow_from.permits(self._peer):
+            self._endpoint = _FORBIDDEN
+        try:
+            data = self._sock.recv(READ_BYTES)
+        except (BlockingIOError, InterruptedError):
+            self._stay()
+            self.transport.resume_reading()
+            return
+        except OSError:
+            data = b""
+        if not data:  # the caller has left
+            self._sock.close()
+            return
+        reply = self._endpoint.remembered.get(data)
+        if reply is not None:
+            self._answer(Event.REQUEST, reply)
+            return
+        self._stay()
+        self.transport.receive(data)
+        self.transport.resume_reading()
 
     # -- what `SocketTransport` calls
-
-    def connection_made(self, transport: SocketTransport) -> None:
-        """Be counted, have a time limit from now on, and be allowed to ask or not."""
-        context = self._context
-        self.transport = transport
-        self.expires = context.loop.time() + IDLE_SECONDS
-        context.limiter.add(self)
-        if context.allow_from is not None and not context.allow_from.permits(transport.peer):
-            self._endpoint = _FORBIDDEN
 
     def data_received(self, data: bytes) -> None:
         """Read the request, or whatever comes after it."""
@@ -242,7 +253,7 @@ class Connection:
     @property
     def local_address(self) -> str:
         """The address that the caller connected to."""
-        return unmapped(self.transport.sock.getsockname()[0])
+        return unmapped(self._sock.getsockname()[0])
 
     @property
     def is_from_loopback(self) -> bool:
@@ -251,10 +262,7 @@ class Connection:
         A mesh's proxy may hand on what comes from elsewhere, as Istio's does from 127.0.0.6 to the
         pod's own address: both ends have to be loopback.
         """
-        peer = self.transport.get_extra_info("peername")
-        return (
-            peer is not None and is_loopback(unmapped(peer[0])) and is_loopback(self.local_address)
-        )
+        return is_loopback(unmapped(self._peer)) and is_loopback(self.local_address)
 
     def respond(self, status: int, text: str, headers: bytes = b"") -> None:
         """Answer with one line of text, and close."""
@@ -262,13 +270,29 @@ class Connection:
 
     def send(self, answer: bytes) -> None:
         """Send an answer that is whole, and close."""
-        if self._state is not State.CLOSED:
-            self.transport.write(answer)
+        if self._state is State.CLOSED:
+            return
+        if not self._stays:
+            try:
+                sent = self._sock.send(answer)
+            except (BlockingIOError, InterruptedError):
+                sent = 0
+            except OSError:  # the caller has left
+                sent = len(answer)
+            if sent == len(answer):
+                self._state = State.CLOSED
+                self._sock.close()
+                return
+            self._stay()
+            answer = answer[sent:]
+        self.transport.write(answer)
         self.close()
 
     def start(self, work: Coroutine[Any, Any, None]) -> None:
         """Answer in a task, which ends when the caller leaves."""
+        self._stay()
         self._task = self._context.loop.create_task(self._run(work))
+        self.transport.resume_reading()
 
     async def write(self, data: bytes) -> None:
         """Send ``data``; back when the caller has read enough for more."""
@@ -298,11 +322,12 @@ class Connection:
     def reset(self) -> None:
         """Break the connection off, so that nobody takes what was written for the whole."""
         if self._state is not State.CLOSED:
-            self.transport.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
+            self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
             self.abort()
 
     def abort(self) -> None:
         """End without a word."""
+        self._stay()
         self._end(self.transport.abort)
 
     async def receive(self) -> bytes:
@@ -311,11 +336,23 @@ class Connection:
 
     # -- the rest
 
+    def _stay(self) -> None:
+        """Be read by the event loop, be counted, and have a time limit."""
+        if self._stays:
+            return
+        self._stays = True
+        self.transport = SocketTransport(self._sock, self, self._context.loop)
+        self._context.limiter.add(self)
+        if self._state is State.NEW:
+            self.expires = self._context.loop.time() + IDLE_SECONDS
+        else:
+            self._in_flight()
+
     def _break_off(self) -> None:
         """End at once. FIN after half an answer would read as the end of a whole one."""
-        if self._state in _UNFINISHED or self.transport.unsent():
+        if self._state in _UNFINISHED or (self._stays and self.transport.unsent()):
             self.reset()
-        else:
+        elif self._state is not State.CLOSED:
             self.abort()
 
     def _end(self, how: Callable[[], None]) -> None:
@@ -340,10 +377,11 @@ class Connection:
 
     def _answer(self, event: Event, reply: Reply) -> None:
         self._move(event)
-        self._reader = None
-        self._in_flight()
-        if self.transport.is_closing():
-            return  # the caller left while its request was read
+        if self._stays:
+            self._reader = None
+            self._in_flight()
+            if self.transport.is_closing():
+                return  # the caller left while its request was read
         self.head_only = reply.head_only
         try:
             reply.answer(self)

@@ -101,9 +101,8 @@ class PodServer:
         addresses = []
         for name, sockets in bound.items():
             for sock in sockets:
-                endpoint = endpoints[name]
-                make = partial(Connection, self, endpoint)
-                self._acceptors.append(Acceptor(sock, make, self.loop))
+                begin = partial(self._begin, endpoints[name])
+                self._acceptors.append(Acceptor(sock, begin, self.loop))
                 self.listening.setdefault(name, []).append(sock)
                 address = sock.getsockname()
                 addresses.append(authority(address[0], address[1]))
@@ -132,6 +131,9 @@ class PodServer:
                 await asyncio.sleep(min(_DRAIN_POLL_SECONDS, left))
         self.close()
         await self.limiter.close_idle()
+
+    def _begin(self, endpoint: Endpoint, sock: socket.socket, peer: str) -> None:
+        Connection(self, endpoint, sock, peer).begin()
 
     def _endpoints(self) -> dict[str, Endpoint]:
         """What is behind each port, by the port's name."""

@@ -13,6 +13,8 @@ from typing import Protocol
 
 # As long as the longest head: more than that is no probe.
 READ_BYTES = 8 * 1024
+# What is written piece by piece is sent together, so much at most.
+GATHERED_BYTES = 16 * 1024
 # How long to wait where a connection cannot be accepted; those that are open will end.
 _ACCEPT_RETRY_SECONDS = 0.1
 _NOTHING = memoryview(b"")
@@ -20,9 +22,6 @@ _NOTHING = memoryview(b"")
 
 class TransportUser(Protocol):
     """What is told of a connection, as asyncio's ``Protocol`` is."""
-
-    def connection_made(self, transport: "SocketTransport") -> None:
-        """Take the connection; it is read from now on."""
 
     def data_received(self, data: bytes) -> None:
         """Take what has come."""
@@ -41,17 +40,20 @@ class TransportUser(Protocol):
 
 
 class Acceptor:
-    """Takes the connections of one listening socket, and reads each at once."""
+    """Takes the connections of one listening socket.
+
+    ``begin`` is called with each, which does not block, and the caller's address.
+    """
 
     def __init__(
         self,
         listening: socket.socket,
-        make_user: Callable[[], TransportUser],
+        begin: Callable[[socket.socket, str], None],
         loop: asyncio.AbstractEventLoop,
     ) -> None:
         listening.setblocking(False)
         self._listening = listening
-        self._make_user = make_user
+        self._begin = begin
         self._loop = loop
         self._retry: asyncio.TimerHandle | None = None
         loop.add_reader(listening.fileno(), self._accept)
@@ -74,14 +76,14 @@ class Acceptor:
             self._retry = self._loop.call_later(_ACCEPT_RETRY_SECONDS, self._go_on)
             return
         sock.setblocking(False)
-        SocketTransport(sock, peer[0], self._make_user(), self._loop)
+        self._begin(sock, peer[0])
 
     def _go_on(self) -> None:
         self._loop.add_reader(self._listening.fileno(), self._accept)
 
 
 class SocketTransport:
-    """One connection. ``peer`` is the caller's address.
+    """One connection; it is not read before `resume_reading`.
 
     What is called here takes effect before it returns, `TransportUser.connection_lost` included.
     """
@@ -90,38 +92,33 @@ class SocketTransport:
         "_closing",
         "_ending",
         "_fd",
+        "_gathered",
+        "_gathered_bytes",
         "_loop",
-        "_paused",
         "_reading",
         "_unsent",
         "_user",
         "_written",
-        "peer",
         "sock",
     )
 
     def __init__(
         self,
         sock: socket.socket,
-        peer: str,
         user: TransportUser,
         loop: asyncio.AbstractEventLoop,
     ) -> None:
         self.sock = sock
-        self.peer = peer
         self._fd = sock.fileno()
         self._user: TransportUser | None = user
         self._loop = loop
         self._unsent = _NOTHING
+        self._gathered: list[bytes] = []
+        self._gathered_bytes = 0
         self._reading = False
-        self._paused = False
         self._written = False
         self._ending = False
         self._closing = False
-        user.connection_made(self)
-        self._read()
-        if not self._paused:
-            self.resume_reading()
 
     def is_closing(self) -> bool:
         """Whether it is closed, or will be once all has been sent."""
@@ -129,36 +126,37 @@ class SocketTransport:
 
     def unsent(self) -> int:
         """How many bytes wait for the caller to read."""
-        return len(self._unsent)
+        return len(self._unsent) + self._gathered_bytes
 
     def write(self, data: bytes) -> None:
-        """Send ``data``, now or when the caller has read what came before."""
-        user = self._user
-        if user is None or self._closing or self._ending:
+        """Send ``data``, now or when the caller has read what came before.
+
+        The first at once. What follows it in the same turn of the event loop goes together: an app
+        may send its body in pieces of a byte.
+        """
+        if self._user is None or self._closing or self._ending:
             return
-        if self._unsent:
-            self._unsent = memoryview(bytes(self._unsent) + data)
+        if not self._written:
+            self._written = True
+            self._send(memoryview(data))
             return
-        if self._written:
-            # The kernel would keep a second write back until the caller has acknowledged the first.
-            self._set_no_delay()
-        self._written = True
-        rest = self._send(memoryview(data))
-        if rest is None:
-            self.abort()
-        elif rest:
-            self._unsent = rest
-            self._loop.add_writer(self._fd, self._writable)
-            user.pause_writing()
+        if not self._gathered:
+            self._loop.call_soon(self._send_gathered)
+        self._gathered.append(data)
+        self._gathered_bytes += len(data)
+        if self._gathered_bytes >= GATHERED_BYTES:
+            self._send_gathered()
 
     def end(self) -> None:
         """Say that nothing more will be sent (FIN), once all has been, and go on reading."""
+        self._send_gathered()
         self._ending = True
         if not self._unsent:
             self._shut_down()
 
     def close(self) -> None:
         """Read no more, send what is left, and close."""
+        self._send_gathered()
         self._closing = True
         self.pause_reading()
         if not self._unsent:
@@ -170,6 +168,7 @@ class SocketTransport:
         if user is None:
             return
         self._closing = True
+        self._gathered.clear()
         self.pause_reading()
         if self._unsent:
             self._unsent = _NOTHING
@@ -179,17 +178,24 @@ class SocketTransport:
 
     def pause_reading(self) -> None:
         """Leave what comes to the kernel, which takes little."""
-        self._paused = True
         if self._reading:
             self._reading = False
             self._loop.remove_reader(self._fd)
 
     def resume_reading(self) -> None:
-        """Read again."""
-        self._paused = False
+        """Read what comes."""
         if not self._reading and not self._closing:
             self._reading = True
             self._loop.add_reader(self._fd, self._read)
+
+    def receive(self, data: bytes) -> None:
+        """Hand on what has been read."""
+        if self._user is not None:
+            try:
+                self._user.data_received(data)
+            except BaseException:
+                self.abort()
+                raise
 
     def _read(self) -> None:
         user = self._user
@@ -202,19 +208,37 @@ class SocketTransport:
         except OSError:
             self.abort()
             return
-        try:
-            if data:
-                user.data_received(data)
-            elif user.eof_received():
-                self.pause_reading()
-            else:
-                self.close()
-        except BaseException:
+        if data:
+            self.receive(data)
+        elif user.eof_received():
+            self.pause_reading()
+        else:
+            self.close()
+
+    def _send_gathered(self) -> None:
+        if not self._gathered or self._user is None:
+            return
+        data = memoryview(b"".join(self._gathered))
+        self._gathered.clear()
+        self._gathered_bytes = 0
+        if self._unsent:
+            self._unsent = memoryview(b"".join((self._unsent, data)))
+        else:
+            # The kernel would keep a second write back until the caller has acknowledged the first.
+            self._set_no_delay()
+            self._send(data)
+
+    def _send(self, data: memoryview) -> None:
+        rest = self._sent(data)
+        if rest is None or self._user is None:
             self.abort()
-            raise
+        elif rest:
+            self._unsent = rest
+            self._loop.add_writer(self._fd, self._writable)
+            self._user.pause_writing()
 
     def _writable(self) -> None:
-        rest = self._send(self._unsent)
+        rest = self._sent(self._unsent)
         user = self._user
         if rest is None or user is None:
             self.abort()
@@ -229,8 +253,8 @@ class SocketTransport:
         elif self._ending:
             self._shut_down()
 
-    def _send(self, data: memoryview) -> memoryview | None:
-        """What is left of ``data`` to send; ``None`` where the caller has gone."""
+    def _sent(self, data: memoryview) -> memoryview | None:
+        """What the kernel leaves of ``data``; ``None`` where the caller has gone."""
         try:
             return data[self.sock.send(data) :]
         except (BlockingIOError, InterruptedError):

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from osm_healthcheck.wire.dial import Attempt, Network
+from osm_healthcheck.wire.dial import ALL_PORTS, Attempt, Network, ephemeral_ports
 from osm_healthcheck.wire.errors import RefusedError
-from tests.io.apps import app, hold, read_until_gone, reset
+from tests.io.apps import app, hold, reset
 from tests.io.sidecar import HEALTHCHECK, Sidecar, sidecar, tcp_probe
 from tests.io.wire import TIMEOUT, black_hole, closed_port, connect, get, own_address
 
@@ -231,22 +231,17 @@ def test_a_connection_to_itself_is_a_refusal() -> None:
     with socket.socket() as sock:
         sock.bind(("127.0.0.1", 0))
         port = sock.getsockname()[1]
-        assert sock.connect_ex(("127.0.0.1", port)) == 0
-        assert sock.getsockname() == sock.getpeername()
-        attempt = Attempt.__new__(Attempt)
-        attempt.sock, attempt.address, attempt.port = sock, "127.0.0.1", port
+        network = Network(make_socket=lambda family: sock, ephemeral=ephemeral_ports())
         with pytest.raises(RefusedError, match="connection refused"):
-            attempt._decide(0)
+            Attempt("127.0.0.1", port, network)
+        assert sock.fileno() < 0
 
 
-def test_the_app_sees_fin_and_no_reset(undeclared: Sidecar) -> None:
-    ends: list[str] = []
-
-    def serve(sock: socket.socket) -> None:
-        ends.append(read_until_gone(sock))
-
-    with app(serve) as target:
+def test_the_ephemeral_ports_are_those_that_the_kernel_gives() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        ports = set()
         for _ in range(20):
-            assert undeclared.check(target.port).status == 200
-        target.wait_for(lambda target: len(ends) == 20)
-    assert set(ends) == {"fin"}
+            with socket.create_connection(listener.getsockname()) as sock:
+                ports.add(sock.getsockname()[1])
+    assert ports <= set(ephemeral_ports())
+    assert ephemeral_ports() != ALL_PORTS

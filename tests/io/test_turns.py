@@ -91,7 +91,9 @@ async def bytes_at_turns() -> list[int]:
     listener = socket.create_server(("127.0.0.1", 0))
     # All of it fits into the kernel's buffers (it doubles this): nothing but us makes it wait.
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, ANSWER_BYTES)
-    acceptor = Acceptor(listener, lambda: Connection(context, big), loop)
+    acceptor = Acceptor(
+        listener, lambda sock, peer: Connection(context, big, sock, peer).begin(), loop
+    )
     found = [0]
     with reading(listener.getsockname()):
         async with asyncio.timeout(TIMEOUT):
