@@ -170,7 +170,8 @@ class Connection:
             return
         self._stay()
         self.transport.receive(data)
-        self.transport.resume_reading()
+        if self._reader is None or not self._reader.whole:
+            self.transport.resume_reading()
 
     # -- what `SocketTransport` calls
 
@@ -382,6 +383,8 @@ class Connection:
             self._in_flight()
             if self.transport.is_closing():
                 return  # the caller left while its request was read
+            if event is Event.REQUEST_AND_MORE:
+                self.transport.resume_reading()
         self.head_only = reply.head_only
         try:
             reply.answer(self)

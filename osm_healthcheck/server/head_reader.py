@@ -85,7 +85,10 @@ class _NothingToSend(web.StreamResponse):
 
 
 class HeadReader(asyncio.Transport):
-    """The transport of aiohttp's server, which brings it one head of at most `MAX_HEAD_BYTES`."""
+    """The transport of aiohttp's server, which brings it one head of at most `MAX_HEAD_BYTES`.
+
+    ``whole`` is whether all of the head has come.
+    """
 
     def __init__(
         self, protocol: asyncio.Protocol, owner: HeadOwner, loop: asyncio.AbstractEventLoop
@@ -96,14 +99,14 @@ class HeadReader(asyncio.Transport):
         self._loop = loop
         self._head = bytearray()
         self._received = 0
-        self._whole = False
+        self.whole = False
         self._alone = False
         self._said = b""
         protocol.connection_made(self)
 
     def feed(self, data: bytes) -> None:
         """Take what the caller has sent, up to the end of the head and no byte more."""
-        if self._whole:
+        if self.whole:
             self._alone = False
             return
         room = MAX_HEAD_BYTES - self._received
@@ -114,8 +117,8 @@ class HeadReader(asyncio.Transport):
         begun = len(self._head)
         self._head += piece
         end = self._head.find(_HEAD_END, max(0, begun - len(_HEAD_END) + 1))
-        self._whole = end >= 0
-        if self._whole:
+        self.whole = end >= 0
+        if self.whole:
             del self._head[end + len(_HEAD_END) :]
             self._alone = len(self._head) == self._received == len(data)
         piece = bytes(self._head[begun:])
@@ -125,7 +128,7 @@ class HeadReader(asyncio.Transport):
             except Exception as error:
                 self._refuse(400, _not_http(str(error) or type(error).__name__))
                 return
-        if self._whole:
+        if self.whole:
             self._loop.call_soon(self._wait, _TURNS)
         elif self._received > MAX_HEAD_BYTES:
             self._refuse(431, f"the request's head is longer than {MAX_HEAD_BYTES} bytes")
@@ -135,7 +138,7 @@ class HeadReader(asyncio.Transport):
         owner = self._owner
         if owner is None:
             return
-        if not self._whole:
+        if not self.whole:
             self._refuse(400, _not_http("its head does not end with an empty line"))
         elif request.version.major != 1:
             self._refuse(505, "a probe is a request in HTTP/1.1")
