@@ -292,7 +292,8 @@ class Connection:
     def start(self, work: Coroutine[Any, Any, None]) -> None:
         """Answer in a task, which ends when the caller leaves."""
         self._stay()
-        self._task = self._context.loop.create_task(self._run(work))
+        self._task = self._context.loop.create_task(work)
+        self._task.add_done_callback(self._answered)
         self.transport.resume_reading()
 
     async def write(self, data: bytes) -> None:
@@ -395,8 +396,7 @@ class Connection:
         self._context.limiter.request_received(self)
         self.expires = math.inf
 
-    async def _run(self, work: Coroutine[Any, Any, None]) -> None:
-        try:
-            await work
-        except Exception as error:
+    def _answered(self, task: asyncio.Task[None]) -> None:
+        error = None if task.cancelled() else task.exception()
+        if isinstance(error, Exception):
             self.failed(error)

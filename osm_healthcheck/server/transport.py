@@ -14,7 +14,7 @@ from typing import Protocol
 # As long as the longest head: more than that is no probe.
 READ_BYTES = 8 * 1024
 # What is written piece by piece is sent together, so much at most.
-GATHERED_BYTES = 16 * 1024
+GATHERED_BYTES = 4 * 1024
 # How long to wait where a connection cannot be accepted; those that are open will end.
 _ACCEPT_RETRY_SECONDS = 0.1
 _NOTHING = memoryview(b"")

@@ -81,7 +81,7 @@ def reached(target: App, count: int) -> None:
 def accepted(attacked: AttackedPod) -> None:
     """Wait until the sidecar has taken in every caller: each port takes them in their order."""
     for port in PORTS:
-        assert get(attacked.address, port, "/").status == 404
+        assert get(attacked.address, port, "/nothing").status == 404
 
 
 def is_open(sock: socket.socket) -> bool:
