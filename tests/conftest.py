@@ -6,6 +6,7 @@ That takes root; without it, and where tests are named on the command line, ther
 
 import ctypes
 import os
+import signal
 import socket
 import struct
 from fcntl import ioctl
@@ -32,7 +33,9 @@ def pytest_cmdline_main(config: pytest.Config) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Give each of several processes a network of its own."""
+    """Give each of several processes a network of its own, and let commands be interrupted."""
+    # A shell that starts the suite in the background has SIGINT ignored, and so would every child.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     if _is_worker(config) and os.geteuid() == 0:
         _own_network()
 
