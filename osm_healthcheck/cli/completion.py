@@ -14,6 +14,8 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import NoReturn, TextIO
 
+from osm_healthcheck.cli.commands import COMMANDS, OTHERS, module_of
+
 _SHELLS = ("bash", "zsh", "fish")
 _WHAT = """\
 Print the script that lets a shell complete this command and its options.
@@ -65,8 +67,6 @@ def answer_shell(commands: Sequence[str]) -> int:
 
 def kubectl() -> NoReturn:
     """The program ``kubectl_complete-osm_healthcheck``: candidates, and cobra's directive."""
-    from osm_healthcheck.cli.main import COMMANDS, OTHERS
-
     words = ["osm-healthcheck", *sys.argv[1:]]
     *before, last = words if len(words) > 1 else [*words, ""]
     line = f"{shlex.join(before)} {last}"
@@ -127,4 +127,4 @@ def _answer(
     # The parser is made in the midst of the command. Here it is asked what it takes; nothing in
     # this process, which ends with the answer, is parsed any more.
     argparse.ArgumentParser.parse_args = answer  # type: ignore[method-assign,assignment]
-    importlib.import_module(f"osm_healthcheck.cli.{name}").run(list(rest[depth:-1]))
+    importlib.import_module(module_of(name)).run(list(rest[depth:-1]))

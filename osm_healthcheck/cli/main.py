@@ -7,25 +7,9 @@ import sys
 from collections.abc import Sequence
 
 from osm_healthcheck import __version__
+from osm_healthcheck.cli.commands import COMMANDS, OTHERS, module_of
 from osm_healthcheck.probes.quote import quoted
 
-# Each is a module of this package with ``run(argv) -> exit code``, loaded when it is asked for.
-COMMANDS = {
-    "serve": "the sidecar: answer probes on 15901-15904 (the default)",
-    "inject": "rewrite the probes in manifests, and add what answers them",
-    "uninject": "give back the manifests that were injected",
-    "verify": "what is wrong with the probes of a meshed pod",
-    "render": "the configuration of a mesh's proxy that serves a pod's probes",
-    "probe": "run a manifest's probes against an app here, as the kubelet would",
-    "diagnose": "ask each probe directly and through the sidecar, and compare",
-    "check": "probe one address once, as the kubelet would",
-    "injector": "inject pods as the API server creates them (in a cluster)",
-    "node": "answer the probes of every pod of this node (in a cluster)",
-    "node-sockets": "the part of node that needs rights, in a process of its own",
-    "demo": "watch an app fail and recover, with no cluster",
-    "completion": "the script by which bash, zsh or fish completes all of this",
-}
-OTHERS = ("version", "help")
 _USAGE = """\
 usage: osm-healthcheck [COMMAND] [OPTION ...]
 
@@ -68,7 +52,7 @@ def _run(arguments: list[str]) -> int:
         print(f"osm-healthcheck: no command {quoted(name)}; {_suggestion(name)}", file=sys.stderr)
         return 2
     try:
-        command = importlib.import_module(f"osm_healthcheck.cli.{name.replace('-', '_')}")
+        command = importlib.import_module(module_of(name))
         return int(command.run(arguments))
     except ModuleNotFoundError as error:
         if error.name != "yaml":

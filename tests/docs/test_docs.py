@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from osm_healthcheck import __version__
-from osm_healthcheck.cli.main import COMMANDS
+from osm_healthcheck.cli.commands import COMMANDS
 from osm_healthcheck.injection import record
 from osm_healthcheck.injection.record import PREFIX
 from osm_healthcheck.probes.constants import DECLARED_PROBES

@@ -18,6 +18,7 @@ _ASKED = {
     "osm-healthcheck render envoy --boot": {"--bootstrap"},
     "osm-healthcheck serve --allow-f": {"--allow-from"},
     "osm-healthcheck help com": {"completion"},
+    "osm-healthcheck node-sockets --byp": {"--bypass"},
 }
 _BASH = """\
 source <(osm-healthcheck completion bash)
