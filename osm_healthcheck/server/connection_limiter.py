@@ -7,6 +7,7 @@ kubelet's own are answered long before a whole limit of others has come.
 """
 
 import asyncio
+import contextlib
 import resource
 from typing import Protocol
 
@@ -18,6 +19,8 @@ _RESERVED_FILES = 64
 # A connection may hold one to the app, and one more that is being given back.
 _FILES_PER_CONNECTION = 3
 _CLOSE_EXPIRED_SECONDS = 0.5
+# How long the end waits for requests of callers that have connected.
+REQUEST_SECONDS = 0.5
 # Up to this share of the limit, connections without a request are few.
 _FEW = 1 / 8
 
@@ -146,15 +149,26 @@ class ConnectionLimiter:
             self._gone.set_result(None)
 
     async def close_idle(self) -> None:
-        """End every connection that waits for nothing, and wait until the others are done."""
+        """End every connection without a request, and wait until the others are done.
+
+        One that was accepted just now may be a probe whose request is on its way: they have
+        `REQUEST_SECONDS` for it.
+        """
+        if self._waiting:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(REQUEST_SECONDS):
+                    await self._all_gone()
         for connection in list(self._waiting):
             self.remove(connection)
             connection.expire()
         if self._all:
-            self._gone = self._loop.create_future()
-            await self._gone
+            await self._all_gone()
         if self._timer is not None:
             self._timer.cancel()
+
+    async def _all_gone(self) -> None:
+        self._gone = self._loop.create_future()
+        await self._gone
 
     def close_all(self) -> None:
         """End every connection at once."""

@@ -201,4 +201,6 @@ main(json.loads(sys.argv[1]))
     assert "hpack" in loaded("--probes", json.dumps(two))
     assert "hpack" not in loaded("--probes", json.dumps(one))  # its TLS is passed through
     commands = {name for name in bare if name.startswith("osm_healthcheck.cli.")}
-    assert commands == {f"osm_healthcheck.cli.{name}" for name in ("main", "process", "serve")}
+    assert commands == {
+        f"osm_healthcheck.cli.{name}" for name in ("commands", "main", "process", "serve")
+    }

@@ -76,3 +76,26 @@ def test_of_several_pods_the_one_that_holds_most_makes_room(
     flooded.remove(many[0])  # gone already
     assert len(shared) == 5
     assert over(added(late, 7) + few) == []
+
+
+def test_at_the_end_a_request_that_is_on_its_way_is_waited_for(
+    loop: asyncio.AbstractEventLoop,
+) -> None:
+    limiter = ConnectionLimiter(loop, 16)
+    [connection] = added(limiter, 1)
+
+    def ask_and_be_answered() -> None:
+        limiter.request_received(connection)
+        loop.call_soon(limiter.remove, connection)
+
+    loop.call_soon(ask_and_be_answered)
+    loop.run_until_complete(limiter.close_idle())
+    assert not connection.is_over
+
+
+def test_at_the_end_the_silent_do_not_stay(loop: asyncio.AbstractEventLoop) -> None:
+    limiter = ConnectionLimiter(loop, 16)
+    [silent] = added(limiter, 1)
+    loop.run_until_complete(limiter.close_idle())
+    assert silent.is_over
+    assert len(limiter) == 0
