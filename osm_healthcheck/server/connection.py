@@ -400,3 +400,5 @@ class Connection:
         error = None if task.cancelled() else task.exception()
         if isinstance(error, Exception):
             self.failed(error)
+        elif self._state in _UNFINISHED:  # its time was up before all had been written
+            self._break_off()

@@ -9,7 +9,7 @@ from osm_healthcheck.server.logs import Log
 from osm_healthcheck.server.pod_server import PodServer
 from osm_healthcheck.server.settings import Settings
 from osm_healthcheck.server.shutdown import Shutdown, on_signals
-from osm_healthcheck.wire.dial import Network, ephemeral_ports
+from osm_healthcheck.wire.dial import Network
 from osm_healthcheck.wire.lingering import LingeringSockets
 
 
@@ -34,7 +34,7 @@ async def _serve(
     limit = connection_limit()
     lingering = LingeringSockets(limit)
     loop = asyncio.get_running_loop()
-    network = Network(lingering, ephemeral=ephemeral_ports())
+    network = Network(lingering)
     pod = PodServer(settings.pod, network, limit, log, loop)
     try:
         addresses = await pod.start()

@@ -11,7 +11,6 @@ import os
 import socket
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import NoReturn
 
 from osm_healthcheck.wire.errors import NoSocketError, RefusedError
@@ -21,10 +20,7 @@ from osm_healthcheck.wire.stream import Stream, wait_writable
 # Of an app's answer the kernel keeps so much before it is read; left alone, it keeps up to 6 MiB.
 # It doubles the number, and counts its own overhead against that.
 RECEIVE_BUFFER_BYTES = 32 * 1024
-ALL_PORTS = range(1, 65536)
 _PENDING = frozenset({errno.EINPROGRESS, errno.EALREADY, errno.EWOULDBLOCK})
-# Documentation/networking/ip-sysctl.rst: "ip_local_port_range"
-_EPHEMERAL_PORTS = Path("/proc/sys/net/ipv4/ip_local_port_range")
 # socket(2): files of the process or of the machine, memory
 _NO_SOCKET = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 
@@ -36,36 +32,22 @@ def tcp_socket(family: socket.AddressFamily) -> socket.socket:
     return socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
 
 
-def ephemeral_ports() -> range:
-    """The ports from which the kernel gives one to a socket that connects, in this namespace.
-
-    Where it does not say: all.
-    """
-    try:
-        first, last = map(int, _EPHEMERAL_PORTS.read_text(encoding="ascii").split())
-    except (OSError, ValueError):
-        return ALL_PORTS
-    return range(first, last + 1)
-
-
 @dataclass(frozen=True, slots=True)
 class Network:
     """Where sockets are made, and who ends those that were abandoned.
 
     A socket stays for life in the network namespace in which ``make_socket`` makes it: listening
     in another one, and connecting there, takes nothing but another ``make_socket``.
-    ``ephemeral`` are its `ephemeral_ports`, where they are known.
     """
 
     lingering: LingeringSockets = field(default_factory=LingeringSockets)
     make_socket: MakeSocket = tcp_socket
-    ephemeral: range = ALL_PORTS
 
 
 class Attempt:
     """One ``connect()`` that was started: made (``pending`` is false) or still under way."""
 
-    __slots__ = ("_ephemeral", "address", "pending", "port", "sock")
+    __slots__ = ("address", "pending", "port", "sock")
 
     def __init__(
         self, address: str, port: int, network: Network, *, will_read: bool = True
@@ -78,7 +60,6 @@ class Attempt:
         """
         self.address = address
         self.port = port
-        self._ephemeral = network.ephemeral
         family = socket.AF_INET6 if ":" in address else socket.AF_INET
         try:
             self.sock = network.make_socket(family)
@@ -148,8 +129,6 @@ class Attempt:
         A closed port in the ephemeral range can be given to the very socket that dials it: nobody
         is listening there all the same.
         """
-        if self.port not in self._ephemeral:
-            return False
         own = self.sock.getsockname()
         try:
             return bool(own[1] == self.port and own == self.sock.getpeername())

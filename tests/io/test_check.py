@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from osm_healthcheck.wire.dial import ALL_PORTS, Attempt, Network, ephemeral_ports
+from osm_healthcheck.wire.dial import Attempt, Network
 from osm_healthcheck.wire.errors import RefusedError
 from tests.io.apps import app, hold, reset
 from tests.io.sidecar import HEALTHCHECK, Sidecar, sidecar, tcp_probe
@@ -235,17 +235,7 @@ def test_a_connection_to_itself_is_a_refusal() -> None:
     with socket.socket() as sock:
         sock.bind(("127.0.0.1", 0))
         port = sock.getsockname()[1]
-        network = Network(make_socket=lambda family: sock, ephemeral=ephemeral_ports())
+        network = Network(make_socket=lambda family: sock)
         with pytest.raises(RefusedError, match="connection refused"):
             Attempt("127.0.0.1", port, network)
         assert sock.fileno() < 0
-
-
-def test_the_ephemeral_ports_are_those_that_the_kernel_gives() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        ports = set()
-        for _ in range(20):
-            with socket.create_connection(listener.getsockname()) as sock:
-                ports.add(sock.getsockname()[1])
-    assert ports <= set(ephemeral_ports())
-    assert ephemeral_ports() != ALL_PORTS

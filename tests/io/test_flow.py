@@ -137,6 +137,27 @@ def test_what_has_come_is_passed_on_at_once_and_the_deadline_cuts_the_rest(frami
         assert [line["result"] for line in started.logged("probe result")] == ["broken"]
 
 
+def test_a_head_that_nobody_reads_is_broken_off_at_the_deadline() -> None:
+    head = OK + b"".join(b"X-%d: %b\r\n" % (number, b"x" * 9200) for number in range(7)) + b"\r\n"
+
+    def serve(sock: socket.socket) -> None:
+        read_head(sock)
+        sock.sendall(head)
+
+    with (
+        app(serve) as running,
+        sidecar({"app": {"livenessProbe": http_probe(running.port)}}) as started,
+        socket.socket() as sock,
+    ):
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
+        sock.connect((started.address, LIVENESS))
+        sock.sendall(GET)
+        poll = select.poll()
+        poll.register(sock, select.POLLERR)
+        assert poll.poll(TIMEOUT * 1000)  # it is reset: FIN would be the end of an answer
+        assert started.logged("probe result")[-1]["result"] == "broken"
+
+
 def test_a_head_is_passed_on_before_there_is_a_body() -> None:
     go_on = threading.Event()
 
