@@ -18,6 +18,7 @@ from osm_healthcheck.server.pod_server import Listeners
 
 _MAX_LINE = 64 * 1024
 _MAX_DESCRIPTORS = 64
+_ACCEPT_RETRY_SECONDS = 0.1
 _DONE = b"served\n"
 
 
@@ -42,11 +43,14 @@ class HandoverServer:
         """
         loop = asyncio.get_running_loop()
         while not self.taken.is_set():
-            caller, _ = await loop.sock_accept(self._sock)
+            try:
+                caller, _ = await loop.sock_accept(self._sock)
+            except OSError:  # no more files, say: those that are open will end
+                await asyncio.sleep(_ACCEPT_RETRY_SECONDS)
+                continue
             with caller:
-                caller.settimeout(SECONDS)
                 await lock.acquire()
-                if await asyncio.to_thread(_hand_over, caller, listening()):
+                if await _hand_over(caller, listening()):
                     self.taken.set()
                 else:
                     lock.release()
@@ -106,16 +110,41 @@ class Handover:
             self.listeners[said["pod"]] = listening
 
 
-def _hand_over(caller: socket.socket, listening: Mapping[str, Listeners]) -> bool:
-    """Send all sockets; whether the other side serves them now."""
+async def _hand_over(caller: socket.socket, listening: Mapping[str, Listeners]) -> bool:
+    """Send all sockets but those of pods that end meanwhile; whether the other side serves them."""
+    loop = asyncio.get_running_loop()
     try:
-        for identity, listeners in listening.items():
-            names = [name for name, sockets in listeners.items() for _ in sockets]
-            descriptors = [one.fileno() for sockets in listeners.values() for one in sockets]
-            line = json.dumps({"pod": identity, "names": names}).encode()
-            rights = (socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", descriptors))
-            caller.sendmsg([line], [rights])
-        caller.send(b"{}")
-        return caller.recv(len(_DONE)) == _DONE
+        async with asyncio.timeout(SECONDS):
+            for identity, listeners in listening.items():
+                await _room_to_send(caller)
+                _send(caller, identity, listeners)
+            await loop.sock_sendall(caller, b"{}")
+        async with asyncio.timeout(SECONDS):
+            return await loop.sock_recv(caller, len(_DONE)) == _DONE
     except OSError:
         return False
+
+
+def _send(caller: socket.socket, identity: str, listeners: Listeners) -> None:
+    """Send the sockets of one pod.
+
+    The event loop closes them when the pod ends, and then their numbers may be other sockets'. So
+    they are looked up and sent with no turn of the loop, and no other thread, in between.
+    """
+    names = [name for name, sockets in listeners.items() for _ in sockets]
+    descriptors = [one.fileno() for sockets in listeners.values() for one in sockets]
+    if -1 in descriptors:
+        return
+    line = json.dumps({"pod": identity, "names": names}).encode()
+    rights = (socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", descriptors))
+    caller.sendmsg([line], [rights])
+
+
+async def _room_to_send(sock: socket.socket) -> None:
+    loop = asyncio.get_running_loop()
+    writable = asyncio.Event()
+    loop.add_writer(sock.fileno(), writable.set)
+    try:
+        await writable.wait()
+    finally:
+        loop.remove_writer(sock.fileno())
