@@ -5,7 +5,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from osm_healthcheck.cli.files import STDIN
+from osm_healthcheck.cli.sources import EXTENSIONS, STDIN
 from osm_healthcheck.cluster.resources import is_named_object, named_objects, resource_named
 from osm_healthcheck.cluster.selection import Selection
 
@@ -23,23 +23,32 @@ def add_cluster_options(parser: argparse.ArgumentParser, *, many: bool = False) 
 
 
 def names_a_cluster(
-    parser: argparse.ArgumentParser, options: argparse.Namespace, arguments: Sequence[str]
+    parser: argparse.ArgumentParser,
+    options: argparse.Namespace,
+    arguments: Sequence[str],
+    files: Sequence[str] = (),
 ) -> bool:
     """Whether a cluster is to be read: by an option of it, or by an argument that is no file.
 
-    Arguments of both kinds end the process by ``parser.error``.
+    ``files`` are files whatever they are called. Files and a cluster, or objects of it, at the
+    same time end the process by ``parser.error``.
     """
-    given = (options.namespace, options.context, options.kubeconfig)
-    if any(given) or getattr(options, "all_namespaces", False) or getattr(options, "selector", ""):
-        if STDIN in arguments:
-            parser.error("either the standard input or a cluster")
-        return True
-    objects = [one for one in arguments if not _is_file(one) and is_named_object(one)]
     if arguments and not _is_file(arguments[0]) and resource_named(arguments[0]):
+        # KIND [NAME ...]: a folder may well have the name of an app
+        others = [one for one in arguments[1:] if _is_manifest(one) and Path(one).exists()]
+        objects = list(arguments)
+    else:
+        objects = [one for one in arguments if not _is_file(one) and is_named_object(one)]
+        others = [one for one in arguments if one not in objects]
+    others += files
+    if option := _option_given(options):
+        if STDIN in others:
+            parser.error("either the standard input or a cluster")
+        if file := next((one for one in others if one in files or _is_file(one)), ""):
+            parser.error(f"either files, as {file}, or a cluster, as {option} says: leave one out")
         return True
-    if objects and len(objects) != len(arguments):
-        other = next(one for one in arguments if one not in objects)
-        parser.error(f"either objects of a cluster, as {objects[0]}, or files, as {other}")
+    if objects and others:
+        parser.error(f"either objects of a cluster, as {objects[0]}, or files, as {others[0]}")
     return bool(objects)
 
 
@@ -66,5 +75,22 @@ def is_a_person_asking() -> bool:
     return sys.stdin.isatty()
 
 
+def _option_given(options: argparse.Namespace) -> str:
+    """An option that only a cluster has a use for; empty where there is none."""
+    given = {
+        "-n": options.namespace,
+        "--context": options.context,
+        "--kubeconfig": options.kubeconfig,
+        "-A": getattr(options, "all_namespaces", False),
+        "-l": getattr(options, "selector", ""),
+    }
+    return next((option for option, value in given.items() if value), "")
+
+
 def _is_file(argument: str) -> bool:
-    return argument == STDIN or Path(argument).exists()
+    """Whether ``argument`` is a file, or is called like one: a missing file is no object."""
+    return argument == STDIN or _is_manifest(argument) or bool(argument and Path(argument).exists())
+
+
+def _is_manifest(argument: str) -> bool:
+    return argument.lower().endswith(EXTENSIONS)

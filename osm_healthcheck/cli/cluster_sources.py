@@ -4,12 +4,11 @@ import argparse
 from http import HTTPStatus
 from typing import Any
 
-import yaml
-
 from osm_healthcheck.cli.sources import Fetched, fetched
 from osm_healthcheck.cluster.api import Cluster, ClusterError
 from osm_healthcheck.cluster.resources import NAMESPACES
 from osm_healthcheck.cluster.selection import Selection, read_workloads
+from osm_healthcheck.manifests.block import Style
 
 
 def fetch(
@@ -24,7 +23,9 @@ def fetch(
     sources = []
     for value in read_workloads(cluster, selection):
         value["metadata"].pop("managedFields", None)
-        text = yaml.safe_dump(value, sort_keys=False, allow_unicode=True, width=10**6)
+        # Kubernetes reads YAML by go-yaml, which takes more words for numbers and booleans
+        # than PyYAML puts in quotes
+        text = f"{Style().mapping(value, 0)}\n"
         name = f"{value['kind'].lower()}/{value['metadata']['name']}"
         sources.append(fetched(name, text.encode()))
     try:

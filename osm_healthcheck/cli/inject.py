@@ -53,6 +53,10 @@ _OSM = (
     "the deployment osm-injector (in Helm osm.image.name.osmHealthcheck is its name; registry "
     "and tag are those of all of OSM's images)"
 )
+_NO_OBJECT = (
+    "-n, --context and --kubeconfig are of a cluster: name its objects, as deploy/web; or leave "
+    "them out, to read the standard input"
+)
 _ALLOW_FROM_PROXY = (
     "osm-healthcheck inject: with --proxy mesh, --allow-from holds for the sidecar's port 15904 "
     "alone: on 15901-15903 the mesh's proxy answers everyone"
@@ -67,11 +71,12 @@ def run(argv: Sequence[str]) -> int:
     if options.allow_from and options.proxy == "mesh":
         print(_ALLOW_FROM_PROXY, file=sys.stderr)
     change = _change(parser, options)
-    named = [*options.files, *options.more_files]
-    if names_a_cluster(parser, options, named):
+    if names_a_cluster(parser, options, options.files, options.more_files):
         if options.in_place:
             parser.error("--in-place needs files, not objects of a cluster")
-        selection = read_selection(parser, options, named)
+        if not options.files:
+            parser.error(_NO_OBJECT)
+        selection = read_selection(parser, options, options.files)
         try:
             found, namespace = fetch(options, selection)
         except ClusterError as error:

@@ -6,13 +6,13 @@ import io
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import BinaryIO
 
 from osm_healthcheck.errors import FieldError
 
 STDIN = "-"
 # k8s.io/cli-runtime/pkg/resource/builder.go: FileExtensions
-_EXTENSIONS = (".json", ".yaml", ".yml")
+EXTENSIONS = (".json", ".yaml", ".yml")
 _URL_TIMEOUT = 30  # seconds
 
 
@@ -60,6 +60,9 @@ def is_url(source: str) -> bool:
 def files_of(sources: Sequence[str], *, recursive: bool) -> Iterator[str | FieldError]:
     """The sources with the files of each folder in its place, or what is wrong with that folder."""
     for source in sources:
+        if not source:  # a variable of a script that is not set; a Path of it is this folder
+            yield FieldError('""', "is no file: the name is empty")
+            continue
         folder = Path(source)
         if isinstance(source, Fetched) or source == STDIN or is_url(source) or not folder.is_dir():
             yield source
@@ -67,7 +70,7 @@ def files_of(sources: Sequence[str], *, recursive: bool) -> Iterator[str | Field
         found = sorted(
             str(path)
             for path in (folder.rglob("*") if recursive else folder.iterdir())
-            if path.suffix in _EXTENSIONS and path.is_file()
+            if path.suffix in EXTENSIONS and path.is_file()
         )
         yield from found
         if not found:
@@ -89,14 +92,25 @@ def opened(source: str) -> Iterator[BinaryIO]:
             print("reading from the terminal; Ctrl-D ends it", file=sys.stderr)
         yield sys.stdin.buffer
     elif is_url(source):
-        from http.client import HTTPException
-        from urllib.request import urlopen
-
-        try:
-            with urlopen(source, timeout=_URL_TIMEOUT) as answer:  # noqa: S310
-                yield cast("BinaryIO", answer)
-        except (HTTPException, ValueError) as error:
-            raise OSError(str(error)) from None
+        yield io.BytesIO(_download(source))
     else:
         with Path(source).open("rb") as binary:
             yield binary
+
+
+def _download(url: str) -> bytes:
+    """All of what is at ``url``: only a read to the end notices that it broke off.
+
+    Raises:
+        OSError: where it cannot be had, or not all of it.
+    """
+    from http.client import HTTPException, IncompleteRead
+    from urllib.request import urlopen
+
+    try:
+        with urlopen(url, timeout=_URL_TIMEOUT) as answer:  # noqa: S310
+            return bytes(answer.read())
+    except IncompleteRead as error:
+        raise OSError(f"the download broke off after {len(error.partial)} bytes") from None
+    except (HTTPException, ValueError) as error:
+        raise OSError(str(error)) from None

@@ -25,6 +25,15 @@ class Resource:
         """The ``apiVersion`` of its objects."""
         return self.api.removeprefix("/apis/").removeprefix("/api/")
 
+    @property
+    def suffixes(self) -> tuple[str, ...]:
+        """What kubectl takes behind a kind and a dot: ``apps``, ``v1.apps``; ``v1.`` of the core.
+
+        k8s.io/apimachinery/pkg/runtime/schema: ParseResourceArg
+        """
+        group, _, version = self.version.rpartition("/")
+        return (group, f"{version}.{group}")
+
 
 PODS = Resource("Pod", "pods", "po")
 EVENTS = Resource("Event", "events", "ev")
@@ -50,8 +59,13 @@ _BY_NAME = {
 
 
 def resource_named(name: str) -> Resource | None:
-    """The kind called ``name``, as kubectl takes it: ``deploy``, ``deployments.apps``."""
-    return _BY_NAME.get(name.partition(".")[0].lower())
+    """The kind called ``name``, as kubectl takes it: ``deploy``, ``deployments.apps``.
+
+    ``deploy.yaml`` is none: ``yaml`` is not the group of Deployments.
+    """
+    kind, dot, suffix = name.lower().partition(".")
+    found = _BY_NAME.get(kind)
+    return found if found and (not dot or suffix in found.suffixes) else None
 
 
 def is_named_object(argument: str) -> bool:

@@ -1,6 +1,7 @@
 """inject from files, folders and URLs; what it says of each resource; what it would change."""
 
 import functools
+import socket
 import subprocess
 import threading
 from collections.abc import Iterator
@@ -61,6 +62,38 @@ def test_a_url_is_fetched(url: str) -> None:
     assert "http://127.0.0.1:1/: cannot be read: " in missing.stderr
     assert "Traceback" not in missing.stderr
     assert "not the standard input or a URL" in run(*INJECT, "--in-place", url).stderr
+
+
+@pytest.mark.parametrize("promise", ["Content-Length: 100000", "Transfer-Encoding: chunked"])
+def test_a_download_that_breaks_off_is_not_taken_for_the_whole(promise: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def answer() -> None:
+            connection, _ = server.accept()
+            with connection:
+                connection.recv(65536)
+                body = f"{len(GOOD):x}\r\n{GOOD}\r\n" if "chunked" in promise else GOOD
+                connection.sendall(f"HTTP/1.1 200 OK\r\n{promise}\r\n\r\n{body}".encode())
+
+        thread = threading.Thread(target=answer)
+        thread.start()
+        url = f"http://127.0.0.1:{server.getsockname()[1]}/"
+        done = run(*INJECT, url)
+        thread.join()
+    assert (done.returncode, done.stdout) == (2, "")
+    assert f"{url}: cannot be read: the download broke off after {len(GOOD)} bytes" in done.stderr
+
+
+@pytest.mark.parametrize("command", [INJECT, ("uninject",)])
+@pytest.mark.parametrize("option", [[], ["-f"]])
+def test_an_empty_name_is_not_the_current_folder(
+    command: tuple[str, ...], option: list[str], folder: Path
+) -> None:
+    before = (folder / "a.yaml").read_text()
+    done = run(*command, "--in-place", *option, "", cwd=folder)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert '"": is no file: the name is empty' in done.stderr
+    assert (folder / "a.yaml").read_text() == before
 
 
 def test_each_resource_gets_a_line_and_all_get_a_summary() -> None:
