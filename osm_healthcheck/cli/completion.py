@@ -29,7 +29,7 @@ kubectl completes kubectl osm-healthcheck by itself, where kubectl's own complet
 """
 _MISSING = (
     "osm-healthcheck completion: takes argcomplete, which is not installed: pip install "
-    "'osm-healthcheck[completion]'"
+    "'.[completion]' in a clone of the repository"
 )
 # What comes first where a command has no parser before it knows more.
 _FIRST_WORDS = {"render": ("envoy", "pipy"), "version": ("-o",)}

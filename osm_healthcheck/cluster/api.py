@@ -48,8 +48,8 @@ class Cluster:
         except ModuleNotFoundError as error:
             raise ClusterError(
                 "to read a cluster takes the Kubernetes client, which is not installed: pip "
-                "install 'osm-healthcheck[cluster]', or pipe into it what kubectl get -o yaml "
-                f"prints ({error})"
+                "install '.[cluster]' in a clone of the repository, or pipe into it what kubectl "
+                f"get -o yaml prints ({error})"
             ) from None
         self.kubeconfig, self.context = kubeconfig, context
         configuration = Configuration()

@@ -3,7 +3,7 @@
 It shows on the pod or on its Namespace earlier in the input: by the label or annotation that turns
 its injection on, by its other annotations on the pod, by a container that it adds. A pod's own
 label or annotation beats its Namespace's, and our own label, which names a mesh, beats all. A pod
-that says no to every mesh that shows is in none, and is left alone.
+that says no to every mesh that shows, or whose Namespace does, is in none, and is left alone.
 """
 
 from collections.abc import Iterable, Mapping
@@ -84,8 +84,8 @@ class MeshFinder:
         if shown.meshes:
             named = ", ".join(f"{name} by {by}" for name, by in shown.meshes.items())
             return NoMesh(f"more than one mesh shows: {named}; name one with --mesh")
-        if shown.kept_out:
-            named = ", ".join(shown.kept_out.values())
+        if kept_out := namespace.kept_out | shown.kept_out:
+            named = ", ".join(kept_out.values())
             return NoMesh(f"no mesh: {named} keeps it out of one", is_wanted=True)
         return NoMesh(self._advice(pod.namespace))
 
@@ -123,9 +123,12 @@ class MeshFinder:
             shown.meshes[mesh.name] = f"the annotation {key} of the {what}"
 
     def _advice(self, namespace: str) -> str:
-        before = f"put its Namespace {quoted(namespace)} before it, or " if namespace else ""
+        is_seen = namespace in self._namespaces
+        where = f" or on its Namespace {quoted(namespace)}" if is_seen else ""
+        is_unknown = bool(namespace) and not is_seen
+        before = f"put its Namespace {quoted(namespace)} before it, or " if is_unknown else ""
         names = "|".join(self._meshes)
         return (
-            f"no mesh shows in the manifest: {before}choose one with --mesh {names} (none takes an "
-            "init container with NET_ADMIN)"
+            f"no mesh shows in the manifest{where}: {before}choose one with --mesh {names} (none "
+            "takes an init container with NET_ADMIN)"
         )

@@ -137,4 +137,4 @@ def test_without_argcomplete_it_says_what_to_install(path: dict[str, str], tmp_p
         ["osm-healthcheck", "completion", "bash"], env=environment, capture_output=True, text=True
     )
     assert (done.returncode, done.stdout) == (2, "")
-    assert "pip install 'osm-healthcheck[completion]'" in done.stderr
+    assert "pip install '.[completion]' in a clone of the repository" in done.stderr

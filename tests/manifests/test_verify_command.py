@@ -45,7 +45,7 @@ def test_without_the_client_it_says_what_to_install(tmp_path: Path) -> None:
     for arguments in (("-A",), ("deploy/web",), ("-n", "shop", "pods")):
         done = run("verify", *arguments, env=environment)
         assert (done.returncode, done.stdout) == (2, "")
-        assert "pip install 'osm-healthcheck[cluster]'" in done.stderr
+        assert "pip install '.[cluster]' in a clone of the repository" in done.stderr
     # what is piped needs none
     assert run("verify", text=GOOD, env=environment).returncode == 1
 

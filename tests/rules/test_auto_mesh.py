@@ -109,3 +109,14 @@ def test_a_pod_may_be_kept_out_of_a_mesh() -> None:
     assert found(out, namespace(labels=ISTIO_ON)) == reason
     # of one mesh, and in another one
     assert found(out, namespace(annotations={"linkerd.io/inject": "enabled"})) == "linkerd"
+
+
+def test_a_namespace_may_keep_its_pods_out_of_a_mesh() -> None:
+    out = namespace(labels={"istio-injection": "disabled"})
+    reason = 'no mesh: istio-injection: "disabled" of the Namespace shop keeps it out of one'
+    assert found(pod(app()), out) == reason
+    # the pod's own word counts for more
+    assert found(labelled(**{"sidecar.istio.io/inject": "true"}), out) == "istio"
+    # and a Namespace that says nothing is not asked for again
+    silent = found(pod(app()), namespace())
+    assert silent.startswith('- no mesh shows in the manifest or on its Namespace "shop": choose')
