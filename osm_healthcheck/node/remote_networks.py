@@ -57,10 +57,15 @@ class RemoteNetworks:
             except OSError as error:
                 reason = (error.strerror or str(error)).lower()
                 self._consumer.unavailable(f"cannot ask for sockets at {self._path}: {reason}")
-                await asyncio.sleep(_RETRY_SECONDS)
-                continue
-            await self._lost.wait()
-            self._consumer.unavailable(f"the process that makes sockets ({self._path}) has ended")
+            else:
+                await self._lost.wait()
+                reason = (
+                    f"the process that makes sockets ({self._path}) has hung up: "
+                    "it has ended, or serves another user"
+                )
+                self._consumer.unavailable(reason)
+            # where it hangs up at once, this user is not the one that it serves
+            await asyncio.sleep(_RETRY_SECONDS)
 
     def close(self) -> None:
         """Let go of everything, and tell nobody."""

@@ -6,6 +6,7 @@ of a pod that it has told of itself, and what a socket may be used for is in `so
 
 import asyncio
 import contextlib
+import logging
 import os
 import socket
 import struct
@@ -19,10 +20,12 @@ from osm_healthcheck.node.network_namespace import NetworkNamespace
 from osm_healthcheck.node.pod import Pod, PodNetworkError
 from osm_healthcheck.node.pod_networks import PodNetworks
 from osm_healthcheck.node.socket_filter import allow_callers, allow_the_pod_itself
-from osm_healthcheck.server.logs import Log
+from osm_healthcheck.server.logs import TARGET_BURST, TARGET_PER_SECOND, Log
+from osm_healthcheck.server.rate_limit import RateLimit
 
 # events that wait for a server which does not read them: a node's pods, several times over
 _MAX_WAITING = 4096
+_ACCEPT_RETRY_SECONDS = 0.1
 
 
 class SocketServer:
@@ -41,6 +44,8 @@ class SocketServer:
         self._user = user
         self._handover = handover
         self._log = log
+        self._refusals = RateLimit(TARGET_PER_SECOND, TARGET_BURST)
+        self._connections = RateLimit(TARGET_PER_SECOND, TARGET_BURST)
         self._peer: _Peer | None = None
         path.unlink(missing_ok=True)
         self._sock = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_NONBLOCK)
@@ -56,16 +61,26 @@ class SocketServer:
         """Wait for servers, until this is cancelled. The last one that connects is served."""
         loop = asyncio.get_running_loop()
         while True:
-            caller, _ = await loop.sock_accept(self._sock)
+            try:
+                caller, _ = await loop.sock_accept(self._sock)
+            except OSError:  # no more files, say: those that are open will end
+                await asyncio.sleep(_ACCEPT_RETRY_SECONDS)
+                continue
             user = messages.user_of_peer(caller)
             if user != self._user:
-                self._log.warning("another user is not served", user=user, expected=self._user)
+                self._log.limited(
+                    logging.WARNING,
+                    self._refusals,
+                    "another user is not served",
+                    user=user,
+                    expected=self._user,
+                )
                 caller.close()
                 continue
             if self._peer is not None:
                 self._peer.close()
-            self._log.info("a server has connected")
-            self._peer = _Peer(caller, networks, self._handover, self._log, loop)
+            self._log.limited(logging.INFO, self._connections, "a server has connected")
+            self._peer = _Peer(caller, networks, self._handover, self._warn, loop)
             networks.tell()
 
     def close(self) -> None:
@@ -103,6 +118,9 @@ class SocketServer:
         """See `PodConsumer`."""
         self._say(messages.UNAVAILABLE, {"reason": reason[:4096]})
 
+    def _warn(self, reason: str) -> None:
+        self._log.limited(logging.WARNING, self._connections, f"{reason}: it is let go")
+
     def _say(self, kind: bytes, said: dict[str, object], rest: bytes = b"") -> None:
         if self._peer is not None:
             self._peer.send(messages.encode(kind, said, rest))
@@ -116,13 +134,13 @@ class _Peer:
         sock: socket.socket,
         networks: PodNetworks,
         handover: HandoverPath,
-        log: Log,
+        warn: Callable[[str], None],
         loop: asyncio.AbstractEventLoop,
     ) -> None:
         self._sock: socket.socket | None = sock
         self._networks = networks
         self._handover = handover
-        self._log = log
+        self._warn = warn
         self._loop = loop
         self._waiting: deque[tuple[bytes, Sequence[socket.socket]]] = deque()
         self._is_full = False
@@ -131,11 +149,14 @@ class _Peer:
 
     def send(self, message: bytes, sockets: Sequence[socket.socket] = ()) -> None:
         """Say something, now or when there is room; ``sockets`` are closed here then."""
+        if self._sock is None:  # it was let go
+            _close(sockets)
+            return
         self._waiting.append((message, sockets))
         if len(self._waiting) == 1:
             self._flush()
         elif len(self._waiting) > _MAX_WAITING:
-            self._log.warning("the server does not read what it is told: it is let go")
+            self._warn("the server does not read what it is told")
             self.close()
 
     def close(self) -> None:
@@ -196,7 +217,7 @@ class _Peer:
         elif kind == messages.HAND_OVER:
             self._answer(kind, self._handover.listening)
         else:
-            self._log.warning("the server asks for something that there is not: it is let go")
+            self._warn("the server asks for something that there is not")
             self.close()
 
     def _answer(self, kind: bytes, make: Callable[[], socket.socket | None]) -> None:

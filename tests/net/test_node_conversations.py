@@ -6,11 +6,24 @@ import json
 import os
 import resource
 import socket
+import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from typing import Any
 
+from osm_healthcheck.node import messages
+from osm_healthcheck.node.agent import NodeAgent, NodeSettings
+from osm_healthcheck.node.cri import ContainerRuntime
 from osm_healthcheck.node.handover import HandoverServer
 from osm_healthcheck.node.handover_path import HandoverPath
+from osm_healthcheck.node.pod_networks import PodNetworks
+from osm_healthcheck.node.remote_networks import RemoteNetworks
+from osm_healthcheck.node.socket_server import SocketServer
+from osm_healthcheck.server.logs import TARGET_BURST, TARGET_PER_SECOND
+from osm_healthcheck.wire.lingering import LingeringSockets
+from tests.io.sidecar import capture
+
+from .namespaces import PATIENCE, need
 
 # of one line each, they do not fit into the buffer of a unix socket
 _MANY = 1000
@@ -88,3 +101,132 @@ def test_an_agent_without_files_hands_over_once_it_has_some(tmp_path: Path) -> N
             assert server.taken.is_set()
 
     asyncio.run(hand_over())
+
+
+class Running:
+    """The process with the rights, in this one: its runtime does not answer."""
+
+    def __init__(self, folder: Path, user: int) -> None:
+        self.lines: list[dict[str, Any]] = []
+        self._path = folder / "sockets.sock"
+        self.server = SocketServer(self._path, user, HandoverPath(None), capture(self.lines))
+        runtime = ContainerRuntime(str(folder / "cri.sock"))
+        self.networks = PodNetworks(runtime, folder, self.server)
+
+    def connect(self) -> socket.socket:
+        """A connection to it."""
+        sock = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        sock.connect(os.fspath(self._path))
+        sock.setblocking(False)
+        return sock
+
+    def logged(self, message: str) -> int:
+        """How many lines say that."""
+        return sum(line["message"] == message for line in self.lines)
+
+
+@contextlib.asynccontextmanager
+async def sockets_server(folder: Path, user: int) -> AsyncIterator[Running]:
+    running = Running(folder, user)
+    task = asyncio.create_task(running.server.run(running.networks))
+    try:
+        async with asyncio.timeout(PATIENCE):
+            yield running
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        running.server.close()
+
+
+async def is_answered(sock: socket.socket) -> bool:
+    loop = asyncio.get_running_loop()
+    sock.send(messages.SOCKETS + b"\4no pod")
+    return (await loop.sock_recv(sock, 1 << 16))[:1] == messages.SOCKETS
+
+
+def test_without_files_a_server_is_served_once_there_are_some(tmp_path: Path) -> None:
+    async def serve() -> None:
+        async with sockets_server(tmp_path, os.getuid()) as running:
+            with running.connect() as sock:
+                with no_file_left():
+                    await asyncio.sleep(0)  # it has tried by then
+                assert await is_answered(sock)
+
+    asyncio.run(serve())
+
+
+def test_how_often_another_user_connects_is_not_the_size_of_the_log(tmp_path: Path) -> None:
+    async def refuse() -> None:
+        loop = asyncio.get_running_loop()
+        async with sockets_server(tmp_path, os.getuid() + 1) as running:
+            started = time.monotonic()
+            for _ in range(200):
+                with running.connect() as sock:
+                    assert await loop.sock_recv(sock, 1) == b""
+            lines = running.logged("another user is not served")
+            most = TARGET_BURST + TARGET_PER_SECOND * (time.monotonic() - started)
+            assert 1 <= lines <= most
+
+    asyncio.run(refuse())
+
+
+def test_to_a_server_that_has_ended_nothing_is_said(tmp_path: Path) -> None:
+    async def talk() -> None:
+        async with sockets_server(tmp_path, os.getuid()) as running:
+            with running.connect() as sock:
+                assert await is_answered(sock)
+            for number in range(5000):
+                running.server.gone(f"pod{number}")
+            assert not [line for line in running.lines if line["level"] == "warning"]
+            with running.connect() as sock:
+                assert await is_answered(sock)
+
+    asyncio.run(talk())
+
+
+class StoppedClock(asyncio.SelectorEventLoop):
+    """An event loop whose time a test sets."""
+
+    now = 0.0
+
+    def time(self) -> float:
+        """The time that timers are held against."""
+        return self.now
+
+
+def test_where_it_is_hung_up_on_at_once_the_server_waits_before_it_connects_again(
+    tmp_path: Path,
+) -> None:
+    """As where the process with the rights serves another user."""
+    need(root=True)
+    lines: list[dict[str, Any]] = []
+    path = tmp_path / "sockets.sock"
+
+    async def connect(loop: StoppedClock) -> None:
+        agent = NodeAgent(NodeSettings(), capture(lines), LingeringSockets(1))
+        running = asyncio.create_task(RemoteNetworks(path, agent).run())
+
+        async def hang_up() -> int:
+            """Hang up whenever it connects; how often that was."""
+            times = 0
+            for _ in range(100):
+                await asyncio.sleep(0)
+                with contextlib.suppress(BlockingIOError):
+                    listening.accept()[0].close()
+                    times += 1
+            return times
+
+        assert await hang_up() == 1
+        loop.now = 1.0
+        assert await hang_up() == 1
+        running.cancel()
+
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listening:
+        listening.bind(os.fspath(path))
+        listening.listen()
+        listening.setblocking(False)
+        with asyncio.Runner(loop_factory=StoppedClock) as runner:
+            loop = runner.get_loop()
+            assert isinstance(loop, StoppedClock)
+            runner.run(connect(loop))
+    assert "it has ended, or serves another user" in lines[0]["reason"]
