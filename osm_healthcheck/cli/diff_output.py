@@ -1,6 +1,7 @@
-"""What a command would change, as a unified diff that ``patch`` and ``git apply`` take."""
+"""What a command would change, as a unified diff that ``patch -p1`` and ``git apply`` take."""
 
 import difflib
+import os
 import re
 import shutil
 import sys
@@ -13,6 +14,7 @@ from osm_healthcheck.manifests.documents import Format
 
 _SPOOLED = 1 << 23  # bytes of output that stay in memory until the last document is good
 _CONTEXT = 3  # lines
+_QUOTED = re.compile(r'[\x00-\x1f"\\\x7f]')
 _LINE = re.compile(r"[^\n]*\n|[^\n]+")
 _NO_NEWLINE = "\\ No newline at end of file\n"
 
@@ -69,8 +71,10 @@ class Diff:
     def _end(self) -> None:
         """Write the differences of the file at hand."""
         for number, hunk in enumerate(_hunks(self._opcodes)):
-            header = "" if number else f"--- {self._name}\n+++ {self._name}\n"
-            self._file.write((header + "".join(self._lines(hunk))).encode("utf-8"))
+            if not number:
+                header = f"--- {_header('a', self._name)}\n+++ {_header('b', self._name)}\n"
+                self._file.write(os.fsencode(header))
+            self._file.write("".join(self._lines(hunk)).encode("utf-8"))
             self.has_differences = True
 
     def _lines(self, hunk: list[Opcode]) -> Iterator[str]:
@@ -107,6 +111,17 @@ def _hunks(opcodes: Sequence[Opcode]) -> Iterator[list[Opcode]]:
         hunk.append(("equal", equal[1], equal[1] + count, equal[3], equal[3] + count))
     if hunk:
         yield hunk
+
+
+def _header(side: str, name: str) -> str:
+    """A file's name, as git writes it: of two sides, and in quotes where it could not end a line.
+
+    A tab ends one with blanks: GNU patch would take the rest for a date.
+    """
+    path = f"{side}/{name.removeprefix('./').lstrip('/')}"
+    if _QUOTED.search(path):
+        return '"' + _QUOTED.sub(lambda match: f"\\{ord(match[0]):03o}", path) + '"'
+    return f"{path}\t" if " " in path else path
 
 
 def _range(low: int, high: int) -> str:

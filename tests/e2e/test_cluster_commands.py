@@ -128,7 +128,7 @@ def test_inject_shows_what_would_change(bookstore: ControlPlane) -> None:
     done = _run("inject", "--diff", "-n", "bookstore", "deploy/web", KUBECONFIG=config)
     assert done.returncode == 1, done.stderr
     lines = done.stdout.splitlines()
-    assert lines[:2] == ["--- deployment/web", "+++ deployment/web"]
+    assert lines[:2] == ["--- a/deployment/web", "+++ b/deployment/web"]
     assert any(line.startswith("+") and "/osm-liveness-probe" in line for line in lines)
     # the mesh shows on the Namespace, which is no part of the output
     assert any("traffic.sidecar.istio.io/excludeInboundPorts" in line for line in lines)

@@ -1,6 +1,8 @@
 """inject from files, folders and URLs; what it says of each resource; what it would change."""
 
 import functools
+import os
+import shutil
 import socket
 import subprocess
 import threading
@@ -10,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.manifests.test_command import BAD, GOOD, INJECT, POD, run
+from tests.manifests.test_command import BAD, COMMAND, GOOD, INJECT, POD, run
 
 CONFIG = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: c}\n"
 
@@ -136,3 +138,23 @@ def test_the_diff_is_what_patch_makes_the_output_of(tmp_path: Path) -> None:
     broken = run(*INJECT, "--diff", text=f"{GOOD}---\n{BAD}")
     assert (broken.returncode, broken.stdout) == (2, "")
     assert run(*INJECT, "--diff", "-o", "json").returncode == 2
+
+
+@pytest.mark.parametrize("tool", ["patch -s -p1", "git apply"])
+def test_the_diff_names_its_files_as_patch_and_git_apply_read_them(
+    tool: str, tmp_path: Path
+) -> None:
+    names = ["web.yaml", "a b.yaml", 'q"\\.yaml', "line\n.yaml", os.fsdecode(b"\xe9.yaml")]
+    for name in names:
+        (tmp_path / name).write_text(GOOD)
+    if not shutil.which(tool.split()[0]):
+        pytest.skip(f"there is no {tool} here")
+    sources = ["./web.yaml", *names[1:]]
+    done = subprocess.run(
+        [*COMMAND, *INJECT, "--diff", *sources], cwd=tmp_path, capture_output=True
+    )
+    assert b"Traceback" not in done.stderr
+    assert done.returncode == 1, done.stderr
+    subprocess.run(tool.split(), cwd=tmp_path, input=done.stdout, check=True)
+    wanted = run(*INJECT, text=GOOD).stdout
+    assert [(tmp_path / name).read_text() for name in names] == [wanted] * len(names)
