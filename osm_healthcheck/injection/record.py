@@ -77,11 +77,10 @@ def read_record(pod: Pod, known_version: str, validation: Validation) -> Record 
         return None
     where = f"{pod.where}: metadata.annotations"
     version = annotations.get(VERSION)
-    numbers = _numbers(version)
-    if numbers is None:
+    if _numbers(version) is None:
         validation.error(f"{where}: {VERSION}", "Invalid value: must be the version that injected")
         return None
-    if numbers > (_numbers(known_version) or ()):
+    if is_newer(pod, known_version):
         validation.error(
             f"{where}: {VERSION}",
             f"injected by osm-healthcheck {version}, this is {known_version}: use that one",
@@ -100,6 +99,11 @@ def read_record(pod: Pod, known_version: str, validation: Validation) -> Record 
         )
         return None
     return record
+
+
+def is_newer(pod: Pod, known_version: str) -> bool:
+    """Whether a version that is newer than ``known_version`` has injected ``pod``."""
+    return (_numbers(pod.annotations.get(VERSION)) or ()) > (_numbers(known_version) or ())
 
 
 def remove_record(annotations: Manifest) -> None:

@@ -59,7 +59,8 @@ def _summary(found: Sequence[Verified]) -> str:
     pods = f"{len(found)} pod{'s' * (len(found) != 1)}"
     if not wrong:
         return f"{pods}: nothing is wrong ({counts})"
-    return f"{pods}: something is wrong with {wrong} of them ({counts})"
+    of_them = f" with {wrong} of them" if len(found) > 1 else ""
+    return f"{pods}: something is wrong{of_them} ({counts})"
 
 
 def _object(where: str, findings: Sequence[Finding]) -> dict[str, object]:

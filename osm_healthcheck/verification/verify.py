@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from osm_healthcheck.errors import Validation
-from osm_healthcheck.injection.auto_mesh import MeshFinder
+from osm_healthcheck.injection.auto_mesh import MeshFinder, NoMesh
 from osm_healthcheck.injection.containers import PROBES_VARIABLE, environment_of
 from osm_healthcheck.injection.control_plane import control_plane_of
 from osm_healthcheck.injection.hooks import OriginalHook, hooks_of, original_hooks
@@ -24,7 +24,7 @@ from osm_healthcheck.injection.mesh_rewrites import rewriting_mesh
 from osm_healthcheck.injection.opt_out import containers_to_skip, reason_to_skip
 from osm_healthcheck.injection.original import OriginalProbe, original_probes
 from osm_healthcheck.injection.pods import PROXIES, SIDECAR, Container, Manifest, Pod
-from osm_healthcheck.injection.record import VERSION, WARNINGS, Record, read_record
+from osm_healthcheck.injection.record import VERSION, WARNINGS, Record, is_newer, read_record
 from osm_healthcheck.injection.rewrite import rewritten, why_no_probe_is_ours
 from osm_healthcheck.injection.uninject import uninjected_pods
 from osm_healthcheck.probes.constants import DECLARED_PROBES, HEALTHCHECK_PORT, ProbeKind
@@ -77,7 +77,7 @@ def verify(pod: Pod, context: Context) -> list[Finding]:
     started = start_findings(pod, context.events, context.now)
     if title := control_plane_of(pod):
         return [*started, *control_plane_findings(pod, title, context.finder)]
-    if reason := _reason_to_leave_alone(pod):
+    if reason := _reason_to_leave_alone(pod, context.finder):
         return [*started, reason]
     return [*started, *_kept_warnings(pod), *_checks(pod, context)]
 
@@ -89,7 +89,7 @@ def _kept_warnings(pod: Pod) -> list[Finding]:
     return [unsure("warning", line.removeprefix(f"{SIDECAR}: ")) for line in lines]
 
 
-def _reason_to_leave_alone(pod: Pod) -> Finding | None:
+def _reason_to_leave_alone(pod: Pod, finder: MeshFinder) -> Finding | None:
     """What a pod is whose probes are not looked at; ``None`` where they are."""
     if phase(pod) == "Succeeded":
         return good("pod", "has completed")
@@ -99,9 +99,14 @@ def _reason_to_leave_alone(pod: Pod) -> Finding | None:
         return unsure("pod", f"has failed{why}: it is not started again", describe_command(pod))
     if reason := reason_to_skip(pod, Validation()):
         return unsure("pod", f"left alone: {reason}")
-    if _is_untouched(pod) and is_running_pod(pod):
+    if not _is_untouched(pod):
+        return None
+    if is_running_pod(pod):
         return good("pod", "is in no mesh: its probes go straight to the app")
-    if _is_untouched(pod) and pod.is_live:
+    mesh = finder.mesh_of(pod)
+    if isinstance(mesh, NoMesh) and mesh.is_wanted:
+        return good("pod", f"is in {mesh.reason}")
+    if pod.is_live:
         return unsure("pod", "is not injected: whether a mesh is around it shows in its pods")
     return None
 
@@ -118,10 +123,15 @@ def _is_untouched(pod: Pod) -> bool:
 def _checks(pod: Pod, context: Context) -> list[Finding]:
     validation = Validation()
     reason_to_skip(pod, validation)  # an annotation of it can be mistaken
-    record = read_record(pod, context.version, validation)
+    record, advice = None, "correct it"
+    if not validation.errors:
+        record = read_record(pod, context.version, validation)
+        advice = "inject the original manifest"
+        if is_newer(pod, context.version):
+            advice = f"verify it with osm-healthcheck {pod.annotations[VERSION]}"
     if validation.errors:
         return [
-            wrong(one.where.removeprefix(f"{pod.where}: "), one.problem, _AGAIN)
+            wrong(one.where.removeprefix(f"{pod.where}: "), one.problem, advice)
             for one in validation.errors
         ]
     probes = list(_probes_to_verify(pod))

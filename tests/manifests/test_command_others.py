@@ -34,6 +34,7 @@ def test_verify_says_yes_or_no() -> None:
     before = run("verify", "-", text=GOOD)
     assert before.returncode == 1
     assert "  ✗ app.livenessProbe: is not rewritten: it asks tcp://:8080 itself" in before.stdout
+    assert "\n1 pod: something is wrong (" in before.stdout
     other = injected.replace("name: good", "name: other")
     failing = run("verify", "--failed", text=f"{injected}{EVENT}---\n{other}")
     assert failing.returncode == 1

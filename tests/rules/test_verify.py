@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 
 from osm_healthcheck.errors import Validation
+from osm_healthcheck.injection.auto_mesh import MeshFinder
 from osm_healthcheck.injection.pods import pods_in
 from osm_healthcheck.mesh.annotations import MESHES
 from osm_healthcheck.verification.findings import Finding, Mark
@@ -233,6 +234,38 @@ def test_a_pod_without_injection() -> None:
     wrong = marks(found(BEFORE), Mark.WRONG)
     assert wrong[0] == "pod: is not injected"
     assert len(wrong) == 4
+
+
+def test_a_manifest_whose_pod_is_kept_out_of_a_mesh_is_right() -> None:
+    finder = MeshFinder(MESHES_AROUND)
+    off = {"name": "shop", "labels": {"istio-injection": "disabled"}}
+    finder.remember_namespaces({"kind": "Namespace", "metadata": off})
+    assert found(BEFORE, finder=finder) == [
+        Finding(
+            Mark.GOOD,
+            "pod",
+            'is in no mesh: istio-injection: "disabled" of the Namespace shop keeps it out of one',
+        )
+    ]
+    injected_pod = live("istio")  # that one has something to check
+    assert len(found(injected_pod, finder=finder)) > 1
+
+
+@pytest.mark.parametrize(
+    ("annotation", "text", "advice"),
+    [
+        ("version", "99.0", "verify it with osm-healthcheck 99.0"),
+        ("original-probes", "[", "inject the original manifest"),
+        ("inject", "maybe", "correct it"),
+    ],
+)
+def test_the_advice_is_not_what_inject_would_refuse(
+    annotation: str, text: str, advice: str
+) -> None:
+    pod = live("istio")
+    pod["metadata"]["annotations"][f"healthcheck.openservicemesh.io/{annotation}"] = text
+    [mistake] = [one for one in found(pod) if one.mark is Mark.WRONG]
+    assert mistake.advice == advice
 
 
 def test_a_pod_without_probes_needs_nothing() -> None:
