@@ -43,7 +43,7 @@ def run(argv: Sequence[str]) -> int:
         if options.sidecar is not None or options.port_map or options.host != _HERE:
             parser.error("of a cluster: leave --sidecar, --host and --port-map out")
         options.selection = read_selection(parser, options, arguments)
-    options.file = options.file or STDIN
+    options.file = STDIN if options.file is None else options.file
     return guarded(lambda: _run(options))
 
 

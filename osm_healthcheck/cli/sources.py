@@ -13,6 +13,7 @@ from osm_healthcheck.errors import FieldError
 STDIN = "-"
 # k8s.io/cli-runtime/pkg/resource/builder.go: FileExtensions
 EXTENSIONS = (".json", ".yaml", ".yml")
+_NO_NAME = "the name is empty"
 _URL_TIMEOUT = 30  # seconds
 
 
@@ -61,7 +62,7 @@ def files_of(sources: Sequence[str], *, recursive: bool) -> Iterator[str | Field
     """The sources with the files of each folder in its place, or what is wrong with that folder."""
     for source in sources:
         if not source:  # a variable of a script that is not set; a Path of it is this folder
-            yield FieldError('""', "is no file: the name is empty")
+            yield FieldError("FILE", _NO_NAME)
             continue
         folder = Path(source)
         if isinstance(source, Fetched) or source == STDIN or is_url(source) or not folder.is_dir():
@@ -93,6 +94,8 @@ def opened(source: str) -> Iterator[BinaryIO]:
         yield sys.stdin.buffer
     elif is_url(source):
         yield io.BytesIO(_download(source))
+    elif not source:
+        raise OSError(_NO_NAME)
     else:
         with Path(source).open("rb") as binary:
             yield binary

@@ -94,8 +94,15 @@ def test_an_empty_name_is_not_the_current_folder(
     before = (folder / "a.yaml").read_text()
     done = run(*command, "--in-place", *option, "", cwd=folder)
     assert (done.returncode, done.stdout) == (2, "")
-    assert '"": is no file: the name is empty' in done.stderr
+    assert "FILE: the name is empty" in done.stderr
     assert (folder / "a.yaml").read_text() == before
+
+
+@pytest.mark.parametrize("command", ["verify", "diagnose"])
+def test_an_empty_name_is_not_the_standard_input(command: str) -> None:
+    done = run(command, "", text=GOOD)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "cannot be read: the name is empty" in done.stderr
 
 
 def test_each_resource_gets_a_line_and_all_get_a_summary() -> None:
