@@ -126,6 +126,7 @@ def test_each_resource_gets_a_line_and_all_get_a_summary() -> None:
     assert '" injected' not in quiet
 
 
+@pytest.mark.skipif(not shutil.which("patch"), reason="patch is not installed")
 def test_the_diff_is_what_patch_makes_the_output_of(tmp_path: Path) -> None:
     path = tmp_path / "web.yaml"
     path.write_text(f"{GOOD}---\n{CONFIG}---\n{POD.format(name='end', port=80).rstrip()}")

@@ -50,7 +50,7 @@ def path(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     return {
         **os.environ,
         "PATH": f"{folder}:{os.environ['PATH']}",
-        "PYTHONPATH": str(root),
+        "PYTHONPATH": os.pathsep.join([str(root), *sys.path]),
         "HOME": str(folder),
         "KUBECONFIG": "/none",
     }
