@@ -5,6 +5,7 @@ It is all of node mode that needs rights. What pods and their callers say is not
 
 import asyncio
 import contextlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,8 +22,15 @@ _SOON_SECONDS = 0.02
 _SOON_POLLS = 100
 # between two looks at all namespace files, 1 ms of work with 250 of them
 _LOOK_SECONDS = 0.5
-# calls to the runtime at the same time
+# pods that are opened at the same time
 _CONCURRENCY = 8
+# and of them, such as could not be used before
+_RETRIES = 4
+# until nobody waits any more for a pod whose network is being opened
+_PATIENCE_SECONDS = 2.0
+# between two tries to open the network of a pod: at first, doubled each time, and at most
+_FIRST_PAUSE_SECONDS = 0.02
+_MAX_PAUSE_SECONDS = 10.0
 # Ten containers with three probes each have some 6 KiB. All pods of the node wait while it is read.
 MAX_DECLARATION_BYTES = 32 * 1024
 
@@ -42,6 +50,16 @@ class _Open:
             return Path(self.pod.path).stat().st_ino != self.network.inode
         except OSError:
             return True
+
+
+@dataclass(frozen=True, slots=True)
+class _Unusable:
+    """Why a pod cannot be used. ``again`` is a time of the event loop: that of the next try."""
+
+    name: str
+    reason: str
+    pause: float
+    again: float
 
 
 class PodNetworks:
@@ -66,7 +84,10 @@ class PodNetworks:
         self._consumer = consumer
         self._bypass = bypass
         self._open: dict[str, _Open] = {}
-        self._unusable: dict[str, tuple[str, str]] = {}
+        self._unusable: dict[str, _Unusable] = {}
+        self._opening: set[str] = set()
+        self._retries = asyncio.Semaphore(_RETRIES)
+        self._wanted: Mapping[str, Sandbox] = {}
         self._unavailable: str | None = None
         self._is_listed = False
         self._changed = asyncio.Event()
@@ -74,10 +95,10 @@ class PodNetworks:
     async def run(self) -> None:
         """Follow what the runtime lists, until this is cancelled."""
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self._follow())
+            tasks.create_task(self._follow(tasks))
             tasks.create_task(self._close_gone())
 
-    async def _follow(self) -> None:
+    async def _follow(self, tasks: asyncio.TaskGroup) -> None:
         soon = 0
         watch = None
         try:
@@ -87,7 +108,7 @@ class PodNetworks:
                         watch = FolderWatch(self._folder, self._changed)
                 self._changed.clear()
                 before = len(self._open)
-                await self._reconcile()
+                await self._reconcile(tasks)
                 soon = 0 if len(self._open) > before else max(soon - 1, 0)
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(_SOON_SECONDS if soon else POLL_SECONDS):
@@ -106,8 +127,8 @@ class PodNetworks:
         """Tell the consumer all that is known, from the beginning."""
         for one in self._open.values():
             self._consumer.found(one.pod)
-        for identity, (name, reason) in self._unusable.items():
-            self._consumer.unusable(identity, name, reason)
+        for identity, unusable in self._unusable.items():
+            self._consumer.unusable(identity, unusable.name, unusable.reason)
         if self._is_listed:
             self._consumer.listed()
         if self._unavailable is not None:
@@ -119,7 +140,7 @@ class PodNetworks:
             one.network.close()
         self._open.clear()
 
-    async def _reconcile(self) -> None:
+    async def _reconcile(self, tasks: asyncio.TaskGroup) -> None:
         """Ask the runtime once: open what is new, close what has ended."""
         try:
             listed = await self._runtime.sandboxes()
@@ -129,6 +150,7 @@ class PodNetworks:
             return
         self._unavailable = None
         wanted = {one.id: one for one in listed if one.is_ready and one.declared is not None}
+        self._wanted = wanted
         for identity in self._open.keys() - wanted.keys():
             self._close(identity)
         for identity in self._unusable.keys() - wanted.keys():
@@ -136,14 +158,32 @@ class PodNetworks:
             self._consumer.gone(identity)
         turns = asyncio.Semaphore(_CONCURRENCY)
 
-        async def try_to_open(sandbox: Sandbox) -> None:
+        async def open_or_tell(sandbox: Sandbox) -> None:
             async with turns:
-                await self._try_to_open(sandbox)
+                opening = tasks.create_task(self._try_to_open(sandbox))
+                await asyncio.wait([opening], timeout=_PATIENCE_SECONDS)
+                if not opening.done():
+                    reason = f"its network is not open after {_PATIENCE_SECONDS:g} s"
+                    self._is_unusable(sandbox, reason)
 
-        new = [one for one in wanted.values() if one.id not in self._open]
-        await asyncio.gather(*map(try_to_open, new))
+        due = [one for one in wanted.values() if self._is_due(one)]
+        self._opening.update(one.id for one in due)
+        new = []
+        for one in due:
+            if one.id in self._unusable:  # which has been told, and goes for now
+                tasks.create_task(self._try_again(one))
+            else:
+                new.append(one)
+        await asyncio.gather(*map(open_or_tell, new))
         self._is_listed = True
         self._consumer.listed()
+
+    def _is_due(self, sandbox: Sandbox) -> bool:
+        """Whether its network is to be opened now."""
+        if sandbox.id in self._open or sandbox.id in self._opening:
+            return False
+        unusable = self._unusable.get(sandbox.id)
+        return unusable is None or unusable.again <= asyncio.get_running_loop().time()
 
     async def _close_gone(self) -> None:
         """Close every namespace whose file is gone, whatever the runtime says or does not say."""
@@ -156,6 +196,10 @@ class PodNetworks:
         self._open.pop(identity).network.close()
         self._consumer.gone(identity)
 
+    async def _try_again(self, sandbox: Sandbox) -> None:
+        async with self._retries:
+            await self._try_to_open(sandbox)
+
     async def _try_to_open(self, sandbox: Sandbox) -> None:
         try:
             found = await self._open_network(sandbox)
@@ -164,15 +208,25 @@ class PodNetworks:
         except Exception as error:  # a mistake of ours: its neighbours are served all the same
             self._is_unusable(sandbox, f"a mistake in osm-healthcheck: {error!r}")
         else:
+            if sandbox.id not in self._wanted:  # it has ended meanwhile
+                found.network.close()
+                return
             self._unusable.pop(sandbox.id, None)
             self._open[sandbox.id] = found
             self._consumer.found(found.pod)
+        finally:
+            self._opening.discard(sandbox.id)
 
     def _is_unusable(self, sandbox: Sandbox, reason: str) -> None:
-        told = (f"{sandbox.namespace}/{sandbox.name}", reason)
-        if self._unusable.get(sandbox.id) != told:
-            self._unusable[sandbox.id] = told
-            self._consumer.unusable(sandbox.id, *told)
+        if sandbox.id not in self._wanted:
+            return
+        name = f"{sandbox.namespace}/{sandbox.name}"
+        known = self._unusable.get(sandbox.id)
+        pause = _FIRST_PAUSE_SECONDS if known is None else min(2 * known.pause, _MAX_PAUSE_SECONDS)
+        again = asyncio.get_running_loop().time() + pause
+        self._unusable[sandbox.id] = _Unusable(name, reason, pause, again)
+        if known is None or known.reason != reason:
+            self._consumer.unusable(sandbox.id, name, reason)
 
     async def _open_network(self, sandbox: Sandbox) -> _Open:
         declared = sandbox.declared or b""

@@ -1,5 +1,7 @@
 """Node mode where a mesh has no annotation: the agent installs the rules of init.sh."""
 
+import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -19,8 +21,11 @@ from .node_programs import (
     agent,
     answer,
     ask,
+    pods,
     running,
     sockets_process,
+    started,
+    until,
 )
 
 BYPASS = ("--bypass", str(SCRIPT))
@@ -77,6 +82,29 @@ def test_where_it_cannot_be_installed_the_pod_is_not_served(runtime: FakeRuntime
         with running(*no_right, *program, "--status", "127.0.0.1:9092", *BYPASS) as agent_program:
             agent_program.wait_for("the bypass cannot be installed: iptables-nft-restore: ")
             assert ask(node, pod.ipv4, 15904, CHECK) == b""
+
+
+def test_a_program_that_hangs_holds_up_its_own_pod_alone(
+    runtime: FakeRuntime, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    need("iptables-nft-save")
+    first, pipe, program = tmp_path / "first", tmp_path / "pipe", tmp_path / "iptables-nft-save"
+    os.mkfifo(pipe)
+    real = shutil.which("iptables-nft-save")
+    program.write_text(f'#!/bin/sh\nmkdir {first} 2>&- && exec cat {pipe}\nexec {real} "$@"\n')
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    with pods(2) as [(hung, _), (other, node)], started(runtime, *BYPASS) as agent_program:
+        try:
+            runtime.add("hung", hung, PROBES)
+            until(first.exists)
+            runtime.add("other", other, PROBES)
+            agent_program.wait_for("pod served")
+            assert ask(node, other.ipv4, 15904, CHECK).startswith(b"HTTP/1.1 200 ")
+            agent_program.wait_for("its network is not open after 2 s")
+        finally:
+            os.close(os.open(pipe, os.O_RDWR))  # whoever waits for it finds it empty
+        agent_program.wait_for("pod served", times=2)
 
 
 @pytest.mark.parametrize("script", ["/nowhere/init.sh", __file__])

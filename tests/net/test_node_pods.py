@@ -99,6 +99,21 @@ def test_a_pod_that_stalls_costs_its_own_probes_alone(listing: FakeRuntime) -> N
                 waiting[-1].recv(1)
 
 
+def test_a_pod_that_cannot_be_used_is_tried_less_and_less_often(
+    listing: FakeRuntime, tmp_path: Path
+) -> None:
+    """However often the runtime is asked, as it is after each new file of a namespace."""
+    folder = tmp_path / "namespaces"
+    folder.mkdir()
+    with agent(listing, "--namespaces", str(folder)):
+        listing.add("pod", Namespace("nowhere", "127.0.0.1", ""), PROBES)
+        listing.statuses.clear()
+        listing.calls.clear()
+        (folder / "new").touch()
+        until(lambda: listing.calls.count("ListPodSandbox") > 40)
+        assert 1 <= listing.calls.count("PodSandboxStatus") < 20
+
+
 @pytest.mark.slow
 def test_250_pods_in_one_process(listing: FakeRuntime) -> None:
     with bare_pods(250, "many") as many:
