@@ -1,6 +1,7 @@
 """What the commands that read a cluster have in common on the command line."""
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -89,7 +90,8 @@ def _option_given(options: argparse.Namespace) -> str:
 
 def _is_file(argument: str) -> bool:
     """Whether ``argument`` is a file, or is called like one: a missing file is no object."""
-    return argument == STDIN or _is_manifest(argument) or bool(argument and Path(argument).exists())
+    # os.path: where a folder above may not be looked into, a Path raises an error
+    return argument == STDIN or _is_manifest(argument) or os.path.exists(argument)  # noqa: PTH110
 
 
 def _is_manifest(argument: str) -> bool:

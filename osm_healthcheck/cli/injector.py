@@ -186,10 +186,9 @@ def _certificate(text: str) -> "str | Path":
 
 
 def _directory(text: str) -> Path:
-    path = Path(text)
-    if not path.is_dir():
-        raise argparse.ArgumentTypeError(f"there is no directory {text!r}")
-    return path
+    if not os.path.isdir(text):  # noqa: PTH112 - a Path raises where one above may not be read
+        raise argparse.ArgumentTypeError(f"there is no directory {text!r} that can be read")
+    return Path(text)
 
 
 def _port(text: str) -> int:

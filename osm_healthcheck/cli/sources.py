@@ -3,6 +3,7 @@
 import argparse
 import contextlib
 import io
+import os
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -64,19 +65,28 @@ def files_of(sources: Sequence[str], *, recursive: bool) -> Iterator[str | Field
         if not source:  # a variable of a script that is not set; a Path of it is this folder
             yield FieldError("FILE", _NO_NAME)
             continue
-        folder = Path(source)
-        if isinstance(source, Fetched) or source == STDIN or is_url(source) or not folder.is_dir():
+        # os.path: where a folder above may not be looked into, a Path raises an error
+        is_folder = os.path.isdir(source)  # noqa: PTH112
+        if isinstance(source, Fetched) or source == STDIN or is_url(source) or not is_folder:
             yield source
             continue
-        found = sorted(
-            str(path)
-            for path in (folder.rglob("*") if recursive else folder.iterdir())
-            if path.suffix in EXTENSIONS and path.is_file()
-        )
+        closed: list[OSError] = []
+        found = sorted(_manifests_in(source, recursive, closed))
         yield from found
-        if not found:
+        for error in closed:
+            yield FieldError(str(error.filename), f"cannot be read: {error.strerror}")
+        if not found and not closed:
             kinds = "there is no .json, .yaml or .yml file in it"
             yield FieldError(source, kinds if recursive else f"{kinds}; -R looks into its folders")
+
+
+def _manifests_in(folder: str, recursive: bool, closed: list[OSError]) -> Iterator[str]:
+    """The manifests of a folder; ``closed`` gets why folders cannot be read."""
+    for where, folders, names in os.walk(folder, onerror=closed.append):
+        paths = (Path(where, name) for name in names)
+        yield from (str(path) for path in paths if path.suffix in EXTENSIONS and path.is_file())
+        if not recursive:
+            folders.clear()
 
 
 @contextlib.contextmanager

@@ -55,6 +55,33 @@ def test_a_folder_has_its_manifests_and_with_r_those_of_its_folders(folder: Path
     assert "15904" not in (folder / "deep" / "c.yaml").read_text()
 
 
+@pytest.mark.skipif(not shutil.which("setpriv"), reason="setpriv is not installed")
+@pytest.mark.parametrize("arguments", [["-R"], ["-R", "--in-place"]])
+def test_a_folder_that_may_not_be_read_is_named_and_nothing_is_written(
+    folder: Path, arguments: list[str]
+) -> None:
+    def run_unprivileged(*arguments: str) -> subprocess.CompletedProcess[str]:
+        # root reads everything; without these it is as anybody else
+        rights = "-dac_override,-dac_read_search"
+        prefix = ["setpriv", f"--bounding-set={rights}", f"--inh-caps={rights}"]
+        command = [*(prefix if os.geteuid() == 0 else []), *COMMAND, *arguments]
+        return subprocess.run(command, capture_output=True, text=True, timeout=60)
+
+    before = (folder / "a.yaml").read_text()
+    (folder / "deep").chmod(0)
+    try:
+        done = run_unprivileged(*INJECT, *arguments, str(folder))
+        inside = run_unprivileged(*INJECT, str(folder / "deep" / "c.yaml"))
+    finally:
+        (folder / "deep").chmod(0o700)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert f"{folder}/deep: cannot be read: Permission denied" in done.stderr
+    assert (folder / "a.yaml").read_text() == before
+    assert (inside.returncode, inside.stdout) == (2, "")
+    assert "deep/c.yaml: cannot be read: Permission denied" in inside.stderr
+    assert "Traceback" not in done.stderr + inside.stderr
+
+
 def test_a_url_is_fetched(url: str) -> None:
     done = run(*INJECT, "-f", f"{url}/a.yaml")
     assert (done.returncode, done.stderr) == (0, 'pod "a" injected: 1 probe\n')
