@@ -46,13 +46,18 @@ def guarded(work: Callable[[], int]) -> int:
         code = work()
         sys.stdout.flush()
     except BrokenPipeError:
-        # what is still buffered has nowhere to go: not even at exit
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _drop_output()
         return _BROKEN_PIPE
     except KeyboardInterrupt:
         print(file=sys.stderr)
         return _INTERRUPTED
     except OSError as error:
+        _drop_output()
         print(f"osm-healthcheck: cannot write: {error.strerror or error}", file=sys.stderr)
         return 2
     return code
+
+
+def _drop_output() -> None:
+    """What is still buffered has nowhere to go: not even at exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -88,6 +88,10 @@ def _read_target(text: str, headers: "tuple[HTTPHeader, ...]") -> "tuple[Handler
     from osm_healthcheck.probes.probe import GRPCAction, HTTPGetAction, TCPSocketAction
 
     match = _TARGET.fullmatch(text)
+    if match is None and re.match(r"\w+://[^/?#]*@", text):
+        raise ValueError(
+            "a target has no user: say it with --header, as 'Authorization: Basic …' (base64)"
+        )
     if match is None:
         raise ValueError("write http://HOST/PATH, https://…, tcp://HOST:PORT or grpc://HOST:PORT")
     scheme, rest = match["scheme"], match["rest"]

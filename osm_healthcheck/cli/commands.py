@@ -16,7 +16,10 @@ COMMANDS = {
     "demo": "watch an app fail and recover, with no cluster",
     "completion": "the script by which bash, zsh or fish completes all of this",
 }
-OTHERS = ("version", "help")
+OTHERS = {
+    "version": "which version this is; with -o json Python's, too",
+    "help": "this text; help COMMAND, or COMMAND --help: the options of a command",
+}
 
 
 def module_of(command: str) -> str:

@@ -14,6 +14,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import NoReturn, TextIO
 
+from osm_healthcheck.cli.arguments import guarded
 from osm_healthcheck.cli.commands import COMMANDS, OTHERS, module_of
 
 _SHELLS = ("bash", "zsh", "fish")
@@ -53,8 +54,8 @@ def run(argv: Sequence[str]) -> int:
     except ModuleNotFoundError:
         print(_MISSING, file=sys.stderr)
         return 2
-    print(argcomplete.shellcode(["osm-healthcheck"], shell=shell))
-    return 0
+    script = argcomplete.shellcode(["osm-healthcheck"], shell=shell)
+    return guarded(lambda: print(script) or 0)
 
 
 def answer_shell(commands: Sequence[str]) -> int:

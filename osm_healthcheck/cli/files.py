@@ -81,6 +81,11 @@ class ManifestReader:
         return not errors
 
 
+def named(paths: Sequence[str]) -> str:
+    """The files as messages name them."""
+    return ", ".join("stdin" if path == STDIN else path for path in paths)
+
+
 def print_error(line: object) -> None:
     """Print a line about the input on stderr, whatever names of files and resources are in it."""
     print(printable(str(line)), file=sys.stderr)

@@ -1,10 +1,12 @@
 """``osm-healthcheck [COMMAND] …``; without a command it is ``serve``, as OSM's daemon was."""
 
+import contextlib
 import importlib
+import io
 import os
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from osm_healthcheck import __version__
 from osm_healthcheck.cli.commands import COMMANDS, OTHERS, module_of
@@ -18,8 +20,7 @@ Kubernetes health probes that tell the truth inside a service mesh.
 commands:
 {commands}
 
-osm-healthcheck COMMAND --help lists the options of a command; osm-healthcheck version tells which
-this is. Without a command it is serve, but with nothing at all on a terminal this text.
+Without a command it is serve, but with nothing at all on a terminal this text.
 """
 
 
@@ -42,7 +43,8 @@ def _run(arguments: list[str]) -> int:
     if name in ("version", "--version"):
         return _version(arguments[1:])
     if name in ("help", "--help", "-h") or (not arguments and _is_a_person()):
-        commands = "\n".join(f"  {command:<12} {what}" for command, what in COMMANDS.items())
+        listed = (COMMANDS | OTHERS).items()
+        commands = "\n".join(f"  {command:<12} {what}" for command, what in listed)
         return _say(_USAGE.format(commands=commands))
     if name.startswith("-") or not name:
         name = "serve"
@@ -53,12 +55,25 @@ def _run(arguments: list[str]) -> int:
         return 2
     try:
         command = importlib.import_module(module_of(name))
-        return int(command.run(arguments))
+        return _run_command(command.run, arguments)
     except ModuleNotFoundError as error:
         if error.name != "yaml":
             raise
         print(f"osm-healthcheck: {name} needs PyYAML, which is not installed", file=sys.stderr)
         return 2
+
+
+def _run_command(run: Callable[[list[str]], int], arguments: list[str]) -> int:
+    options = arguments[: arguments.index("--")] if "--" in arguments else arguments
+    if not {"-h", "--help"} & {*options}:
+        return run(arguments)
+    text = io.StringIO()  # argparse itself ignores that its help cannot be written
+    with contextlib.redirect_stdout(text):
+        try:
+            code = run(arguments)
+        except SystemExit as ended:
+            code = int(ended.code or 0)
+    return _say(text.getvalue()) or code
 
 
 def _complete() -> int:
@@ -97,7 +112,7 @@ def _suggestion(name: str) -> str:
 
     if close := difflib.get_close_matches(name, [*COMMANDS, *OTHERS], n=1):
         return f"did you mean {close[0]}?"
-    return f"commands are {', '.join(COMMANDS)}"
+    return f"commands are {', '.join((*COMMANDS, *OTHERS))}"
 
 
 def _say(text: str) -> int:
@@ -117,11 +132,13 @@ def _say(text: str) -> int:
 def _open_standard_streams() -> None:
     """Give a process that was started without them its standard streams, with nothing behind them.
 
-    Otherwise its next file or socket becomes one, which the event loop does not survive.
+    Otherwise its next file or socket becomes one, which the event loop does not survive. What is
+    written to standard output then fails: it has nowhere to go.
     """
     for fd, (name, mode) in enumerate((("stdin", "r"), ("stdout", "w"), ("stderr", "w"))):
         try:
             os.fstat(fd)
         except OSError:
-            os.open(os.devnull, os.O_RDWR)  # the lowest free number is this one
+            access = os.O_RDONLY if name == "stdout" else os.O_RDWR
+            os.open(os.devnull, access)  # the lowest free number is this one
             setattr(sys, name, open(fd, mode))  # noqa: PTH123, SIM115

@@ -142,7 +142,7 @@ def _parser() -> argparse.ArgumentParser:
         type=_address,
         default=("", 9092),
         metavar="[ADDRESS:]PORT",
-        help="where /healthz, /metrics and /debug/pods are served (default 9092)",
+        help="where /healthz, /health/ready, /metrics and /debug/pods are served (default 9092)",
     )
     add(
         "--allow-from",

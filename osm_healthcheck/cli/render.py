@@ -8,7 +8,7 @@ from functools import partial
 
 from osm_healthcheck import __version__
 from osm_healthcheck.cli.arguments import guarded, parser_for
-from osm_healthcheck.cli.files import ManifestReader
+from osm_healthcheck.cli.files import ManifestReader, named
 from osm_healthcheck.errors import Validation
 from osm_healthcheck.injection.opt_out import reason_to_skip
 from osm_healthcheck.injection.original import OriginalProbe, original_probes
@@ -77,7 +77,7 @@ def _render(proxy: str, options: argparse.Namespace) -> int:
     reader = ManifestReader(f"render {proxy}")
     found = _read_pods(reader, options.files)
     if not reader.validation.errors and not found:
-        reader.validation.error(", ".join(options.files), "there is no pod in it")
+        reader.validation.error(named(options.files), "there is no pod in it")
     pods = [(pod, probes) for pod, probes in found if probes is not None]
     bootstrap = getattr(options, "bootstrap", False)
     if bootstrap and len(pods) > 1:

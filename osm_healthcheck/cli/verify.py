@@ -16,7 +16,7 @@ from osm_healthcheck.cli.cluster_arguments import (
     names_a_cluster,
     read_selection,
 )
-from osm_healthcheck.cli.files import STDIN, ManifestReader, opened, print_error
+from osm_healthcheck.cli.files import STDIN, ManifestReader, named, opened, print_error
 from osm_healthcheck.cluster.api import Cluster, ClusterError
 from osm_healthcheck.cluster.selection import Selection, read_pods, read_surroundings
 from osm_healthcheck.errors import Validation
@@ -68,7 +68,7 @@ def _verify_files(options: argparse.Namespace, paths: Sequence[str]) -> int:
                 seen.add(document.value, validation)
                 reader.refuse(path, document, validation)
     if not seen.pods and not reader.validation.errors:
-        reader.validation.error(", ".join(paths), "there is no pod in it")
+        reader.validation.error(named(paths), "there is no pod in it")
     if not reader.finish("nothing was verified"):
         return 2
     return _report(options, seen.verified(options, seen.pods))

@@ -1,4 +1,4 @@
-"""HTTP on the agent pod's own address: ``/healthz``, ``/metrics`` and ``/debug/pods``.
+"""HTTP on the agent pod's own address: ``/healthz``, ``/health/ready``, ``/metrics`` and more.
 
 ``/debug/pods`` has addresses and what is wrong with annotations, and is for callers of loopback.
 """
@@ -69,7 +69,9 @@ class StatusServer:
                 if not is_loopback(unmapped(request.remote or "")):
                     return web.Response(status=403, text="only from this pod, or port-forwarded\n")
                 return web.json_response(self._pods())
-        return web.Response(status=404, text="there are /healthz, /metrics and /debug/pods\n")
+        return web.Response(
+            status=404, text="there are /healthz, /health/ready, /metrics and /debug/pods\n"
+        )
 
     def _pods(self) -> dict[str, object]:
         now = asyncio.get_running_loop().time()

@@ -341,8 +341,13 @@ def test_a_slip_of_the_pen_in_the_environment_is_said() -> None:
     assert line["names"] == ["OSM_HEALTHCHECK_LIVNESS"]
 
 
-@pytest.mark.parametrize("arguments", [["--version"], ["--help"]])
-def test_output_that_nobody_reads_is_no_traceback(arguments: list[str]) -> None:
+@pytest.mark.parametrize(
+    "arguments",
+    [["--version"], ["--help"], ["help", "check"], ["check", "tcp://127.0.0.1:1"]],
+    ids=" ".join,
+)
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_output_that_nobody_reads_is_no_traceback(arguments: list[str], unbuffered: str) -> None:
     command = [sys.executable, "-m", "osm_healthcheck", *arguments]
     for out, code in (("/dev/full", 2), ("|", 141)):
         if out == "|":
@@ -351,11 +356,17 @@ def test_output_that_nobody_reads_is_no_traceback(arguments: list[str]) -> None:
         else:
             writing = os.open(out, os.O_WRONLY)
         ran = subprocess.run(
-            command, stdout=writing, stderr=subprocess.PIPE, text=True, check=False
+            command,
+            stdout=writing,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+            env={**os.environ, "PYTHONUNBUFFERED": unbuffered},
         )
         os.close(writing)
         assert ran.returncode == code
         assert "Traceback" not in ran.stderr
+        assert "Exception ignored" not in ran.stderr
 
 
 def test_without_pyyaml_the_commands_for_manifests_say_so() -> None:

@@ -326,6 +326,13 @@ def test_the_images_follow_from_one(given: str, image: str, init_image: str) -> 
     assert (sidecar["image"], init["image"]) == (image, init_image)
 
 
+def test_without_a_standard_output_nothing_is_said_to_be_injected() -> None:
+    command = ["sh", "-c", 'exec "$@" >&-', "-", *COMMAND, *INJECT]
+    done = subprocess.run(command, input=GOOD, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert done.stderr == "osm-healthcheck: cannot write: Bad file descriptor\n"
+
+
 def test_a_reader_that_leaves_ends_it_quietly() -> None:
     with subprocess.Popen(
         [*COMMAND, *INJECT, "--quiet"],

@@ -64,8 +64,8 @@ def test_verify_in_json(tmp_path: Path) -> None:
 def test_what_cannot_be_read(command: list[str]) -> None:
     for text, message in (
         ("a: [", "document 1 (line 1): line 1, column 5: is not YAML"),
-        ("", "-: there is no pod in it"),
-        ("apiVersion: v1\nkind: Secret\n", "-: there is no pod in it"),
+        ("", "stdin: there is no pod in it"),
+        ("apiVersion: v1\nkind: Secret\n", "stdin: there is no pod in it"),
         (GOOD.replace("containers:", "container:"), "spec.containers: Required value"),
     ):
         done = run(*command, text=text)

@@ -67,6 +67,8 @@ def test_who_is_on_the_node_is_told_within_the_agents_pod_alone(runtime: FakeRun
             )
         for address in ("127.0.0.1", "::1"):
             assert ask(own, address, 9092, request).startswith(b"HTTP/1.1 200 ")
+        unknown = ask(own, own.ipv4, 9092, request.replace(b"debug/pods", b"nope"))
+        assert b"there are /healthz, /health/ready, /metrics and /debug/pods\n" in unknown
 
 
 def test_a_flood_of_many_pods_leaves_the_calm_ones_alone(runtime: FakeRuntime) -> None:
