@@ -37,18 +37,9 @@ from osm_healthcheck.verification.declared import NODE, declaration_findings, se
 from osm_healthcheck.verification.events import event_findings
 from osm_healthcheck.verification.findings import Finding, good, unsure, wrong
 from osm_healthcheck.verification.hooks import hook_findings
-from osm_healthcheck.verification.other_injectors import (
-    other_injector,
-    rewritten_probe,
-    server_of,
-)
+from osm_healthcheck.verification.other_injectors import other_injector, rewritten_probe, server_of
 from osm_healthcheck.verification.start import start_findings
-from osm_healthcheck.verification.status import (
-    describe_command,
-    is_running_pod,
-    mapping,
-    phase,
-)
+from osm_healthcheck.verification.status import describe_command, is_running_pod, mapping, phase
 
 _OWN = OwnPorts()
 _AGAIN = "inject the manifest again"
@@ -134,12 +125,11 @@ def _checks(pod: Pod, context: Context) -> list[Finding]:
             wrong(one.where.removeprefix(f"{pod.where}: "), one.problem, advice)
             for one in validation.errors
         ]
+    verification = _PodVerification(pod, record, context)
     probes = list(_probes_to_verify(pod))
     if not any(asks_the_pod(probe) for _, _, probe in probes) and pod.container(SIDECAR) is None:
         nothing = unsure("pod", f"nothing to verify: {why_no_probe_is_ours(pod)}")
-        hooks = _PodVerification(pod, record, context).hooks()
-        return [nothing, *hooks, *other_containers(pod)]
-    verification = _PodVerification(pod, record, context)
+        return [nothing, *verification.hooks(), *other_containers(pod)]
     findings = [verification.injector()]
     findings += [verification.probe(container, kind, probe) for container, kind, probe in probes]
     findings += verification.hooks()
