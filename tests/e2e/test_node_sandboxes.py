@@ -75,7 +75,7 @@ def _check(address: str) -> int:
 
 
 def test_pods_come_and_go_and_leave_nothing(runtime: Sandboxes, agent: _Agent) -> None:
-    namespaces = len(list(Path("/run/netns").iterdir()))
+    namespaces = set(Path("/run/netns").iterdir())  # of pods that were here before, and may end
     before = 0
     with ThreadPoolExecutor(4) as pool:
         for first in range(0, _COUNT, _AT_ONCE):
@@ -87,7 +87,7 @@ def test_pods_come_and_go_and_leave_nothing(runtime: Sandboxes, agent: _Agent) -
             until(lambda: agent.pods() == 0, "all pods are released")
             before = before or agent.descriptors()
             assert agent.descriptors() < before + _CALLS
-            assert len(list(Path("/run/netns").iterdir())) == namespaces
+            assert set(Path("/run/netns").iterdir()) <= namespaces
 
 
 def test_while_containerd_starts_anew_pods_are_served(runtime: Sandboxes, agent: _Agent) -> None:
