@@ -17,13 +17,7 @@ from osm_healthcheck.server.connection_limiter import ConnectionLimiter
 from osm_healthcheck.server.head_reader import HeadReader
 from osm_healthcheck.server.inbox import Inbox
 from osm_healthcheck.server.logs import Log
-from osm_healthcheck.server.reply import (
-    Endpoint,
-    Forbidden,
-    Reply,
-    TextReply,
-    text_answer,
-)
+from osm_healthcheck.server.reply import Endpoint, Forbidden, Reply, TextReply, text_answer
 from osm_healthcheck.server.request import Request
 from osm_healthcheck.server.transport import READ_BYTES, SocketTransport
 
