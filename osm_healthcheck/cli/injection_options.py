@@ -2,15 +2,17 @@
 
 import argparse
 import os
-import re
 from collections.abc import Sequence
+from decimal import Decimal
+from typing import cast
 
 from osm_healthcheck import __version__
 from osm_healthcheck.injection.containers import DEFAULT_USER, Images
+from osm_healthcheck.injection.image import image_problem, split_tag
 from osm_healthcheck.injection.inject import Injection
 from osm_healthcheck.injection.mesh import Mesh
 from osm_healthcheck.injection.quantity import quantity
-from osm_healthcheck.injection.resources import DEFAULT_RESOURCES, Resources
+from osm_healthcheck.injection.resources import DEFAULT_RESOURCES, LEAST_MEMORY, Resources
 from osm_healthcheck.probes.addresses import AllowFrom
 from osm_healthcheck.probes.quote import quoted
 
@@ -104,18 +106,19 @@ def add_injection_options(parser: argparse.ArgumentParser, proxies: Sequence[str
     )
     add(
         "--cpu",
-        type=_quantity,
+        type=_cpu,
         default=DEFAULT_RESOURCES.cpu,
         metavar="QUANTITY",
-        help=f"what each of our containers requests (default {DEFAULT_RESOURCES.cpu}); in a "
-        "Guaranteed pod it is the limit too, and at least 100m",
+        help=f"what each of our containers requests (default {DEFAULT_RESOURCES.cpu}, at most "
+        "1); in a Guaranteed pod it is the limit too, and at least 100m",
     )
     add(
         "--memory",
-        type=_quantity,
+        type=_memory,
         default=DEFAULT_RESOURCES.memory,
         metavar="QUANTITY",
-        help=f"request and limit of each (default {DEFAULT_RESOURCES.memory})",
+        help=f"request and limit of each (default {DEFAULT_RESOURCES.memory}, at least "
+        f"{LEAST_MEMORY})",
     )
     add(
         "--no-init",
@@ -177,9 +180,9 @@ def injection_for(options: argparse.Namespace, mesh: Mesh) -> Injection:
 
 def _image(text: str) -> str:
     """An image with a tag or digest: ours is the tag where there is none."""
-    if not re.fullmatch(r"[^\s:@/][^\s]*", text):
-        raise argparse.ArgumentTypeError(f"not the name of an image: {quoted(text)}")
-    if "@" in text or ":" in text.rpartition("/")[2]:
+    if problem := image_problem(text):
+        raise argparse.ArgumentTypeError(f"not the name of an image: {quoted(text)}: {problem}")
+    if "@" in text or split_tag(text)[1] is not None:
         return text
     return f"{text}:{__version__}"
 
@@ -199,13 +202,30 @@ def _allow_from(text: str) -> str:
     return ",".join(part.strip() for part in text.split(","))
 
 
-def _quantity(text: str) -> str:
-    value = quantity(text)
-    if value is None or value <= 0:
+def _cpu(text: str) -> str:
+    if not 0 < _quantity(text) <= 1:
         raise argparse.ArgumentTypeError(
-            f"must be a quantity of more than 0, such as 10m or 64Mi: not {quoted(text)}"
+            "must be more than 0 and at most 1, which is all that a process of one thread uses: "
+            f"10m is a hundredth: not {quoted(text)}"
         )
     return text
+
+
+def _memory(text: str) -> str:
+    if _quantity(text) < cast("Decimal", quantity(LEAST_MEMORY)):
+        raise argparse.ArgumentTypeError(
+            f"must be at least {LEAST_MEMORY}, less than which the sidecar does not start with: "
+            f"not {quoted(text)}"
+        )
+    return text
+
+
+def _quantity(text: str) -> Decimal:
+    if (value := quantity(text)) is None:
+        raise argparse.ArgumentTypeError(
+            f"must be a quantity, such as 10m or 64Mi: not {quoted(text)}"
+        )
+    return value
 
 
 def _user(text: str) -> int | None:

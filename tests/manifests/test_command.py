@@ -16,6 +16,7 @@ import yaml
 
 COMMAND = [sys.executable, "-m", "osm_healthcheck"]
 INJECT = ("inject", "--mesh", "none")
+DIGEST = "sha256:" + "0" * 64
 TIMEOUT = 60
 POD = """\
 apiVersion: v1
@@ -228,10 +229,13 @@ def test_mesh_osm_rewrites_nothing_and_says_what_to_do() -> None:
             "it is an option of osm-healthcheck node",
         ),
         (["--allow-from", "10.0.0.0/8", "--mesh", "osm"], "the mesh's own injector adds"),
-        (["--cpu", "0"], "argument --cpu: must be a quantity of more than 0"),
-        (["--memory", "64MB"], "argument --memory: must be a quantity of more than 0, such as"),
+        (["--cpu", "0"], "argument --cpu: must be more than 0 and at most 1"),
+        (["--cpu", "10"], "argument --cpu: must be more than 0 and at most 1"),
+        (["--memory", "64MB"], "argument --memory: must be a quantity, such as 10m or 64Mi"),
+        (["--memory", "64"], "argument --memory: must be at least 40Mi"),
         (["--mesh", "nomesh"], "invalid choice: 'nomesh'"),
         (["--image", ""], "not the name of an image"),
+        (["--init-image", "a b"], 'argument --init-image: not the name of an image: "a b"'),
         (["--imag", "x"], "unrecognized arguments"),
     ],
 )
@@ -309,7 +313,7 @@ def test_the_meshs_proxy_is_not_told_whom_to_answer_and_that_is_said() -> None:
             )
             for tag in ("", ":7")
         ],
-        ("b@sha256:12", "b@sha256:12", ""),
+        (f"b@{DIGEST}", f"b@{DIGEST}", ""),
     ],
 )
 def test_the_images_follow_from_one(given: str, image: str, init_image: str) -> None:
@@ -320,7 +324,7 @@ def test_the_images_follow_from_one(given: str, image: str, init_image: str) -> 
     if not init_image:
         assert (by_option.returncode, by_option.stdout) == (2, "")
         assert "name that with --init-image" in by_option.stderr
-        init_image = "c@sha256:34"
+        init_image = f"c@{DIGEST}"
         by_option = run(*INJECT, "--init-image", init_image, "-o", "json", text=GOOD, env=variable)
     init, sidecar = json.loads(by_option.stdout)["spec"]["initContainers"]
     assert (sidecar["image"], init["image"]) == (image, init_image)
