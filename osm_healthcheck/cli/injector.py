@@ -3,6 +3,7 @@
 import argparse
 import ipaddress
 import os
+import re
 from collections.abc import Sequence
 from functools import partial
 from importlib.util import find_spec
@@ -30,6 +31,11 @@ example: osm-healthcheck injector --certificate /etc/webhook --mesh istio
 
 _SERVICE = "osm-healthcheck-injector"
 _SELF = "with --certificate self"
+# k8s.io/apimachinery/pkg/util/validation/validation.go
+_LABEL = "[a-z0-9]([-a-z0-9]*[a-z0-9])?"
+_SUBDOMAIN = re.compile(rf"{_LABEL}(\.{_LABEL})*")
+_LONGEST_SUBDOMAIN, _LONGEST_LABEL = 253, 63
+_SHORTEST_LIFETIME, _LONGEST_LIFETIME = 10.0, 10 * 365 * 24 * 3600.0
 
 
 def run(argv: Sequence[str]) -> int:
@@ -98,10 +104,15 @@ def _source(
     account = options.service_account or SERVICE_ACCOUNT
     try:
         namespace = (account / "namespace").read_text().strip()
+        _label(namespace)
     except OSError as error:
         parser.error(f"--certificate self is for pods: {error.filename}: {error.strerror}")
-    if not host or not port.isdigit():
+    except (argparse.ArgumentTypeError, UnicodeDecodeError) as error:
+        parser.error(f"--certificate self is for pods: {account / 'namespace'}: {error}")
+    if not host:
         parser.error("--certificate self is for pods: KUBERNETES_SERVICE_HOST is not set")
+    if not _is_port(port):
+        parser.error(f"KUBERNETES_SERVICE_PORT: must be a port from 1 to 65535: not {port!r}")
     return SharedCertificateSettings(
         address=ApiServerAddress(host, int(port), account),
         namespace=namespace,
@@ -126,21 +137,33 @@ def _parser() -> argparse.ArgumentParser:
         help="self (the default): the replicas make one, share it in a Secret and renew it; or a "
         "directory with tls.crt and tls.key, as a Secret's volume has them, which is watched",
     )
-    add("--certificate-secret", default=f"{_SERVICE}-certificate", metavar="NAME", help=_SELF)
+    add(
+        "--certificate-secret",
+        type=_subdomain,
+        default=f"{_SERVICE}-certificate",
+        metavar="NAME",
+        help=_SELF,
+    )
     add(
         "--certificate-name",
-        type=lambda text: tuple(text.split(",")),
+        type=_certificate_names,
         metavar="NAME,…",
         help=f"names in it (default {_SERVICE}.NAMESPACE.svc); {_SELF}",
     )
     add(
         "--certificate-lifetime",
-        type=_seconds,
+        type=_lifetime,
         default=90 * 24 * 3600.0,
         metavar="SECONDS",
         help=f"it is renewed after two thirds (default 90 days); {_SELF}",
     )
-    add("--webhook-configuration", default=f"0-{_SERVICE}", metavar="NAME", help=_SELF)
+    add(
+        "--webhook-configuration",
+        type=_subdomain,
+        default=f"0-{_SERVICE}",
+        metavar="NAME",
+        help=_SELF,
+    )
     add(
         "--service-account",
         type=_directory,
@@ -191,10 +214,44 @@ def _directory(text: str) -> Path:
     return Path(text)
 
 
+def _certificate_names(text: str) -> tuple[str, ...]:
+    return tuple(part if _is_address(part) else _subdomain(part) for part in text.split(","))
+
+
+def _subdomain(text: str) -> str:
+    """The name of an object, or of a host: DNS-1123."""
+    if _SUBDOMAIN.fullmatch(text) and len(text) <= _LONGEST_SUBDOMAIN:
+        return text
+    raise argparse.ArgumentTypeError(
+        f"{text!r} is not a DNS-1123 subdomain: at most {_LONGEST_SUBDOMAIN} lower case letters, "
+        "digits, - and ., which begins and ends with a letter or digit"
+    )
+
+
+def _label(text: str) -> str:
+    """The name of a namespace."""
+    if "." in _subdomain(text) or len(text) > _LONGEST_LABEL:
+        raise argparse.ArgumentTypeError(f"{text!r} is not the name of a namespace")
+    return text
+
+
 def _port(text: str) -> int:
-    if text.isascii() and text.isdigit() and 0 < int(text) < 2**16:
+    if _is_port(text):
         return int(text)
     raise argparse.ArgumentTypeError(f"must be a port from 1 to 65535: not {text!r}")
+
+
+def _is_port(text: str) -> bool:
+    return text.isascii() and text.isdigit() and len(text) <= 5 and 0 < int(text) < 2**16
+
+
+def _lifetime(text: str) -> float:
+    if not _SHORTEST_LIFETIME <= (seconds := _seconds(text)) <= _LONGEST_LIFETIME:
+        raise argparse.ArgumentTypeError(
+            f"must be seconds, from {_SHORTEST_LIFETIME:.0f} to {_LONGEST_LIFETIME:.0f} (ten "
+            f"years): not {text!r}"
+        )
+    return seconds
 
 
 def _seconds(text: str) -> float:
@@ -210,8 +267,14 @@ def _seconds(text: str) -> float:
 def _addresses(text: str) -> tuple[str, ...]:
     addresses = tuple(part.strip() for part in text.split(","))
     for address in addresses:
-        try:
-            ipaddress.ip_address(address)
-        except ValueError:
-            raise argparse.ArgumentTypeError(f"{address!r} is not an IP address") from None
+        if not _is_address(address):
+            raise argparse.ArgumentTypeError(f"{address!r} is not an IP address")
     return addresses
+
+
+def _is_address(text: str) -> bool:
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return True

@@ -143,17 +143,27 @@ def test_one_that_is_not_ready(installed: ControlPlane) -> None:
 
 
 def test_one_that_is_not_alive(kube: ControlPlane) -> None:
-    """It cannot make a certificate for such a name, and would not if it tried again."""
+    """What makes certificates is not as it was installed: trying again would not help."""
     [found] = objects("Deployment")
     spec: dict[str, Any] = found["spec"]["template"]["spec"]
     spec["serviceAccountName"] = "default"
     [injector] = spec["containers"]
-    injector["args"].append("--certificate-name=bücher.svc")
+    broken = {"name": "broken", "configMap": {"name": "broken"}}
+    spec["volumes"] = [*spec.get("volumes", []), broken]
+    mount = {"name": "broken", "mountPath": "/opt/injector"}
+    injector["volumeMounts"] = [*injector.get("volumeMounts", []), mount]
     del injector["startupProbe"]
     injector["livenessProbe"] |= {"initialDelaySeconds": 5, "periodSeconds": 1}
     namespace = kube.namespace("not-alive")
     may = ("create", "rolebinding", "all", "--clusterrole=admin", "--namespace", namespace)
     kube.kubectl(*may, f"--serviceaccount={namespace}:default")
+    files = {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": {"name": "broken"},
+        "data": {"cryptography.py": ""},
+    }
+    kube.kubectl.apply(files, namespace=namespace)
     kube.kubectl.apply(pod("not-alive") | {"spec": spec}, namespace=namespace)
     not_alive = Pod(kube, namespace, "not-alive")
     # Not always x3: on a busy machine it is asked before it listens, and again after its restart.
