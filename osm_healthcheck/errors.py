@@ -4,15 +4,14 @@ Each error carries its fields and composes its own message.
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
 
 class OSMHealthcheckError(Exception):
     """The root: whatever this package raises on purpose is one of these."""
 
 
-@dataclass(frozen=True, slots=True)
-class FieldError:
+class FieldError(NamedTuple):
     """One thing that is wrong with an input, and where; Kubernetes' ``field.Error``.
 
     ``where`` is the path of a field (``app.livenessProbe.httpGet.port``) or the name of an
@@ -27,8 +26,7 @@ class FieldError:
         return f"{self.where}: {self.problem}"
 
 
-@dataclass(frozen=True, slots=True)
-class FieldWarning:
+class FieldWarning(NamedTuple):
     """Something about an input that its author should know, and where, without refusing it.
 
     ``is_general`` says that it holds for every input of its kind, and so is printed once only;
@@ -52,7 +50,6 @@ class InvalidInputError(OSMHealthcheckError):
         super().__init__("\n".join(map(str, self.errors)))
 
 
-@dataclass(slots=True)
 class Validation:
     """Gathers errors and warnings about one input, in the order in which they are found.
 
@@ -60,8 +57,9 @@ class Validation:
     had errors gives that part a collector of its own, and includes it afterwards.
     """
 
-    errors: list[FieldError] = field(default_factory=list)
-    warnings: list[FieldWarning] = field(default_factory=list)
+    def __init__(self) -> None:
+        self.errors: list[FieldError] = []
+        self.warnings: list[FieldWarning] = []
 
     def error(self, where: str, problem: str) -> None:
         """Add an error: ``problem`` is what is wrong at ``where``."""
@@ -80,7 +78,7 @@ class Validation:
         self.errors += [FieldError(prefix + one.where, one.problem) for one in other.errors]
         if isinstance(other, Validation):
             self.warnings += [
-                one if one.is_general else replace(one, where=prefix + one.where)
+                one if one.is_general else one._replace(where=prefix + one.where)
                 for one in other.warnings
             ]
 

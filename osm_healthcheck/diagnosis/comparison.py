@@ -145,7 +145,7 @@ async def _about_app(comparison: Comparison, app: PodAddress, patience: int) -> 
             return f"listening on another address only: port {port} on {where}, not on {app.ip}"
         return f"not listening: nobody listens on port {port} of {app.ip}"
     if "Client.Timeout" in said or "i/o timeout" in said or said.startswith("timeout:"):
-        patient = await _ask(pair, replace(spec, timeout_seconds=patience), app)
+        patient = await _ask(pair, spec._replace(timeout_seconds=patience), app)
         if patient.result is Result.SUCCESS:
             return (
                 f"timeout too short: the app needs {patient.seconds:.2f}s, timeoutSeconds is "
@@ -155,7 +155,7 @@ async def _about_app(comparison: Comparison, app: PodAddress, patience: int) -> 
     if (status := re.search(r"statuscode: (\d+)", said)) and isinstance(handler, HTTPGetAction):
         for host in ("localhost", f"localhost:{port}"):
             headers = (HTTPHeader("Host", host),)
-            other = replace(spec, handler=replace(handler, http_headers=headers))
+            other = spec._replace(handler=replace(handler, http_headers=headers))
             if (await _ask(pair, other, app)).result is Result.SUCCESS:
                 return (
                     f"wrong Host: the app answers {status[1]} for Host {app.ip}:{handler.port} and "

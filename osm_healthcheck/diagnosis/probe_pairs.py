@@ -101,9 +101,9 @@ def _mapped(one: OriginalProbe, ports: Mapping[int, int]) -> OriginalProbe:
             for name, value in probe.items()
         }
 
-    probe = replace(one.declared.probe, handler=replace(one.handler, port=port))
+    probe = one.declared.probe._replace(handler=replace(one.handler, port=port))
     return OriginalProbe(
-        aimed(one.value), aimed(one.declaration), replace(one.declared, probe=probe)
+        aimed(one.value), aimed(one.declaration), one.declared._replace(probe=probe)
     )
 
 

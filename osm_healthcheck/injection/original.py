@@ -145,7 +145,7 @@ def read_original(
         validation.warn(where, f"unknown fields kept as they are: {', '.join(unknown)}")
     if port != probe.handler.port:
         known[name] = {**cast("Manifest", known[name]), "port": port}
-        probe = replace(probe, handler=replace(probe.handler, port=port))
+        probe = probe._replace(handler=replace(probe.handler, port=port))
     return OriginalProbe(value, known, DeclaredProbe(container.name, kind, probe))
 
 

@@ -1,8 +1,7 @@
 """Addresses: which are loopback, who may ask, and where the app is."""
 
 import ipaddress
-from dataclasses import dataclass
-from typing import Self
+from typing import NamedTuple, Self
 
 _MAPPED = "::ffff:"
 _MAPPED_PREFIX = 96
@@ -20,8 +19,7 @@ def is_loopback(address: str) -> bool:
     return address.startswith("127.") or address == "::1"
 
 
-@dataclass(frozen=True, slots=True)
-class AllowFrom:
+class AllowFrom(NamedTuple):
     """The networks whose callers are answered. Loopback always is."""
 
     networks: "tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...]"

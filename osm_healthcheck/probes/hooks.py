@@ -4,8 +4,8 @@ They are no probes (``pkg/kubelet/lifecycle/handlers.go``): any HTTP status is a
 a request without an answer fails.
 """
 
-from dataclasses import dataclass
 from enum import StrEnum
+from typing import NamedTuple
 
 from osm_healthcheck.probes.probe import HTTPGetAction
 
@@ -39,8 +39,7 @@ def is_hook_path(path: str) -> bool:
     return path.startswith(_PREFIXES)
 
 
-@dataclass(frozen=True, slots=True)
-class DeclaredHook:
+class DeclaredHook(NamedTuple):
     """One ``httpGet`` hook of one container; the port of ``action`` is a number."""
 
     container: str

@@ -1,6 +1,6 @@
 """Port numbers: what counts as one, and which are our own."""
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from osm_healthcheck.probes.constants import (
     HEALTHCHECK_PORT,
@@ -31,17 +31,13 @@ def parse_port(text: str) -> int | None:
     return None
 
 
-@dataclass(frozen=True, slots=True)
-class OwnPorts:
+class OwnPorts(NamedTuple):
     """The four ports of the sidecar. No probe may be aimed at one of them: it would ask itself."""
 
     healthcheck: int = HEALTHCHECK_PORT
     liveness: int = LIVENESS_PORT
     readiness: int = READINESS_PORT
     startup: int = STARTUP_PORT
-
-    def __contains__(self, port: int) -> bool:
-        return port in (self.healthcheck, self.liveness, self.readiness, self.startup)
 
     def of(self, kind: ProbeKind) -> int:
         """The port of the probe proxy for ``kind``."""

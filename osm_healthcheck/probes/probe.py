@@ -7,7 +7,7 @@ The field names, defaults and rules are those of ``core/v1`` (``pkg/apis/core/v1
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal, cast
+from typing import Literal, NamedTuple, cast
 
 from osm_healthcheck.errors import Validation
 from osm_healthcheck.probes.constants import ProbeKind
@@ -28,8 +28,7 @@ _FIELDS = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class HTTPHeader:
+class HTTPHeader(NamedTuple):
     """One entry of ``httpHeaders``."""
 
     name: str
@@ -73,8 +72,7 @@ class ExecAction:
 Handler = HTTPGetAction | TCPSocketAction | GRPCAction | ExecAction
 
 
-@dataclass(frozen=True, slots=True)
-class Probe:
+class Probe(NamedTuple):
     """One probe with Kubernetes' defaults filled in; all times in seconds."""
 
     handler: Handler

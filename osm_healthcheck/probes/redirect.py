@@ -7,7 +7,7 @@ schemes may change, the ``Host`` header does not count), at most ten requests.
 
 import re
 from binascii import b2a_base64
-from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from osm_healthcheck.errors import OSMHealthcheckError
 from osm_healthcheck.probes.quote import quote
@@ -30,8 +30,7 @@ class RedirectError(OSMHealthcheckError):
     """A redirect that makes the probe fail: one too many, or to nowhere. The words are Go's."""
 
 
-@dataclass(frozen=True, slots=True)
-class Hop:
+class Hop(NamedTuple):
     """One request of a probe: where it goes and what it carries.
 
     ``host`` overrides the ``Host`` header (``""``: the URL's own host and port); ``headers`` are
@@ -114,7 +113,7 @@ def _quoted(location: str) -> str:
 def _referer(last: URL, url: URL) -> str:
     if (last.scheme, url.scheme) == ("https", "http"):
         return ""
-    return str(replace(last, user=None))
+    return str(last._replace(user=None))
 
 
 def _get(lines: Headers, name: bytes) -> bytes:

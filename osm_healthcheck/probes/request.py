@@ -9,7 +9,7 @@ Header lines are pairs of bytes, as they stand on the wire.
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from osm_healthcheck.probes.probe import HTTPHeader
 
@@ -42,8 +42,7 @@ CLOSE = (b"Connection", b"close")
 GZIP = (b"Accept-Encoding", b"gzip")
 
 
-@dataclass(frozen=True, slots=True)
-class ProbeHeaders:
+class ProbeHeaders(NamedTuple):
     """What a probe's ``httpHeaders`` come to on the wire.
 
     ``host`` is what they make of the ``Host`` header (``""``: nothing); ``lines`` are all others;

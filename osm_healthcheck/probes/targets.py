@@ -6,6 +6,7 @@ A port that is in none of these tables is never dialled for a caller.
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
+from typing import NamedTuple
 
 from osm_healthcheck.probes.constants import ProbeKind
 from osm_healthcheck.probes.hooks import DeclaredHook
@@ -18,8 +19,7 @@ ANSWER_MARGIN = 0.05
 MAX_SHOWN_SERVICE = 80
 
 
-@dataclass(frozen=True, slots=True)
-class DeclaredProbe:
+class DeclaredProbe(NamedTuple):
     """One probe of one container. Its port is a number and its handler not ``exec``."""
 
     container: str
@@ -95,16 +95,14 @@ class HookTarget:
         return f"{self.action.scheme.lower()}://:{self.port}{self.action.path}"
 
 
-@dataclass(frozen=True, slots=True)
-class Routes:
+class Routes(NamedTuple):
     """What one probe proxy serves: HTTP by path, and the TLS bytes of its one HTTPS probe."""
 
     http: Mapping[str, HTTPTarget]
     tls: HTTPTarget | None
 
 
-@dataclass(frozen=True, slots=True)
-class Targets:
+class Targets(NamedTuple):
     """All that was declared.
 
     ``routes`` has the kinds that need a listener, and no others; ``hooks`` are by path; ``ports``

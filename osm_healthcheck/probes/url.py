@@ -14,7 +14,7 @@ Texts are handled as UTF-8 bytes behind ``str`` (``latin-1``), so that every inp
 
 import ipaddress
 import re
-from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from osm_healthcheck.errors import OSMHealthcheckError
 from osm_healthcheck.probes.quote import quote
@@ -47,8 +47,7 @@ class URLError(OSMHealthcheckError):
         super().__init__(f"parse {quote(text.encode('utf-8', 'surrogateescape'))}: {reason}")
 
 
-@dataclass(frozen=True, slots=True)
-class URL:
+class URL(NamedTuple):
     """A parsed URL.
 
     ``path`` and ``fragment`` are unescaped; ``raw_path`` and ``raw_fragment`` are set where that
@@ -116,7 +115,7 @@ class URL:
     def quoted(self) -> str:
         """In quotes and without a password, as Go's client shows it in an error."""
         user, colon, _ = (self.user or "").partition(":")
-        shown = replace(self, user=f"{user}:***") if colon else self
+        shown = self._replace(user=f"{user}:***") if colon else self
         return quote(str(shown).encode("latin-1"))
 
     def __str__(self) -> str:
@@ -150,15 +149,15 @@ class URL:
         ref = parse(reference)
         scheme = ref.scheme or self.scheme
         if ref.scheme or ref.host or ref.user is not None:
-            return _with_path(replace(ref, scheme=scheme), _resolve(ref.escaped_path, ""))
+            return _with_path(ref._replace(scheme=scheme), _resolve(ref.escaped_path, ""))
         if not ref.path and not ref.force_query and not ref.query:
-            ref = replace(ref, query=self.query)
+            ref = ref._replace(query=self.query)
             if not ref.fragment:
-                ref = replace(ref, fragment=self.fragment, raw_fragment=self.raw_fragment)
+                ref = ref._replace(fragment=self.fragment, raw_fragment=self.raw_fragment)
         if not ref.path and self.opaque:
-            return replace(ref, scheme=scheme, opaque=self.opaque)
+            return ref._replace(scheme=scheme, opaque=self.opaque)
         resolved = _resolve(self.escaped_path, ref.escaped_path)
-        return _with_path(replace(ref, scheme=scheme, host=self.host, user=self.user), resolved)
+        return _with_path(ref._replace(scheme=scheme, host=self.host, user=self.user), resolved)
 
     def _split_host(self) -> tuple[str, str]:
         """``splitHostPort``: the host with its brackets, and the port."""
@@ -191,7 +190,7 @@ def probe_url(scheme: str, host: str, port: int, path: str) -> URL:
         url = URL(path=_raw(path))
     host = _raw(host)
     authority = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-    return _parse_raw(str(replace(url, scheme=scheme.lower(), host=authority)))
+    return _parse_raw(str(url._replace(scheme=scheme.lower(), host=authority)))
 
 
 class _RefusedError(Exception):
@@ -221,7 +220,7 @@ def _readable(raw: str) -> str:
 def _with_fragment(url: URL, fragment: str) -> URL:
     unescaped = _unescape(fragment)
     plain = _escape(unescaped, _FRAGMENT_SAFE) == fragment
-    return replace(url, fragment=unescaped, raw_fragment="" if plain else fragment)
+    return url._replace(fragment=unescaped, raw_fragment="" if plain else fragment)
 
 
 def _parse(rest: str) -> URL:
@@ -237,7 +236,7 @@ def _parse(rest: str) -> URL:
     url = URL(scheme=scheme, query=query, force_query=force_query)
     if not rest.startswith("/"):
         if scheme:
-            return replace(url, opaque=rest)
+            return url._replace(opaque=rest)
         if ":" in rest.partition("/")[0]:
             raise _RefusedError("first path segment in URL cannot contain colon")
     if rest.startswith("//") and (scheme or not rest.startswith("///")):
@@ -245,7 +244,7 @@ def _parse(rest: str) -> URL:
         rest = slash + path
         url = _with_authority(url, authority)
     elif scheme and rest.startswith("/"):
-        url = replace(url, omit_host=True)
+        url = url._replace(omit_host=True)
     return _with_path(url, rest)
 
 
@@ -253,12 +252,12 @@ def _with_authority(url: URL, authority: str) -> URL:
     userinfo, at, text = authority.rpartition("@")
     host = _parse_host(url.scheme, text)
     if not at:
-        return replace(url, host=host)
+        return url._replace(host=host)
     if not _USERINFO.fullmatch(userinfo):
         raise _RefusedError("net/url: invalid userinfo")
     name, colon, password = userinfo.partition(":")
     user, secret = (_escape(_unescape(part), _USER_SAFE) for part in (name, password))
-    return replace(url, host=host, user=user + colon + secret)
+    return url._replace(host=host, user=user + colon + secret)
 
 
 def _parse_host(scheme: str, text: str) -> str:
@@ -320,7 +319,7 @@ def _unescape_host(text: str, *, zone: bool = False) -> str:
 def _with_path(url: URL, escaped: str) -> URL:
     path = _unescape(escaped)
     plain = _escape(path, _PATH_SAFE) == escaped
-    return replace(url, path=path, raw_path="" if plain else escaped)
+    return url._replace(path=path, raw_path="" if plain else escaped)
 
 
 def _resolve(base: str, reference: str) -> str:

@@ -7,7 +7,6 @@ never a status of ours. Nothing ends a hook but its caller and the app: the kube
 """
 
 from collections.abc import Awaitable, Mapping, Sequence
-from dataclasses import replace
 from time import perf_counter
 
 from osm_healthcheck.probes.addresses import AppAddresses
@@ -98,7 +97,7 @@ class LifecycleHooks:
             raise BadAnswerError(f"the kubelet sends no such request: {target.headers.refusal}")
         url_of(target.action, target.port, addresses[0])
         stream, address = await dial(addresses, target.port, self._network)
-        url = replace(url_of(target.action, target.port, address), scheme=scheme.lower())
+        url = url_of(target.action, target.port, address)._replace(scheme=scheme.lower())
         first = Hop(url, target.headers.host, headers)
         response = await ask_on(stream, "GET", first, self._network, http2=False)
 

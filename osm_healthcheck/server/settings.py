@@ -3,7 +3,7 @@
 ``options`` reads them from flags and the environment.
 """
 
-from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from osm_healthcheck.probes.addresses import AllowFrom
 from osm_healthcheck.probes.ports import OwnPorts
@@ -14,15 +14,14 @@ ANY_ADDRESS = ("0.0.0.0", "::")
 LEVELS = ("trace", "debug", "info", "warn", "error", "fatal", "panic", "disabled")
 
 
-@dataclass(frozen=True, slots=True)
-class PodSettings:
+class PodSettings(NamedTuple):
     """What the server of one pod was told.
 
     ``targets`` is ``None`` where no probes are declared at all; ``drain`` is in seconds.
     """
 
     targets: Targets | None = None
-    ports: OwnPorts = field(default_factory=OwnPorts)
+    ports: OwnPorts = OwnPorts()
     bind: tuple[str, ...] = ANY_ADDRESS
     target_hosts: tuple[str, ...] = ()
     allow_from: AllowFrom | None = None
@@ -30,8 +29,7 @@ class PodSettings:
     drain: float = 25.0
 
 
-@dataclass(frozen=True, slots=True)
-class ProcessSettings:
+class ProcessSettings(NamedTuple):
     """What the process was told.
 
     ``unknown`` are variables that look like ours and are not: a mistyped one among them could
@@ -43,9 +41,8 @@ class ProcessSettings:
     unknown: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Settings:
+class Settings(NamedTuple):
     """All that a sidecar was told, which is a process with one pod."""
 
-    pod: PodSettings = field(default_factory=PodSettings)
-    process: ProcessSettings = field(default_factory=ProcessSettings)
+    pod: PodSettings = PodSettings()
+    process: ProcessSettings = ProcessSettings()

@@ -10,7 +10,6 @@ import errno
 import os
 import socket
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from typing import NoReturn
 
 from osm_healthcheck.wire.errors import NoSocketError, RefusedError
@@ -32,7 +31,6 @@ def tcp_socket(family: socket.AddressFamily) -> socket.socket:
     return socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
 
 
-@dataclass(frozen=True, slots=True)
 class Network:
     """Where sockets are made, and who ends those that were abandoned.
 
@@ -40,8 +38,13 @@ class Network:
     in another one, and connecting there, takes nothing but another ``make_socket``.
     """
 
-    lingering: LingeringSockets = field(default_factory=LingeringSockets)
-    make_socket: MakeSocket = tcp_socket
+    __slots__ = ("lingering", "make_socket")
+
+    def __init__(
+        self, lingering: LingeringSockets | None = None, make_socket: MakeSocket = tcp_socket
+    ) -> None:
+        self.lingering = LingeringSockets() if lingering is None else lingering
+        self.make_socket = make_socket
 
 
 class Attempt:

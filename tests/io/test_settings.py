@@ -4,7 +4,6 @@ import json
 import socket
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -66,7 +65,7 @@ def test_every_option_has_a_twin_and_the_flag_beats_it() -> None:
     def shown(settings: Settings) -> str:
         targets = settings.pod.targets
         ports = None if targets is None else sorted(targets.ports)
-        return str([ports, replace(settings.pod, targets=None), settings.process])
+        return str([ports, settings.pod._replace(targets=None), settings.process])
 
     for option in OPTIONS:
         ours, theirs = values[option.flag]
