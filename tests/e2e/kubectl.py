@@ -22,7 +22,7 @@ class Kubectl:
         # A cache of what the server has, in its own folder and not in that of whoever runs this.
         self._argv += ["--cache-dir", str(kubeconfig.parent / "kubectl-cache")]
 
-    def __call__(self, *arguments: str, stdin: str = "", seconds: float = 60) -> str:
+    def __call__(self, *arguments: str, stdin: str = "", seconds: float = 150) -> str:
         """Run it and return what it writes to its standard output.
 
         Args:
@@ -39,7 +39,7 @@ class Kubectl:
         return done.stdout
 
     def run(
-        self, *arguments: str, stdin: str = "", seconds: float = 60
+        self, *arguments: str, stdin: str = "", seconds: float = 150
     ) -> subprocess.CompletedProcess[str]:
         """Run it and return all there is to it, whether it fails or not."""
         argv = self.argv(*arguments)
@@ -61,7 +61,7 @@ class Kubectl:
         self("apply", "--namespace", namespace, "--validate=strict", "-f", "-", stdin=text)
 
     def wait(
-        self, what: str, condition: str, *, namespace: str = "default", seconds: int = 60
+        self, what: str, condition: str, *, namespace: str = "default", seconds: int = 150
     ) -> None:
         """``kubectl wait --for=CONDITION WHAT``.
 

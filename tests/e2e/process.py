@@ -10,7 +10,7 @@ class NotYetError(Exception):
     """Something that was waited for did not happen; the message says what."""
 
 
-def until(happened: Callable[[], object], what: str, seconds: float = 60) -> None:
+def until(happened: Callable[[], object], what: str, seconds: float = 150) -> None:
     """Wait for something that cannot be waited for but by asking again.
 
     Raises:
@@ -43,7 +43,7 @@ class Process:
         """Its process ID."""
         return self._process.pid
 
-    def wait_until(self, ready: Callable[[], object], seconds: float = 60) -> None:
+    def wait_until(self, ready: Callable[[], object], seconds: float = 150) -> None:
         """Wait until it is ready, and no longer than it lives.
 
         Raises:

@@ -11,7 +11,7 @@ from .pods import APP, Manifest, container, http_get, pod, with_mesh, with_us
 from .process import until
 from .verdicts import NOT_READY, READY, RESTARTED, Pod
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]
+pytestmark = pytest.mark.e2e
 
 
 def _part(manifest: Manifest, name: str) -> Manifest:

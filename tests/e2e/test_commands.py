@@ -12,9 +12,10 @@ from .command import osm_healthcheck, osm_healthcheck_in
 from .control_plane import ControlPlane
 from .node import Node
 from .pods import container, grpc, http_get, pod, tcp_socket, with_mesh, with_us
+from .process import until
 from .verdicts import Pod
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]
+pytestmark = pytest.mark.e2e
 
 
 @pytest.fixture(scope="module")
@@ -66,9 +67,11 @@ def test_verify_says_yes_and_then_what_is_wrong(meshed: Pod, kube: ControlPlane)
     events = meshed("get", "events", "-o", "yaml")
     assert "✗" not in osm_healthcheck("verify", stdin=f"{manifest}---\n{events}")
     meshed("exec", "shop", "-c", "app", "--", "/app", "ask", "http://127.0.0.1:8080/close")
+    said = "Readiness probe failed: HTTP probe failed with statuscode: 404"
+    until(lambda: meshed.messages("Unhealthy")["app", said], said)
     meshed("wait", "pod/shop", "--for=condition=Ready=false")
     text = osm_healthcheck_in(kube.kubeconfig, "verify", "-n", meshed.namespace, status=1)
-    assert "✗ event app: Readiness probe failed: HTTP probe failed with statuscode: 404" in text
+    assert f"✗ event app: {said}" in text
     assert "the app refuses connections on that port" in text
     # What a forwarded port cannot tell, the sidecar can.
     path = f"{program('kubectl').parent}:{os.environ['PATH']}"

@@ -17,7 +17,7 @@ from .pods import Manifest, container, deployment, pod, with_mesh, with_us
 from .process import until
 from .verdicts import READY, RESTARTED, Pod
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]
+pytestmark = pytest.mark.e2e
 
 _EXEC = {"exec": {"command": ["cat", "/tmp/healthy"]}, "initialDelaySeconds": 5, "periodSeconds": 3}
 
@@ -90,7 +90,7 @@ def _a_page_is_gone(kube: ControlPlane, machine: Node, namespace: str) -> None:
     get = {"httpGet": {"port": 8080, "path": "/"}}
     app = container(
         readinessProbe={**get, "failureThreshold": 1, "periodSeconds": 1},
-        livenessProbe={**get, "failureThreshold": 3, "periodSeconds": 3},
+        livenessProbe={**get, "failureThreshold": 3, "periodSeconds": 6},
     )
     page = _started(kube, namespace, pod("page", app))
     spec = {"selector": {"app": "page"}, "ports": [{"port": 80, "targetPort": 8080}]}

@@ -11,7 +11,7 @@ from .pods import container, http_get, pod, with_mesh, with_us
 from .process import until
 from .verdicts import READY, RESTARTED, Pod
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]
+pytestmark = pytest.mark.e2e
 
 _PATIENT = http_get("/live", failureThreshold=10)
 """A probe that outlasts the restart of what answers it."""
@@ -24,9 +24,9 @@ def meshed(kube: ControlPlane, request: pytest.FixtureRequest, machine: Node) ->
     name = request.node.name.removeprefix("test_").translate(str.maketrans("_[]", "---")).strip("-")
     namespace = kube.namespace(name)
     app = container(
-        "app", "-linger", "4s", livenessProbe=_PATIENT, readinessProbe=http_get("/ready")
+        "app", "-linger", "6s", livenessProbe=_PATIENT, readinessProbe=http_get("/ready")
     )
-    manifest = pod("shop", app, terminationGracePeriodSeconds=10)
+    manifest = pod("shop", app, terminationGracePeriodSeconds=15)
     kube.kubectl.apply(with_mesh(with_us(manifest, *options)), namespace=namespace)
     kube.kubectl.wait("pod/shop", "condition=Ready", namespace=namespace)
     yield Pod(kube, namespace, "shop")

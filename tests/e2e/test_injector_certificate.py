@@ -31,7 +31,7 @@ pytestmark = pytest.mark.e2e
 _NAMESPACE = "osm-healthcheck"
 _SECRET = "osm-healthcheck-injector-certificate"
 _REPLICAS = 3
-_LIFETIME = 24.0  # seconds: renewed after 16
+_LIFETIME = 36.0  # seconds: renewed after 24
 
 
 @pytest.fixture

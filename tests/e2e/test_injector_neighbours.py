@@ -165,7 +165,7 @@ def test_sigterm_under_load_of_an_api_server_fails_no_admission(cluster: Control
             except Exception as error:
                 failures.append(str(error))
 
-    with injector() as staying, installed(cluster, "--drain", "4") as leaving:
+    with injector() as staying, installed(cluster, "--drain", "15") as leaving:
         threads = [threading.Thread(target=admissions) for _ in range(3)]
         for one in threads:
             one.start()

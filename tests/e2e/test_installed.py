@@ -16,7 +16,7 @@ from .process import NotYetError, until
 from .verdicts import Pod
 from .webhook import MANIFEST, NAME, is_injected, objects
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]
+pytestmark = pytest.mark.e2e
 
 _NAMESPACE = "osm-healthcheck"
 _DEPLOYMENT = "deployment/osm-healthcheck-injector"
@@ -44,8 +44,8 @@ def _install(cluster: ControlPlane) -> None:
 
 
 def _wait_for_rollout(cluster: ControlPlane) -> None:
-    status = ("rollout", "status", _DEPLOYMENT, "--timeout=120s")
-    cluster.kubectl(*status, "--namespace", _NAMESPACE, seconds=130)
+    status = ("rollout", "status", _DEPLOYMENT, "--timeout=300s")
+    cluster.kubectl(*status, "--namespace", _NAMESPACE, seconds=310)
 
 
 def test_a_namespace_is_labelled(installed: ControlPlane) -> None:
@@ -112,8 +112,8 @@ def test_replicas_are_replaced_and_no_pod_is_refused(installed: ControlPlane) ->
         asked += 1
         return len(_replicas(installed)) == 2 and not _replicas(installed) & before
 
-    until(rolled_out, "the new replicas are there and the old ones gone", 120)
-    assert asked > 20
+    until(rolled_out, "the new replicas are there and the old ones gone", 300)
+    assert asked > 5
     kubectl("delete", "namespace", "rolled", "--wait=false")
 
 
@@ -133,8 +133,9 @@ def test_one_that_is_not_ready(installed: ControlPlane) -> None:
 
     until(lambda: rows() == [["0/1", "Running"]] * 2, "no replica is ready")
     name = f"pod/{_replicas(installed).pop()}"
-    described = kubectl("describe", name, "--namespace", _NAMESPACE)
-    assert f"spec.containers{{injector}}: Readiness probe failed: {_UNWELL}\n" in described
+    described = ("describe", name, "--namespace", _NAMESPACE)
+    said = f"spec.containers{{injector}}: Readiness probe failed: {_UNWELL}\n"
+    until(lambda: said in kubectl(*described), said)
     head, body = kubectl.curl(name, 9091, "/health/ready", namespace=_NAMESPACE)
     assert head.startswith("HTTP/1.1 503 Service Unavailable\n")
     assert body.startswith(f"Service is not ready: there is no MutatingWebhookConfiguration {NAME}")

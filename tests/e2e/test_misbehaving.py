@@ -22,7 +22,7 @@ from .pods import Manifest, pod
 from .process import NotYetError, until
 from .verdicts import READY, Pod
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]
+pytestmark = pytest.mark.e2e
 
 _OK = b"HTTP/1.1 200 OK\r\n"
 Serve = Callable[[socket.socket], None]

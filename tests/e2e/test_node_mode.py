@@ -20,7 +20,7 @@ from .pods import container, http_get, pod, tcp_socket, with_mesh, with_us
 from .process import until
 from .verdicts import READY, RESTARTED, Pod
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]
+pytestmark = pytest.mark.e2e
 
 _NAMESPACE = "osm-healthcheck-node"
 _NAME = "daemonset/osm-healthcheck-node"
@@ -60,8 +60,8 @@ class Agent:
 
     def wait_until_rolled_out(self) -> None:
         """Wait until every pod is of the newest template, and ready."""
-        status = ("rollout", "status", _NAME, "-n", _NAMESPACE, "--timeout=90s")
-        self.cluster.kubectl(*status, seconds=100)
+        status = ("rollout", "status", _NAME, "-n", _NAMESPACE, "--timeout=300s")
+        self.cluster.kubectl(*status, seconds=310)
 
 
 @pytest.fixture(scope="module")

@@ -87,7 +87,7 @@ def test_pods_come_and_go_and_leave_nothing(runtime: Sandboxes, agent: _Agent) -
             until(lambda: agent.pods() == 0, "all pods are released")
             before = before or agent.descriptors()
             assert agent.descriptors() < before + _CALLS
-            assert set(Path("/run/netns").iterdir()) <= namespaces
+            until(lambda: set(Path("/run/netns").iterdir()) <= namespaces, "no namespace is left")
 
 
 def test_while_containerd_starts_anew_pods_are_served(runtime: Sandboxes, agent: _Agent) -> None:

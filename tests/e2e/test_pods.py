@@ -14,7 +14,7 @@ from .pods import with_mesh, with_us
 from .table import Table
 from .verdicts import COMPLETE, READY, RESTARTED, Pod
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
+pytestmark = pytest.mark.e2e
 
 _AT_ONCE = 3
 _THRESHOLD = 3

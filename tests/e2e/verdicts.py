@@ -107,7 +107,7 @@ class Pod:
             return NOT_READY
         return None
 
-    def wait_for_verdict(self, *, other_than: str | None = None, seconds: float = 60) -> str:
+    def wait_for_verdict(self, *, other_than: str | None = None, seconds: float = 150) -> str:
         """Wait until the kubelet has concluded something, or something else."""
         found: list[str] = []
 
