@@ -7,6 +7,7 @@ makes of a hook is no verdict.
 
 import contextlib
 import itertools
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -64,7 +65,10 @@ class Soaked:
 
 
 def soak(https: str, probes: int) -> Soaked:
-    """Run at least so many probes, in whole rounds; ``https`` is a key of `HTTPS`."""
+    """Run at least so many probes, in whole rounds; ``https`` is a key of `HTTPS`.
+
+    How far it has come is said on stderr.
+    """
     with plain() as here:
         expected = {
             fault: dict(seen.keys()) for fault, seen in _round(here, manifest, len(ANY) * 50)
@@ -85,6 +89,8 @@ def soak(https: str, probes: int) -> Soaked:
                     if verdict != right:
                         wrong = f"round {number}, {fault}: {name}: {verdict}, not {right}"
                         found.wrong.append(f"{wrong}: {times} times")
+            done = f"{https}: {found.probes.total():,} probes, {len(found.wrong)} wrong verdicts"
+            print(done, file=sys.stderr, flush=True)
             if number == 1:
                 first = _left_open(here), descriptors(pid), _memory(pid)
             if found.probes.total() >= probes:
