@@ -1,11 +1,14 @@
 """What the commands for manifests have in common on the command line."""
 
 import argparse
+import contextlib
 import io
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from types import FrameType
+from typing import NoReturn
 
 from osm_healthcheck.cli.files import STDIN
 
@@ -39,12 +42,16 @@ def parser_for(
 
 
 def guarded(work: Callable[[], int]) -> int:
-    """Run ``work``; a reader that leaves and a Ctrl-C end it as they end other tools."""
+    """Run ``work``; a reader that leaves, and signals, end it as they end other tools.
+
+    Whatever ends it, what it has begun is taken back: temporary files, port-forwards.
+    """
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(encoding="utf-8")  # as manifests are, whatever the locale says
     try:
-        code = work()
-        sys.stdout.flush()
+        with _ended_by_signals():
+            code = work()
+            sys.stdout.flush()
     except BrokenPipeError:
         _drop_output()
         return _BROKEN_PIPE
@@ -56,6 +63,26 @@ def guarded(work: Callable[[], int]) -> int:
         print(f"osm-healthcheck: cannot write: {error.strerror or error}", file=sys.stderr)
         return 2
     return code
+
+
+@contextlib.contextmanager
+def _ended_by_signals() -> Iterator[None]:
+    """SIGTERM, and SIGHUP where it is not ignored, unwind what runs; the second ends it at once."""
+
+    def end(number: int, _: FrameType | None) -> NoReturn:
+        signal.signal(number, signal.SIG_DFL)
+        sys.exit(128 + number)
+
+    numbers = [
+        one for one in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(one) is signal.SIG_DFL
+    ]
+    for number in numbers:
+        signal.signal(number, end)
+    try:
+        yield
+    finally:
+        for number in numbers:
+            signal.signal(number, signal.SIG_DFL)
 
 
 def _drop_output() -> None:

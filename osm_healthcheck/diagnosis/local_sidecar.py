@@ -58,7 +58,8 @@ async def local_sidecar(
     try:
         yield where
     finally:
-        shutdown.set_result(Shutdown.FINISH)
+        if not shutdown.done():  # a signal that ends the process cancels it
+            shutdown.set_result(Shutdown.FINISH)
         await task
 
 

@@ -354,7 +354,8 @@ def test_a_reader_that_leaves_ends_it_quietly() -> None:
         assert process.stderr.read() == b""
 
 
-def test_ctrl_c_leaves_nothing_behind(tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_leaves_nothing_behind(number: signal.Signals, tmp_path: Path) -> None:
     path, second = tmp_path / "good.yaml", tmp_path / "warned.yaml"
     path.write_text(GOOD)
     # more lines on stderr than a pipe holds: while nobody reads them, it cannot end
@@ -367,9 +368,9 @@ def test_ctrl_c_leaves_nothing_behind(tmp_path: Path) -> None:
     ) as process:
         assert process.stderr is not None
         assert "skipped" in process.stderr.readline()
-        process.send_signal(signal.SIGINT)
+        process.send_signal(number)
         assert "Traceback" not in process.stderr.read()
-        assert process.wait(TIMEOUT) == 128 + signal.SIGINT
+        assert process.wait(TIMEOUT) == 128 + number
     assert path.read_text() == GOOD
     assert sorted(one.name for one in tmp_path.iterdir()) == ["good.yaml", "warned.yaml"]
 
