@@ -3,6 +3,7 @@
 import argparse
 import re
 
+from osm_healthcheck.cli.sources import add_sources
 from osm_healthcheck.probes.ports import parse_port
 from osm_healthcheck.probes.quote import quoted
 
@@ -36,10 +37,10 @@ def app_parser(
         add(
             "files",
             nargs="*",
-            default=["-"],
             metavar="FILE",
             help="YAML or JSON; - or none is standard input",
         )
+    add_sources(parser)
     add(
         "--host",
         default="127.0.0.1",

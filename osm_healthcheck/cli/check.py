@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from osm_healthcheck.cli.app_arguments import add_output, duration
 from osm_healthcheck.cli.arguments import guarded
+from osm_healthcheck.probes.quote import printable, without_password
 
 if TYPE_CHECKING:
     from osm_healthcheck.kubelet.prober import Outcome
@@ -52,7 +53,10 @@ def _run(options: argparse.Namespace) -> int:
         handler, host = _read_target(options.target, tuple(options.header))
         outcome = asyncio.run(_probe(handler, host, options.timeout))
     except ValueError as error:
-        print(f"osm-healthcheck check: {options.target}: {error}", file=sys.stderr)
+        print(
+            f"osm-healthcheck check: {printable(without_password(options.target))}: {error}",
+            file=sys.stderr,
+        )
         return 2
     print(_as_json(options.target, outcome) if options.output == "json" else _as_text(outcome))
     return 0 if outcome.result is Result.SUCCESS else 1

@@ -12,7 +12,7 @@ from osm_healthcheck.cli.cluster_arguments import (
     names_a_cluster,
     read_selection,
 )
-from osm_healthcheck.cli.files import STDIN
+from osm_healthcheck.cli.sources import read_sources, sources_of
 
 if TYPE_CHECKING:
     from osm_healthcheck.diagnosis.comparison import Comparison
@@ -37,13 +37,12 @@ def run(argv: Sequence[str]) -> int:
     """Run the command; 0, 1 where verdicts differ, 2 for bad input or where it cannot be done."""
     parser = parser_of()
     options = parser.parse_args(argv)
-    arguments = [options.file] if options.file is not None else []
+    options.files = [] if options.file is None else [options.file]
     options.selection = None
-    if names_a_cluster(parser, options, arguments):
+    if names_a_cluster(parser, options, options.files, options.more_files):
         if options.sidecar is not None or options.port_map or options.host != _HERE:
             parser.error("of a cluster: leave --sidecar, --host and --port-map out")
-        options.selection = read_selection(parser, options, arguments)
-    options.file = STDIN if options.file is None else options.file
+        options.selection = read_selection(parser, options, options.files)
     return guarded(lambda: _run(options))
 
 
@@ -136,16 +135,15 @@ def _check_container(container: str | None, pods: "Sequence[PodProbes]") -> None
 
 
 def _read(options: argparse.Namespace) -> "list[PodProbes]":
-    from osm_healthcheck.cli.files import ManifestReader
+    from osm_healthcheck.cli.files import ManifestReader, named
     from osm_healthcheck.diagnosis.probe_pairs import find_probe_pairs
 
-    source = "stdin" if options.file == STDIN else options.file
     reader = ManifestReader("diagnose")
-    documents = [one.value for one in reader.documents(options.file) if not one.is_empty]
+    documents = [one.value for _, one in reader.read(sources_of(options))]
     reader.validation.raise_errors()
     # a running sidecar asks the pod's own ports; one that is started here is given the mapped ones
     ports = options.port_map if options.sidecar is None else {}
-    pods = find_probe_pairs(documents, source, options.container, ports)
+    pods = find_probe_pairs(documents, named(read_sources(options)), options.container, ports)
     _check_container(options.container, pods)
     return pods
 

@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from typing import IO, cast
 
-from osm_healthcheck.cli.sources import STDIN
+from osm_healthcheck.cli.sources import STDIN, source_name
 from osm_healthcheck.manifests.documents import Format
 
 _SPOOLED = 1 << 23  # bytes of output that stay in memory until the last document is good
@@ -63,7 +63,7 @@ class Diff:
         sys.stdout.buffer.flush()
 
     def _begin(self, path: str) -> None:
-        self._name = "stdin" if path == STDIN else path
+        self._name = source_name(path)
         self._old: list[str] = []
         self._new: list[str] = []
         self._opcodes: list[Opcode] = []

@@ -10,6 +10,7 @@ from osm_healthcheck.cli.output import InPlace, Output, ReplaceError
 from osm_healthcheck.cli.progress import Progress
 from osm_healthcheck.cli.sources import STDIN as STDIN
 from osm_healthcheck.cli.sources import opened as opened
+from osm_healthcheck.cli.sources import source_name
 from osm_healthcheck.errors import FieldError, FieldWarning, InvalidInputError, Validation
 from osm_healthcheck.injection.pods import ManifestChange
 from osm_healthcheck.manifests.documents import Document, Format, read_documents
@@ -25,9 +26,19 @@ class ManifestReader:
         self._said = set[FieldWarning]()
         self.validation = Validation()
 
+    def read(self, sources: Iterable[str | FieldError]) -> Iterator[tuple[str, Document]]:
+        """The documents of all ``sources`` that are not empty, each with its source."""
+        for source in sources:
+            if isinstance(source, FieldError):
+                self.validation.errors.append(source)
+                continue
+            for document in self.documents(source):
+                if not document.is_empty:
+                    yield source, document
+
     def documents(self, path: str) -> Iterator[Document]:
         """The documents of one file that could be read; what is wrong with others is an error."""
-        name = "stdin" if path == STDIN else path
+        name = source_name(path)
         try:
             with opened(path) as binary:
                 self._progress.begin(binary)
@@ -50,7 +61,7 @@ class ManifestReader:
 
     def warn(self, path: str, document: Document, warnings: Sequence[FieldWarning]) -> None:
         """Print the warnings about a document; a general one only the first time."""
-        name = "stdin" if path == STDIN else path
+        name = source_name(path)
         for one in warnings:
             if one.is_general:
                 if one not in self._said:
@@ -61,7 +72,7 @@ class ManifestReader:
 
     def refuse(self, path: str, document: Document, errors: Validation | InvalidInputError) -> None:
         """Keep the errors in a document, for ``finish``."""
-        name = "stdin" if path == STDIN else path
+        name = source_name(path)
         self.validation.include(errors, f"{name}: {document.where}: ")
 
     def say(self, line: str) -> None:
@@ -83,7 +94,7 @@ class ManifestReader:
 
 def named(paths: Sequence[str]) -> str:
     """The files as messages name them."""
-    return ", ".join("stdin" if path == STDIN else path for path in paths)
+    return ", ".join(map(source_name, paths))
 
 
 def print_error(line: object) -> None:

@@ -22,7 +22,7 @@ from osm_healthcheck.cli.injection_options import (
     option_problem,
 )
 from osm_healthcheck.cli.output_options import add_output_options, read_sink
-from osm_healthcheck.cli.sources import add_sources, files_of, read_sources
+from osm_healthcheck.cli.sources import add_sources, sources_of
 from osm_healthcheck.cluster.api import ClusterError
 from osm_healthcheck.errors import FieldError, FieldWarning
 from osm_healthcheck.injection.auto_mesh import MeshFinder, NoMesh
@@ -86,7 +86,7 @@ def run(argv: Sequence[str]) -> int:
             change(namespace)  # it passes, and what it says of a mesh is remembered
         sources: list[str | FieldError] = [*found]
     else:
-        sources = list(files_of(read_sources(options), recursive=options.recursive))
+        sources = list(sources_of(options))
     report = InjectReport(
         names_files=len(sources) > 1, only_skipped=options.quiet, is_diff=options.diff
     )

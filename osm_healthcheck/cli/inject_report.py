@@ -1,7 +1,7 @@
 """What ``inject`` says on stderr of each resource, and of all."""
 
 from osm_healthcheck.cli.files import ManifestReader
-from osm_healthcheck.cli.sources import STDIN
+from osm_healthcheck.cli.sources import source_name
 from osm_healthcheck.injection.pods import InjectedPod, ManifestChange
 
 
@@ -26,7 +26,7 @@ class InjectReport:
         self, reader: ManifestReader, path: str, outcome: ManifestChange, has_changed: bool
     ) -> None:
         """Say what became of the resources in one document of the file at ``path``."""
-        prefix = f"{'stdin' if path == STDIN else path}: " if self._names_files else ""
+        prefix = f"{source_name(path)}: " if self._names_files else ""
         skipped = [one for one in outcome.warnings if one.is_skip]
         for pod in outcome.injected:
             done = self._done if has_changed else "unchanged"

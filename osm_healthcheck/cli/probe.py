@@ -2,15 +2,16 @@
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from itertools import chain, count
 from typing import TYPE_CHECKING
 
 from osm_healthcheck.cli.app_arguments import add_output, app_parser, duration
 from osm_healthcheck.cli.arguments import guarded
 
 if TYPE_CHECKING:
-    from osm_healthcheck.errors import Validation
+    from osm_healthcheck.errors import FieldError, Validation
     from osm_healthcheck.kubelet.pod_spec import PodSpec
 
 _WHAT = """\
@@ -36,10 +37,11 @@ def run(argv: Sequence[str]) -> int:
 
 def _run(options: argparse.Namespace) -> int:
     from osm_healthcheck.cli.files import print_error
+    from osm_healthcheck.cli.sources import sources_of
     from osm_healthcheck.errors import InvalidInputError
 
     try:
-        pods = read(options.files, options.container)
+        pods = read(sources_of(options), options.container)
     except InvalidInputError as error:
         for one in error.errors:
             print_error(one)
@@ -60,8 +62,10 @@ def _run(options: argparse.Namespace) -> int:
         return 2
 
 
-def read(paths: Sequence[str], container: str | None) -> "tuple[PodSpec, ...]":
-    """The pods of the manifests at ``paths`` (``-``: standard input).
+def read(
+    sources: "Iterable[str | FieldError]", container: str | None = None
+) -> "tuple[PodSpec, ...]":
+    """The pods of the manifests in ``sources`` (``-``: standard input).
 
     Raises:
         InvalidInputError: with everything that is wrong with them.
@@ -72,8 +76,11 @@ def read(paths: Sequence[str], container: str | None) -> "tuple[PodSpec, ...]":
 
     validation = Validation()
     found: list[PodSpec] = []
-    for path in paths:
-        found += _read_file(path, [pod.name for pod in found], validation)
+    for source in sources:
+        if isinstance(source, FieldError):
+            validation.errors.append(source)
+        else:
+            found += _read_file(source, [pod.name for pod in found], validation)
     validation.raise_errors()
     pods = tuple(found)
     if container is None:
@@ -88,12 +95,16 @@ def read(paths: Sequence[str], container: str | None) -> "tuple[PodSpec, ...]":
 
 
 def _read_file(path: str, names: Sequence[str], validation: "Validation") -> "list[PodSpec]":
-    """The pods of one file; one of a name in ``names`` is told apart by the file's."""
-    from osm_healthcheck.cli.files import STDIN, ManifestReader
+    """The pods of one file; one of a name in ``names`` is told apart by the file's.
+
+    One of a name that the file has twice is told apart by its kind, or by a number.
+    """
+    from osm_healthcheck.cli.files import ManifestReader
+    from osm_healthcheck.cli.sources import source_name
     from osm_healthcheck.errors import FieldError, InvalidInputError
     from osm_healthcheck.kubelet.pod_spec import read_pods
 
-    source = "stdin" if path == STDIN else path
+    source = source_name(path)
     reader = ManifestReader("probe")
     documents = [one.value for one in reader.documents(path) if not one.is_empty]
     if reader.validation.errors:
@@ -106,9 +117,15 @@ def _read_file(path: str, names: Sequence[str], validation: "Validation") -> "li
             where = one.where if one.where == source else f"{source}: {one.where}"
             validation.errors.append(FieldError(where, one.problem))
         return []
-    return [
-        replace(pod, name=f"{pod.name} ({source})") if pod.name in names else pod for pod in pods
-    ]
+    told_apart: list[PodSpec] = []
+    for pod in pods:
+        kinds = {one.kind for one in pods if one.name == pod.name}
+        label = source if pod.name in names else pod.kind if len(kinds) > 1 else 2
+        taken = {*names, *(one.name for one in told_apart)}
+        labelled = (f"{pod.name} ({one})" for one in chain([label], count(2)))
+        name = next(one for one in chain([pod.name], labelled) if one not in taken)
+        told_apart.append(replace(pod, name=name))
+    return told_apart
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -3,13 +3,14 @@
 import argparse
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import partial
 
 from osm_healthcheck import __version__
 from osm_healthcheck.cli.arguments import guarded, parser_for
 from osm_healthcheck.cli.files import ManifestReader, named
-from osm_healthcheck.errors import Validation
+from osm_healthcheck.cli.sources import add_sources, read_sources, sources_of
+from osm_healthcheck.errors import FieldError, Validation
 from osm_healthcheck.injection.opt_out import reason_to_skip
 from osm_healthcheck.injection.original import OriginalProbe, original_probes
 from osm_healthcheck.injection.pods import Manifest, Pod
@@ -50,6 +51,7 @@ def run(argv: Sequence[str]) -> int:
         return 2
     proxy = argv[0]
     parser = parser_for(f"render {proxy}", _WHAT[proxy])
+    add_sources(parser)
     parser.add_argument(
         "-o",
         "--output",
@@ -75,9 +77,9 @@ def run(argv: Sequence[str]) -> int:
 
 def _render(proxy: str, options: argparse.Namespace) -> int:
     reader = ManifestReader(f"render {proxy}")
-    found = _read_pods(reader, options.files)
+    found = _read_pods(reader, sources_of(options))
     if not reader.validation.errors and not found:
-        reader.validation.error(named(options.files), "there is no pod in it")
+        reader.validation.error(named(read_sources(options)), "there is no pod in it")
     pods = [(pod, probes) for pod, probes in found if probes is not None]
     bootstrap = getattr(options, "bootstrap", False)
     if bootstrap and len(pods) > 1:
@@ -110,22 +112,19 @@ def _config(
 
 
 def _read_pods(
-    reader: ManifestReader, paths: Sequence[str]
+    reader: ManifestReader, sources: Iterable[str | FieldError]
 ) -> list[tuple[Pod, list[OriginalProbe] | None]]:
     """The pods and their probes; ``None`` for the probes of a pod that inject leaves alone."""
     pods = []
-    for path in paths:
-        for document in reader.documents(path):
-            if document.is_empty:
-                continue
-            validation = Validation()
-            undone = uninjected_pods(document.value, __version__, validation)
-            found = [(pod, _probes_of(pod, validation)) for pod in undone]
-            if validation.errors:
-                reader.refuse(path, document, validation)
-                continue
-            reader.warn(path, document, validation.warnings)
-            pods += found
+    for path, document in reader.read(sources):
+        validation = Validation()
+        undone = uninjected_pods(document.value, __version__, validation)
+        found = [(pod, _probes_of(pod, validation)) for pod in undone]
+        if validation.errors:
+            reader.refuse(path, document, validation)
+            continue
+        reader.warn(path, document, validation.warnings)
+        pods += found
     return pods
 
 

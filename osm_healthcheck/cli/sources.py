@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from osm_healthcheck.errors import FieldError
+from osm_healthcheck.probes.quote import without_password
 
 STDIN = "-"
 # k8s.io/cli-runtime/pkg/resource/builder.go: FileExtensions
@@ -52,6 +53,18 @@ def add_sources(parser: argparse.ArgumentParser) -> None:
 def read_sources(options: argparse.Namespace) -> list[str]:
     """What the options of ``add_sources`` name; the standard input where that is nothing."""
     return [*options.files, *options.more_files] or [STDIN]
+
+
+def sources_of(options: argparse.Namespace) -> Iterator[str | FieldError]:
+    """``read_sources`` with the files of each folder in its place."""
+    return files_of(read_sources(options), recursive=options.recursive)
+
+
+def source_name(source: str) -> str:
+    """How a message calls ``source``."""
+    if source == STDIN:
+        return "stdin"
+    return without_password(source) if is_url(source) else source
 
 
 def is_url(source: str) -> bool:
@@ -117,11 +130,20 @@ def _download(url: str) -> bytes:
     Raises:
         OSError: where it cannot be had, or not all of it.
     """
+    from base64 import b64encode
     from http.client import HTTPException, IncompleteRead
-    from urllib.request import urlopen
+    from urllib.parse import unquote_to_bytes, urlsplit
+    from urllib.request import Request, urlopen
 
     try:
-        with urlopen(url, timeout=_URL_TIMEOUT) as answer:  # noqa: S310
+        parts = urlsplit(url)
+        user, at, host = parts.netloc.rpartition("@")
+        request = Request(parts._replace(netloc=host).geturl())  # noqa: S310
+        if at:  # as Go's client sends it; not where a redirect leads
+            name, _, password = user.partition(":")
+            basic = b64encode(unquote_to_bytes(name) + b":" + unquote_to_bytes(password)).decode()
+            request.add_unredirected_header("Authorization", f"Basic {basic}")
+        with urlopen(request, timeout=_URL_TIMEOUT) as answer:  # noqa: S310
             return bytes(answer.read())
     except IncompleteRead as error:
         raise OSError(f"the download broke off after {len(error.partial)} bytes") from None

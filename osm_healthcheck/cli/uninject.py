@@ -7,7 +7,7 @@ from osm_healthcheck import __version__
 from osm_healthcheck.cli.arguments import guarded, parser_for
 from osm_healthcheck.cli.files import rewrite
 from osm_healthcheck.cli.output_options import add_output_options, read_sink
-from osm_healthcheck.cli.sources import add_sources, files_of, read_sources
+from osm_healthcheck.cli.sources import add_sources, sources_of
 from osm_healthcheck.injection.uninject import uninject
 
 _WHAT = """\
@@ -28,6 +28,5 @@ def run(argv: Sequence[str]) -> int:
     add_output_options(parser)
     options = parser.parse_args(argv)
     sink = read_sink(parser, options)
-    sources = files_of(read_sources(options), recursive=options.recursive)
     change = partial(uninject, version=__version__)
-    return guarded(lambda: rewrite("uninject", sources, change, sink, options.output))
+    return guarded(lambda: rewrite("uninject", sources_of(options), change, sink, options.output))

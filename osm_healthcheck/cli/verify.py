@@ -16,7 +16,8 @@ from osm_healthcheck.cli.cluster_arguments import (
     names_a_cluster,
     read_selection,
 )
-from osm_healthcheck.cli.files import STDIN, ManifestReader, named, opened, print_error
+from osm_healthcheck.cli.files import ManifestReader, named, opened, print_error
+from osm_healthcheck.cli.sources import add_sources, read_sources, source_name, sources_of
 from osm_healthcheck.cluster.api import Cluster, ClusterError
 from osm_healthcheck.cluster.selection import Selection, read_pods, read_surroundings
 from osm_healthcheck.errors import Validation
@@ -49,26 +50,24 @@ def run(argv: Sequence[str]) -> int:
     parser = _parser()
     options = parser.parse_args(argv)
     if options.logs:
-        return guarded(lambda: _verify_logs(options.files or [STDIN], options.output))
-    if names_a_cluster(parser, options, options.files) or (
-        not options.files and is_a_person_asking()
+        return guarded(lambda: _verify_logs(read_sources(options), options.output))
+    if names_a_cluster(parser, options, options.files, options.more_files) or (
+        not (options.files or options.more_files) and is_a_person_asking()
     ):
         selection = read_selection(parser, options, options.files)
         return guarded(lambda: _verify_cluster(options, selection))
-    return guarded(lambda: _verify_files(options, options.files or [STDIN]))
+    return guarded(lambda: _verify_files(options))
 
 
-def _verify_files(options: argparse.Namespace, paths: Sequence[str]) -> int:
+def _verify_files(options: argparse.Namespace) -> int:
     reader = ManifestReader("verify")
     seen = _Seen()
-    for path in paths:
-        for document in reader.documents(path):
-            if not document.is_empty:
-                validation = Validation()
-                seen.add(document.value, validation)
-                reader.refuse(path, document, validation)
+    for path, document in reader.read(sources_of(options)):
+        validation = Validation()
+        seen.add(document.value, validation)
+        reader.refuse(path, document, validation)
     if not seen.pods and not reader.validation.errors:
-        reader.validation.error(named(paths), "there is no pod in it")
+        reader.validation.error(named(read_sources(options)), "there is no pod in it")
     if not reader.finish("nothing was verified"):
         return 2
     return _report(options, seen.verified(options, seen.pods))
@@ -110,10 +109,10 @@ def _verify_logs(paths: Sequence[str], output: str) -> int:
         try:
             with opened(path) as binary:
                 text = io.TextIOWrapper(binary, encoding="utf-8", errors="replace")
-                logs.append(("stdin" if path == STDIN else path, read_log(text)))
+                logs.append((source_name(path), read_log(text)))
                 text.detach()
         except OSError as error:
-            print_error(f"{path}: cannot be read: {error.strerror or error}")
+            print_error(f"{source_name(path)}: cannot be read: {error.strerror or error}")
             return 2
     print(as_json(logs) if output == "json" else as_text(logs))
     return int(any(log.errors for _, log in logs))
@@ -150,6 +149,7 @@ class _Seen:
 
 def _parser() -> argparse.ArgumentParser:
     parser = parser_for("verify", _WHAT, _EPILOG, objects=True)
+    add_sources(parser)
     add = parser.add_argument
     add(
         "-o",

@@ -1,8 +1,11 @@
 """Values in quotes for messages: as Go's ``%q`` prints text, and as the API server shows values."""
 
 import json
+import re
 
 _LONGEST = 200  # characters of a value in a message
+# of a URL's user; what could be the port is no password
+_PASSWORD = re.compile(r"(://[^/?#@:]*):(?![0-9]*(?:[/?#]|$))\S*@")
 _NAMED = {
     '"': '\\"',
     "\\": "\\\\",
@@ -37,6 +40,11 @@ def _escaped(character: str) -> str:
 def printable(text: str) -> str:
     """``text`` on one line, with escapes for whatever a terminal would obey."""
     return text if text.isprintable() else "".join(map(_escaped_outside_quotes, text))
+
+
+def without_password(url: str) -> str:
+    """``url`` as Go's ``url.Redacted`` shows it, whether it can be parsed or not."""
+    return _PASSWORD.sub(r"\1:xxxxx@", url)
 
 
 def _escaped_outside_quotes(character: str) -> str:

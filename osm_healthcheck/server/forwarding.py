@@ -25,7 +25,7 @@ def url_of(action: HTTPGetAction, port: int, address: str) -> URL:
     except URLError as error:
         raise BadAnswerError(f"the kubelet sends no such request: {error}") from None
     if not url.host:
-        raise BadAnswerError(f'the kubelet sends no such request: Get "{url}": no Host in it')
+        raise BadAnswerError(f"the kubelet sends no such request: Get {url.quoted}: no Host in it")
     return url
 
 
@@ -59,7 +59,7 @@ async def follow_redirects(
             response.close()
         if hop.url.port in ports:
             # Without us nothing listens there; asking ourselves would be an answer of our own.
-            raise RedirectError(f"redirect to {hop.url}, which is the sidecar's own port")
+            raise RedirectError(f"redirect to {hop.url.quoted}, which is the sidecar's own port")
         hops.append(hop)
         response = await ask(hop)
     return response

@@ -73,6 +73,8 @@ def test_the_timeout_is_for_all_of_it() -> None:
         ("localhost:80", "write http://HOST/PATH"),
         ("ftp://localhost/", "write http://HOST/PATH"),
         ("http://user:pw@localhost/", "a target has no user: say it with --header"),
+        ("https://user:p/w@localhost/", "https://user:xxxxx@localhost/: write http://HOST/PATH"),
+        ("http://localhost:99999/@", "http://localhost:99999/@: the port must be"),
         ("tcp://localhost", "tcp needs a port"),
         ("grpc://localhost", "grpc needs a port"),
         ("tcp://localhost:0", "must be between 1 and 65535"),

@@ -160,6 +160,25 @@ def test_several_files_and_a_port_that_has_no_name(tmp_path: Path) -> None:
     assert second.startswith(f"{files[1]}: spec.containers[0].livenessProbe: Required value")
 
 
+def test_each_of_several_pods_of_one_name_has_its_own_row(tmp_path: Path) -> None:
+    with http_app(response()) as app, closed_port() as closed:
+        documents = [
+            manifest({"name": "app", "livenessProbe": http_get(port)})
+            for port in (app.port, closed, closed)
+        ]
+        ran = run_command("--once", text="---\n".join(documents))
+        objects = run_command("--once", "-o", "json", text="---\n".join(documents))
+    rows = [line.partition(" app ")[0::2] for line in ran.stdout.splitlines()]
+    assert [(name, line.split()[1]) for name, line in rows] == [
+        ("bookstore", "success"),
+        ("bookstore (2)", "failure"),
+        ("bookstore (3)", "failure"),
+    ]
+    assert [json.loads(line)["pod"] for line in objects.stdout.splitlines()] == [
+        name for name, _ in rows
+    ]
+
+
 def test_paths_of_a_deployment() -> None:
     template = {"spec": {"containers": [{"name": "app", "livenessProbe": {}}]}}
     text = yaml.safe_dump(

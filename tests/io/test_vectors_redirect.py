@@ -163,7 +163,7 @@ def test_host_stays_dropped_after_an_absolute_redirect() -> None:
 
 @pytest.mark.parametrize("port", [LIVENESS, HEALTHCHECK])
 def test_a_redirect_to_a_port_of_ours_is_not_followed(port: int) -> None:
-    redirect = status(302, b"", f"Location: http://127.0.0.1:{port}/healthz")
+    redirect = status(302, b"", f"Location: http://user:secret@127.0.0.1:{port}/healthz")
     with (
         site({"/": redirect}) as app,
         sidecar(
@@ -173,6 +173,7 @@ def test_a_redirect_to_a_port_of_ours_is_not_followed(port: int) -> None:
         answer = running.probe()
     assert answer.status == 502
     assert b"the sidecar's own port" in answer.body
+    assert b"secret" not in answer.body
 
 
 def test_an_app_that_is_left_in_mid_sentence_sees_no_reset() -> None:

@@ -55,6 +55,26 @@ def test_a_folder_has_its_manifests_and_with_r_those_of_its_folders(folder: Path
     assert "15904" not in (folder / "deep" / "c.yaml").read_text()
 
 
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [
+        (["verify"], "Pod {}\n"),
+        (["render", "envoy"], "# Pod {}\n"),
+        (["probe", "--once"], "{} app liveness  failure"),
+        (["diagnose"], "Pod {}: app liveness: agree, failure"),
+    ],
+)
+def test_whatever_reads_manifests_takes_what_kubectl_takes(
+    command: list[str], said: str, folder: Path
+) -> None:
+    done = run(*command, "-R", "-f", str(folder))
+    for name in ("a", "b", "c"):
+        assert said.format(name) in done.stdout, done.stderr
+    empty = run(*command, "-f", "")
+    assert (empty.returncode, empty.stdout) == (2, "")
+    assert "FILE: the name is empty" in empty.stderr
+
+
 @pytest.mark.skipif(not shutil.which("setpriv"), reason="setpriv is not installed")
 @pytest.mark.parametrize("arguments", [["-R"], ["-R", "--in-place"]])
 def test_a_folder_that_may_not_be_read_is_named_and_nothing_is_written(
@@ -93,6 +113,30 @@ def test_a_url_is_fetched(url: str) -> None:
     assert "not the standard input or a URL" in run(*INJECT, "--in-place", url).stderr
 
 
+def test_a_password_in_a_url_is_sent_and_never_shown() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        asked: list[bytes] = []
+
+        def answer() -> None:
+            for status, body in (("200 OK", GOOD + "---\na: ["), ("404 Not Found", "")):
+                connection, _ = server.accept()
+                with connection:
+                    asked.append(connection.recv(65536))
+                    head = f"HTTP/1.1 {status}\r\nContent-Length: {len(body)}\r\n\r\n"
+                    connection.sendall((head + body).encode())
+
+        thread = threading.Thread(target=answer)
+        thread.start()
+        host = f"127.0.0.1:{server.getsockname()[1]}"
+        done = run(*INJECT, *[f"http://user:p%40ss@{host}/{name}" for name in ("a", "b")])
+        thread.join()
+    assert all(b"Authorization: Basic dXNlcjpwQHNz\r\n" in one for one in asked)
+    assert done.returncode == 2
+    shown = [line.split(" ")[0] for line in done.stderr.splitlines()]
+    assert shown[:2] == [f"http://user:xxxxx@{host}/{name}:" for name in ("a", "b")]
+    assert "p%40ss" not in done.stderr
+
+
 @pytest.mark.parametrize("promise", ["Content-Length: 100000", "Transfer-Encoding: chunked"])
 def test_a_download_that_breaks_off_is_not_taken_for_the_whole(promise: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
@@ -129,7 +173,7 @@ def test_an_empty_name_is_not_the_current_folder(
 def test_an_empty_name_is_not_the_standard_input(command: str) -> None:
     done = run(command, "", text=GOOD)
     assert (done.returncode, done.stdout) == (2, "")
-    assert "cannot be read: the name is empty" in done.stderr
+    assert "the name is empty" in done.stderr
 
 
 def test_each_resource_gets_a_line_and_all_get_a_summary() -> None:
