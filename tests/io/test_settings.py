@@ -1,5 +1,6 @@
 """Flags and environment: what is said is done, and every error is named with its key."""
 
+import itertools
 import json
 import socket
 import subprocess
@@ -7,6 +8,8 @@ import sys
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from osm_healthcheck import __version__
 from osm_healthcheck.errors import InvalidInputError
@@ -190,8 +193,34 @@ def test_wrong_settings_end_with_2_and_nothing_bound() -> None:
             socket.create_connection((running.address, 15904))
 
 
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from([option.flag for option in OPTIONS]),
+            st.sampled_from(["", " ", "{}", "tcp://:1", "1001", "info", "json", "::1", "a=b"]),
+        ),
+        max_size=4,
+    )
+)
+def test_a_value_after_a_blank_is_the_one_after_an_equals_sign(
+    given: list[tuple[str, str]],
+) -> None:
+    def outcome(arguments: list[str]) -> str:
+        try:
+            settings = read(*arguments)
+        except InvalidInputError as error:
+            return str(error)
+        targets = settings.pod.targets
+        checks = None if targets is None else [*targets.checks]
+        return str([checks, settings.pod._replace(targets=None), settings.process])
+
+    apart = outcome([*itertools.chain.from_iterable(given)])
+    assert apart == outcome([f"{flag}={value}" for flag, value in given])
+
+
 @pytest.mark.parametrize(
-    "arguments", [["--nonsense"], ["nonsense"], ["serve", "extra"], ["--drain"]]
+    "arguments",
+    [["--nonsense"], ["nonsense"], ["serve", "extra"], ["--drain"], ["--bind", "--drain"]],
 )
 def test_a_wrong_usage_ends_with_2(arguments: list[str]) -> None:
     with process(*arguments, bind=False) as running:
