@@ -31,10 +31,7 @@ from osm_healthcheck.probes.targets import DeclaredProbe
 SHORT_FORM_CONTAINER = "app"
 _LIFECYCLE = "lifecycle"
 _CONTAINER_NAME = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
-_SHORT_FORM = re.compile(
-    r"(?P<scheme>[a-z]+)://(?P<host>[^/?#]*?):(?P<port>[0-9]+)(?P<rest>(?:[/?#].*)?)",
-    re.DOTALL,
-)
+_SHORT_FORM = r"(?P<scheme>[a-z]+)://(?P<host>[^/?#]*?):(?P<port>[0-9]+)(?P<rest>(?s:[/?#].*)?)"
 _EXAMPLES = "http://:14001/liveness, https://:8443/healthz, tcp://:5432 or grpc://:50051/my.Service"
 
 
@@ -150,7 +147,7 @@ def read_short_form(text: str, where: str, kind: ProbeKind, own: OwnPorts) -> De
     def refuse(problem: str) -> InvalidInputError:
         return InvalidInputError([FieldError(where, f"{quoted(text)} {problem}")])
 
-    match = _SHORT_FORM.fullmatch(text)
+    match = re.fullmatch(_SHORT_FORM, text)
     if match is None:
         raise refuse(f"is not a probe: write {_EXAMPLES}")
     if match["host"]:

@@ -15,7 +15,6 @@ from osm_healthcheck.probes.ports import PORT_RANGE, is_port
 from osm_healthcheck.probes.quote import quoted
 
 _HEADER_NAME = re.compile(r"[-A-Za-z0-9]+")
-_PORT_NAME = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")
 _HANDLERS = ("exec", "httpGet", "tcpSocket", "grpc")
 _FIELDS = {
     *_HANDLERS,
@@ -279,7 +278,7 @@ def _port_name_rules(name: str) -> list[tuple[bool, str]]:
         ),
         (not re.search(r"[a-z]", name), "must contain at least one letter (a-z)"),
         ("--" in name, "must not contain consecutive hyphens"),
-        (not _PORT_NAME.fullmatch(name), "must not begin or end with a hyphen"),
+        (name.startswith("-") or name.endswith("-"), "must not begin or end with a hyphen"),
     ]
 
 

@@ -18,7 +18,7 @@ Headers = tuple[tuple[bytes, bytes], ...]
 # Browsers stay below this; the kubelet's own have 16 and 3 bytes.
 MAX_CALLER_VALUE_BYTES = 512
 
-_HOST_AND_PORT = re.compile(r"(?:\[([^\[\]]*)\]|([^:\[\]]*)):([^:\[\]]*)")
+_HOST_AND_PORT = r"(?:\[([^\[\]]*)\]|([^:\[\]]*)):([^:\[\]]*)"
 _TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 # RFC 9110 section 7.6.1, and the two that clients use without asking anyone
 _HOP_BY_HOP = frozenset(
@@ -168,7 +168,7 @@ def _punycode(text: str) -> str:
     if text.isascii():
         return text
     host, port = text, ""
-    if match := _HOST_AND_PORT.fullmatch(text):  # what net.SplitHostPort takes apart
+    if match := re.fullmatch(_HOST_AND_PORT, text):  # what net.SplitHostPort takes apart
         host, port = match[1] if match[1] is not None else match[2], match[3]
     host = ".".join(
         label if label.isascii() else "xn--" + label.encode("punycode").decode("ascii")

@@ -145,17 +145,19 @@ def make_log(verbosity: str, log_format: str, component: str = COMPONENT) -> tup
             structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty()),
         ]
     context = {"component": component}
-    everything: Any = structlog.make_filtering_bound_logger(0)
-    rendered = everything(structlog.ReturnLogger(), processors, context)
 
     def notice(lines: int) -> str:
+        everything: Any = structlog.make_filtering_bound_logger(0)
+        rendered = everything(structlog.ReturnLogger(), processors, context)
         return f"{rendered.warning('log lines lost', lines=lines)}\n"
 
     writer = LogWriter(sys.stderr.fileno(), notice)
-    if verbosity == "disabled":
-        processors = [_drop]
     filtering: Any = structlog.make_filtering_bound_logger(_NUMBERS.get(verbosity, 50))
-    logger = filtering(structlog.WriteLogger(writer), processors, context)  # type: ignore[arg-type]
+    logger = filtering(
+        structlog.WriteLogger(writer),  # type: ignore[arg-type]
+        [_drop] if verbosity == "disabled" else processors,
+        context,
+    )
     return Log(logger, writer), writer
 
 
