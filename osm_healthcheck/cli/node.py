@@ -1,6 +1,7 @@
 """``osm-healthcheck node``: answer the probes of every pod of this node, from one process."""
 
 import argparse
+import gc
 import socket
 import sys
 from collections.abc import Sequence
@@ -27,6 +28,7 @@ Exit code: 0 ended as told, 1 where a port cannot be had or a right is missing, 
 
 def run(argv: Sequence[str]) -> int:
     """Serve until told to end; 0, 1 where that cannot be, 2 for wrong options."""
+    gc.disable()  # nothing that the start makes is garbage; see serve_until_signalled
     prepare()
     parser = _parser()
     options = parser.parse_args(argv)

@@ -10,7 +10,7 @@ from osm_healthcheck.node.pod import Pod, PodNetworkError
 from osm_healthcheck.node.pod_log import PodLog
 from osm_healthcheck.probes.addresses import AllowFrom
 from osm_healthcheck.probes.constants import DECLARED_PROBES
-from osm_healthcheck.probes.declaration import read_declaration, read_hooks
+from osm_healthcheck.probes.declaration import read_all_declared
 from osm_healthcheck.probes.ports import OwnPorts
 from osm_healthcheck.probes.targets import targets_of
 from osm_healthcheck.server.connection_limiter import SharedLimit
@@ -185,9 +185,7 @@ class NodeAgent:
     async def _serve(self, pod: Pod) -> ServedPod:
         text = pod.declared.decode("utf-8", "replace")
         own = OwnPorts()
-        targets = targets_of(
-            read_declaration(text, DECLARED_PROBES, own), read_hooks(text, DECLARED_PROBES, own)
-        )
+        targets = targets_of(*read_all_declared(text, DECLARED_PROBES, own))
         name = f"{pod.namespace}/{pod.name}"
         loop = asyncio.get_running_loop()
         server = PodServer(

@@ -5,11 +5,13 @@ thread goes there, makes it and comes back, with nothing in between that could r
 no ``await``, no new thread. Whatever is done with the socket later is done from here.
 """
 
+import contextlib
 import ctypes
+import functools
 import os
 import socket
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
@@ -21,7 +23,6 @@ if TYPE_CHECKING:
     from subprocess import Popen
 
 _CLONE_NEWNET = 0x40000000  # include/uapi/linux/sched.h
-_OWN = Path("/proc/self/ns/net")
 
 if sys.version_info >= (3, 12):
 
@@ -48,20 +49,14 @@ class NetworkNamespace:
         Raises:
             OSError: where there is none.
         """
+        self._home = _own()
         self._there = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            self._home = os.open(_OWN, os.O_RDONLY | os.O_CLOEXEC)
-        except OSError:
-            os.close(self._there)
-            raise
         self.inode = os.fstat(self._there).st_ino
 
     def close(self) -> None:
         """Let go of the namespace; sockets that were made in it stay there."""
-        for descriptor in (self._there, self._home):
-            os.close(descriptor)
-        # the numbers may be those of another pod's namespace soon
-        self._there = self._home = -1
+        os.close(self._there)
+        self._there = -1  # the number may be that of another pod's namespace soon
 
     def make_socket(
         self, family: socket.AddressFamily, kind: int = socket.SOCK_STREAM
@@ -77,11 +72,8 @@ class NetworkNamespace:
         self, family: socket.AddressFamily, count: int, kind: int = socket.SOCK_STREAM
     ) -> list[socket.socket]:
         """Several of them, for one way there and back; see `make_socket`."""
-        _setns(self._there)
-        try:
+        with self._visited():
             return [socket.socket(family, kind | socket.SOCK_NONBLOCK) for _ in range(count)]
-        finally:
-            self._leave()
 
     def spawn(self, command: Sequence[str], environment: Mapping[str, str]) -> "Popen[bytes]":
         """Start a command in this namespace; its output and its errors are one pipe.
@@ -91,19 +83,22 @@ class NetworkNamespace:
         """
         from subprocess import PIPE, STDOUT, Popen
 
-        _setns(self._there)
-        try:
+        with self._visited():
             return Popen(  # noqa: S603  # see who calls this: iptables
                 command, env=environment, stdin=PIPE, stdout=PIPE, stderr=STDOUT
             )
-        finally:
-            self._leave()
 
-    def _leave(self) -> None:
+    @contextlib.contextmanager
+    def _visited(self) -> Iterator[None]:
+        """Be in this namespace for the length of a block, which must not await."""
+        _setns(self._there)
         try:
-            _setns(self._home)
-        except OSError as error:
-            _abort(error)
+            yield
+        finally:
+            try:
+                _setns(self._home)
+            except OSError as error:
+                _abort(error)
 
     async def listen(self, ports: Iterable[int]) -> ListeningSockets:
         """See `PodNetwork`."""
@@ -116,14 +111,14 @@ class NetworkNamespace:
             PodNetworkError: where one cannot be had; none is then.
         """
         try:
-            bound = bind_all(
-                ANY_ADDRESS,
-                {str(port): port for port in ports},
-                optional_ipv6=True,
-                make_socket=self.make_socket,
-            )
+            with self._visited():
+                bound = bind_all(
+                    ANY_ADDRESS, {str(port): port for port in ports}, optional_ipv6=True
+                )
         except ListenError as error:
             raise PodNetworkError(error.problem) from None
+        except OSError as error:
+            raise PodNetworkError(f"its network cannot be entered: {error.strerror}") from None
         return {int(port): sockets for port, sockets in bound.items()}
 
     def holds(self, address: str) -> bool:
@@ -135,6 +130,12 @@ class NetworkNamespace:
         except OSError:
             return False
         return True
+
+
+@functools.cache
+def _own() -> int:
+    """The network namespace in which this process is, open for as long as it lives."""
+    return os.open("/proc/self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
 
 
 def _abort(error: OSError) -> NoReturn:

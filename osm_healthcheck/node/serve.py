@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 import resource
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -30,6 +31,7 @@ _FILES_PER_POD = 10
 _FILES_PER_POD_AHEAD = 2 * (SOCKETS_AT_ONCE + 2)
 _RESERVED_FILES = 128
 _MAX_LINGERING = 1024
+_START_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +62,10 @@ async def serve_until_signalled(settings: AgentSettings, log: Log) -> None:
     """
     loop = asyncio.get_running_loop()
     loop.set_exception_handler(log.asyncio_error)
+    # `osm-healthcheck node` starts with the collector switched off, until the pods that are there
+    # are served. What was imported stays for good: it need not be looked at.
+    gc.freeze()
+    loop.call_later(_START_SECONDS, gc.enable)
     await serve(settings, log, on_signals(loop))
 
 

@@ -16,7 +16,7 @@ from osm_healthcheck.server.shutdown import on_signals
 
 # the user of our images, and of the sidecar
 SERVER_USER = 15904
-# 250 pods with two each, what is being handed out, and what is being asked of the runtime
+# 250 pods with one each, what is being handed out, and what is being asked of the runtime
 _FILES = 1024
 
 

@@ -41,7 +41,7 @@ def read_declaration(text: str, where: str, own: OwnPorts) -> tuple[DeclaredProb
     Raises:
         InvalidInputError: with every error in it.
     """
-    return _read(text, where, own)[0]
+    return read_all_declared(text, where, own)[0]
 
 
 def read_hooks(text: str, where: str, own: OwnPorts) -> tuple[DeclaredHook, ...]:
@@ -50,12 +50,17 @@ def read_hooks(text: str, where: str, own: OwnPorts) -> tuple[DeclaredHook, ...]
     Raises:
         InvalidInputError: with every error in it.
     """
-    return _read(text, where, own)[1]
+    return read_all_declared(text, where, own)[1]
 
 
-def _read(
+def read_all_declared(
     text: str, where: str, own: OwnPorts
 ) -> tuple[tuple[DeclaredProbe, ...], tuple[DeclaredHook, ...]]:
+    """Read both: see `read_declaration` and `read_hooks`.
+
+    Raises:
+        InvalidInputError: with every error in it.
+    """
     document = _read_json(text, where)
     validation = Validation()
     probes: list[DeclaredProbe] = []

@@ -5,7 +5,7 @@ import socket
 from collections.abc import Iterable, Mapping
 
 from osm_healthcheck.errors import OSMHealthcheckError
-from osm_healthcheck.wire.dial import MakeSocket, tcp_socket
+from osm_healthcheck.wire.dial import tcp_socket
 from osm_healthcheck.wire.errors import authority
 
 BACKLOG = 4096
@@ -39,7 +39,6 @@ def bind_all(
     ports: Mapping[str, int],
     *,
     optional_ipv6: bool,
-    make_socket: MakeSocket = tcp_socket,
     options: Mapping[str, str] | None = None,
 ) -> dict[str, list[socket.socket]]:
     """Listen with every port on every address, once all of them are bound.
@@ -48,7 +47,6 @@ def bind_all(
         addresses: IP addresses; IPv6 ones take no IPv4 callers in.
         ports: by the name that the result has them under.
         optional_ipv6: leave IPv6 out where the machine has none.
-        make_socket: makes each socket, in the network namespace where it is to listen.
         options: what the option for a port is called, where it is not ``--NAME-port``.
 
     Raises:
@@ -60,7 +58,7 @@ def bind_all(
         for name, port in ports.items():
             for address in addresses:
                 try:
-                    bound[name].append(_bind(address, port, make_socket))
+                    bound[name].append(_bind(address, port))
                 except OSError as error:
                     if optional_ipv6 and ":" in address and error.errno in _NO_IPV6:
                         continue
@@ -86,9 +84,9 @@ def bind_all(
     return bound
 
 
-def _bind(address: str, port: int, make_socket: MakeSocket) -> socket.socket:
+def _bind(address: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
-    sock = make_socket(family)
+    sock = tcp_socket(family)
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if family == socket.AF_INET6:

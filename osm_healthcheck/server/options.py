@@ -20,7 +20,7 @@ from osm_healthcheck.probes.constants import (
     STARTUP_PORT,
     ProbeKind,
 )
-from osm_healthcheck.probes.declaration import read_declaration, read_hooks, read_short_form
+from osm_healthcheck.probes.declaration import read_all_declared, read_short_form
 from osm_healthcheck.probes.hooks import DeclaredHook
 from osm_healthcheck.probes.ports import OwnPorts, parse_port
 from osm_healthcheck.probes.quote import quoted
@@ -229,8 +229,8 @@ class _Reading:
             if probes:
                 text, name = probes
                 text = _contents(text, name)
-                declared += read_declaration(text, name, ports)
-                hooks = read_hooks(text, name, ports)
+                probes_declared, hooks = read_all_declared(text, name, ports)
+                declared += probes_declared
         except InvalidInputError as error:
             self._validation.include(error)
         for kind, (text, name) in short.items():

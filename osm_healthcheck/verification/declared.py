@@ -9,7 +9,7 @@ from osm_healthcheck.injection.original import OriginalProbe
 from osm_healthcheck.injection.pods import SIDECAR, Pod
 from osm_healthcheck.injection.rewrite import is_check
 from osm_healthcheck.probes.constants import DECLARED_PROBES, HEALTHCHECK_PORT
-from osm_healthcheck.probes.declaration import read_declaration, read_hooks
+from osm_healthcheck.probes.declaration import read_all_declared, read_declaration
 from osm_healthcheck.probes.ports import OwnPorts
 from osm_healthcheck.probes.targets import targets_of
 from osm_healthcheck.verification.findings import Finding, good, wrong
@@ -48,8 +48,7 @@ def declaration_findings(
     expected = {one.declared for one in originals}
     checks = {one for one in expected if is_check(one.probe)}
     try:
-        declared = set(read_declaration(text, PROBES_VARIABLE, _OWN))
-        declared_hooks = set(read_hooks(text, PROBES_VARIABLE, _OWN))
+        declared, declared_hooks = map(set, read_all_declared(text, PROBES_VARIABLE, _OWN))
     except InvalidInputError as error:
         return [wrong(subject, str(error.errors[0]), _AGAIN)]
     if declared in (expected, checks):

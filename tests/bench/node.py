@@ -232,7 +232,7 @@ class _Node:
             servers=results(alone),
             targets=[],
             notes=[
-                "three ports a pod, in IPv4 and IPv6, and two descriptors of network namespaces"
+                "three ports a pod, in IPv4 and IPv6, and a descriptor of its network namespace"
             ],
         )
 
