@@ -18,6 +18,7 @@ from osm_healthcheck.injection.containers import (
 )
 from osm_healthcheck.injection.hooks import set_hook
 from osm_healthcheck.injection.limits import check_annotations
+from osm_healthcheck.injection.lost_edits import asked_by, warn_of_lost_edits
 from osm_healthcheck.injection.lost_settings import warn_of_lost_settings
 from osm_healthcheck.injection.plan import Injection as Injection
 from osm_healthcheck.injection.plan import Plan, plan_injection
@@ -39,6 +40,8 @@ from osm_healthcheck.injection.resources import (
 from osm_healthcheck.injection.uninject import undo
 from osm_healthcheck.injection.unknown_kinds import warn_of_unknown_kinds
 from osm_healthcheck.probes.constants import DECLARED_PROBES, HEALTHCHECK_PORT
+
+_INJECTED_AGAIN = "its original is injected again (uninject gives it back to edit)"
 
 
 def inject(manifest: object, injection: Injection) -> ManifestChange:
@@ -63,9 +66,12 @@ def inject_each(
 
     def change(pod: Pod, validation: Validation) -> None:
         injection = injection_of(pod)
+        before = asked_by(pod)
         undone = undo(pod, version, validation)
         if validation.errors:
             return
+        if undone is not pod:
+            warn_of_lost_edits(undone, before, _INJECTED_AGAIN, validation)
         if isinstance(injection, str):
             validation.skip(pod.where, f"left alone: {injection}")
             return

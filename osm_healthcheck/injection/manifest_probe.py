@@ -3,10 +3,16 @@
 from collections.abc import Mapping
 from typing import Any, cast
 
+from osm_healthcheck.probes.constants import (
+    ORIGINAL_GRPC_PORT,
+    ORIGINAL_GRPC_SERVICE,
+    ORIGINAL_TCP_PORT,
+)
 from osm_healthcheck.probes.ports import OwnPorts
 from osm_healthcheck.probes.quote import quoted
 
 Manifest = dict[str, object]
+_ORIGINAL_HEADERS = (ORIGINAL_TCP_PORT, ORIGINAL_GRPC_PORT, ORIGINAL_GRPC_SERVICE)
 HANDLERS = ("exec", "httpGet", "tcpSocket", "grpc")
 
 
@@ -40,14 +46,26 @@ def own_port_of(probe: object, own: OwnPorts) -> int | None:
     return port if type(port) is int and port in own else None
 
 
-def request_of(probe: object) -> tuple[object, ...]:
-    """What a rewritten probe sends, however much of it is left to defaults."""
+def path_of(probe: Mapping[str, object]) -> str:
+    """The path of an ``httpGet``; empty where there is none."""
+    action = probe.get("httpGet")
+    path = action.get("path") if isinstance(action, dict) else None
+    return path if isinstance(path, str) else ""
+
+
+def request_of(probe: object, any_value: str = "") -> tuple[object, ...]:
+    """What a rewritten probe sends, however much of it is left to defaults.
+
+    Of the header ``any_value`` the value is left out.
+    """
     action: Any = cast("dict[str, Any]", probe).get("httpGet")
     if not isinstance(action, dict):
         return ("nothing",)
     listed = action.get("httpHeaders") or []
     headers = [
-        (one.get("name"), one.get("value")) if isinstance(one, dict) else one
+        (one.get("name"), one.get("value") if one.get("name") != any_value else None)
+        if isinstance(one, dict)
+        else one
         for one in (listed if isinstance(listed, list) else [listed])
     ]
     scheme = action.get("scheme") or "HTTP"
@@ -77,3 +95,17 @@ def described(probe: object) -> str:
     scheme = str(action.get("scheme") or "HTTP").lower()
     path = str(action.get("path") or "/")
     return f"{scheme}://:{port}{path if path.startswith('/') else f'/{path}'}"
+
+
+def described_request(probe: object) -> str:
+    """``described`` with the headers of an ``httpGet``; values of those that inject writes."""
+    action: Any = cast("dict[str, Any]", probe).get("httpGet")
+    listed = action.get("httpHeaders") if isinstance(action, dict) else None
+    headers = [
+        f"{one.get('name')}: {one.get('value')}"
+        if one.get("name") in _ORIGINAL_HEADERS
+        else str(one.get("name"))  # another one's value may be a secret
+        for one in (listed if isinstance(listed, list) else [])
+        if isinstance(one, dict)
+    ]
+    return f"{described(probe)} with {', '.join(headers)}" if headers else described(probe)

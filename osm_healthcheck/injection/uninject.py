@@ -1,10 +1,10 @@
 """Undoing an injection: what it added is removed, what it changed is restored.
 
 Edits made since are kept: a probe that no longer asks the sidecar is left as it is, and of a list
-of ports only our own entries are removed. Only an edit to what a rewritten probe asks is lost.
+of ports only our own entries are removed. Only an edit to what a rewritten probe asks is lost, and
+`lost_edits` names it.
 """
 
-from collections.abc import Mapping
 from dataclasses import replace
 from typing import cast
 
@@ -14,11 +14,13 @@ from osm_healthcheck.injection.containers import (
     PROBES_VARIABLE,
     environment_of,
 )
-from osm_healthcheck.injection.hooks import hooks_of, is_rewritten_hook, read_hook, set_hook
+from osm_healthcheck.injection.hooks import hooks_of, is_rewritten_hook, set_hook
+from osm_healthcheck.injection.lost_edits import asked_by, warn_of_lost_edits
 from osm_healthcheck.injection.lost_settings import warn_of_lost_settings
-from osm_healthcheck.injection.manifest_probe import described, own_port_of, request_of
+from osm_healthcheck.injection.manifest_probe import asks_the_pod, described, own_port_of, path_of
 from osm_healthcheck.injection.mesh import without
-from osm_healthcheck.injection.original import read_original
+from osm_healthcheck.injection.mesh_rewrites import rewriting_mesh
+from osm_healthcheck.injection.opt_out import containers_to_skip
 from osm_healthcheck.injection.pods import (
     INIT_CONTAINER,
     SIDECAR,
@@ -30,13 +32,15 @@ from osm_healthcheck.injection.pods import (
     each_pod,
     pods_in,
 )
-from osm_healthcheck.injection.record import Record, read_record, remove_record
+from osm_healthcheck.injection.record import FIELDS, PROBES, Record, read_record, remove_record
 from osm_healthcheck.injection.resources import lower_pod_resources
-from osm_healthcheck.injection.rewrite import HTTPS_MODES, restored, rewritten
+from osm_healthcheck.injection.rewrite import restored
 from osm_healthcheck.probes.constants import HEALTHCHECK_PATH, ProbeKind
+from osm_healthcheck.probes.hooks import is_hook_path
 from osm_healthcheck.probes.ports import OwnPorts
 
 _OWN = OwnPorts()
+_OWN_PATHS = (HEALTHCHECK_PATH, *(kind.path for kind in ProbeKind))
 LOST_RECORD = (
     "its probes have been rewritten already, and no annotation says what they were (OSM's "
     "injector writes none, kubectl debug drops ours)"
@@ -51,18 +55,14 @@ def uninject(manifest: object, version: str) -> ManifestChange:
     """
 
     def change(pod: Pod, validation: Validation) -> None:
-        before = {
-            (container.name, str(field)): value
-            for container in pod.containers
-            for field, value in (*container.probes(), *hooks_of(container))
-        }
+        before = asked_by(pod)
         undone = undo(pod, version, validation)
         if undone is pod and has_lost_record(pod):
             validation.warn(pod.where, f"left alone: {LOST_RECORD}")
         if undone is not pod and (sidecar := pod.container(SIDECAR)):
             options = (ALLOW_FROM_VARIABLE,)
             warn_of_lost_settings(pod.where, sidecar, (), validation, options=options)
-        _warn_of_lost_edits(undone, before, validation)
+        warn_of_lost_edits(undone, before, "restored as it was before injection", validation)
 
     return each_pod(manifest, change)
 
@@ -82,12 +82,13 @@ def undo(pod: Pod, version: str, validation: Validation) -> Pod:
     for container in pod.containers:
         for name, saved in record.probes.get(container.name, {}).items():
             current = container.value.get(name)
-            if isinstance(current, dict) and own_port_of(current, _OWN):
+            if isinstance(current, dict) and _is_written_by_inject(current, saved):
                 container.value[name] = restored(current, saved)
         for hook, value in hooks_of(container):
             original = record.hooks.get(container.name, {}).get(hook.value)
-            if original is not None and own_port_of(value, _OWN):
+            if original is not None and _is_written_by_inject(value, original):
                 set_hook(container, hook, restored(value, original))
+    _check_originals(pod, record, validation)
     lower_pod_resources(pod, record)
     _restore_annotations(pod, record)
     ours = [one for one in pod.containers if _is_added(one)]
@@ -128,44 +129,42 @@ def is_rewritten(probe: object, pod: Pod, container: Container, kind: ProbeKind)
     return action.get("path") in (kind.path, f"{kind.path}/{container.name}", HEALTHCHECK_PATH)
 
 
-def _warn_of_lost_edits(
-    pod: Pod, before: Mapping[tuple[str, str], object], validation: Validation
-) -> None:
-    """Warn of restored probes and hooks whose handler was edited after injection.
+def _is_written_by_inject(current: Manifest, original: Manifest) -> bool:
+    """Whether ``current`` has our port, or our path where somebody has changed the port alone."""
+    if own_port_of(current, _OWN):
+        return True
+    path = path_of(current)
+    first = f"/{path[1:].partition('/')[0]}"
+    return (first in _OWN_PATHS or is_hook_path(path)) and path != path_of(original)
 
-    ``before`` holds them as they stood until ``pod`` was restored, by container and kind.
-    """
+
+def _check_originals(pod: Pod, record: Record, validation: Validation) -> None:
+    """Refuse what inject has written, or somebody has copied, into a container without a record."""
+    skipped = containers_to_skip(pod, Validation())
     for container in pod.containers:
-        for hook, value in hooks_of(container):
-            was = before[container.name, str(hook)]
-            if was is value:
-                continue
-            original = read_hook(pod, container, hook, Validation())
-            if original and request_of(was) != request_of(original.rewritten):
-                _warn_of_lost_edit(f"{pod.where}: {container.name}.{hook.field}", was, validation)
-        for kind, probe in container.probes():
-            was = before[container.name, str(kind)]
-            if was is probe:
-                continue
-            one = read_original(pod, container, kind, Validation())
-            if one is None:
-                continue
-            # the path depends on how many probes of a kind and scheme the pod had
-            forms = [
-                request_of(form)
-                for https in HTTPS_MODES
-                for form in rewritten([one], https) + rewritten([one, one], https)
-            ]
-            if request_of(was) not in forms:
-                _warn_of_lost_edit(f"{pod.where}: {container.name}.{kind.field}", was, validation)
-
-
-def _warn_of_lost_edit(where: str, was: object, validation: Validation) -> None:
-    validation.warn(
-        where,
-        "restored as it was before injection; the edit made to it since is lost: it asked "
-        f"{described(was)}",
-    )
+        if _is_added(container) or container.name in skipped or pod.is_mesh_container(container):
+            continue
+        probes = record.probes.get(container.name, {})
+        asking = [
+            (kind.field, probe, PROBES)
+            for kind, probe in container.probes()
+            if kind.field not in probes and asks_the_pod(probe) and own_port_of(probe, _OWN)
+            if not rewriting_mesh(probe, pod, container, kind)
+        ]
+        hooks = record.hooks.get(container.name, {})
+        asking += [
+            (hook.field, value, FIELDS)
+            for hook, value in hooks_of(container)
+            if hook.value not in hooks and is_rewritten_hook(value, container, hook)
+        ]
+        for field, probe, annotation in asking:
+            known = ", ".join({**record.probes, **record.hooks}) or "no container"
+            validation.error(
+                f"{pod.where}: {container.name}.{field}",
+                f"asks {described(probe)}, as inject writes it, and no annotation says for what "
+                f"(there are originals of {known}): rename the container in {annotation}, too, or "
+                "write what is to be asked of the app",
+            )
 
 
 def _is_added(container: Container) -> bool:

@@ -15,6 +15,7 @@ from osm_healthcheck.injection.hooks import OriginalHook, hooks_of, original_hoo
 from osm_healthcheck.injection.manifest_probe import (
     asks_the_pod,
     described,
+    described_request,
     handler_name,
     own_port_of,
     request_of,
@@ -246,7 +247,9 @@ class _PodVerification:
         if request_of(probe) in [request_of(one) for one in forms]:
             return good(subject, f"asks {described(probe)} for {described(original.value)}")
         return wrong(
-            subject, f"asks {described(probe)}, but should ask {described(forms[0])}", _AGAIN
+            subject,
+            f"asks {described_request(probe)}, but should ask {described_request(forms[0])}",
+            _AGAIN,
         )
 
     def hooks(self) -> list[Finding]:

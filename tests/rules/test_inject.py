@@ -1,18 +1,16 @@
 """The rules of injection, one by one: what is rewritten, what is added, what is refused."""
 
-import copy
 import json
 from typing import Any
 
 import pytest
 
-from osm_healthcheck.errors import InvalidInputError, Validation
+from osm_healthcheck.errors import Validation
 from osm_healthcheck.injection.containers import environment_value
-from osm_healthcheck.injection.inject import inject
 from osm_healthcheck.injection.pods import pods_in
 from osm_healthcheck.injection.uninject import uninject
 from osm_healthcheck.verification.verify import Context, verify
-from tests.manifests.strategies import VERSION, injection
+from tests.manifests.strategies import VERSION
 from tests.rules.manifests import HTTP, TCP, after, app, names, pod, refused, warnings
 
 # --- The documented examples --------------------------------------------------------------------
@@ -335,125 +333,6 @@ def test_consul_is_told_the_user_whose_questions_to_the_app_it_must_not_take() -
     assert any(name in one for one in warnings(manifest, "consul", user=None))
     http = pod(app(readinessProbe=HTTP))
     assert name not in after(http, "consul", proxy="mesh")["metadata"]["annotations"]
-
-
-# --- Undoing what others have touched since -----------------------------------------------------
-
-
-def test_an_edit_after_injection_is_kept() -> None:
-    manifest = pod(app(livenessProbe=HTTP, readinessProbe=TCP))
-    injected = after(manifest, "istio")
-    container = injected["spec"]["containers"][0]
-    container["livenessProbe"] |= {"periodSeconds": 3}
-    container["readinessProbe"] = {"exec": {"command": ["true"]}}
-    name = "traffic.sidecar.istio.io/excludeInboundPorts"
-    injected["metadata"]["annotations"][name] += ",9090"
-    injected["metadata"]["annotations"]["team"] = "shop"
-    outcome: Any = uninject(injected, VERSION)
-    assert outcome.warnings == ()
-    back = outcome.manifest
-    assert back["spec"]["containers"] == [
-        app(
-            livenessProbe={**HTTP, "periodSeconds": 3},
-            readinessProbe={"exec": {"command": ["true"]}},
-        )
-    ]
-    assert back["metadata"]["annotations"] == {name: "9090", "team": "shop"}
-
-
-@pytest.mark.parametrize(
-    ("probe", "edit", "asked"),
-    [
-        (HTTP, {"path": "/mine"}, "http://:15901/mine"),
-        (HTTP, {"httpHeaders": [{"name": "Host", "value": "x"}]}, "http://:15901/osm-liveness-"),
-        (HTTP, {"httpHeaders": ["Host"]}, "http://:15901/osm-liveness-probe"),
-        (HTTP, {"httpHeaders": 1, "path": 1}, "http://:15901/1"),
-        (HTTP, {"scheme": "HTTPS"}, "https://:15901/osm-liveness-probe"),
-        (
-            TCP,
-            {"httpHeaders": [{"name": "Original-Tcp-Port", "value": "81"}]},
-            "http://:15904/osm-healthcheck",
-        ),
-    ],
-)
-def test_an_edit_to_what_a_rewritten_probe_asks_is_lost_and_named(
-    probe: dict[str, Any], edit: dict[str, Any], asked: str
-) -> None:
-    manifest = pod(app(livenessProbe=probe, readinessProbe=HTTP))
-    injected = after(manifest)
-    injected["spec"]["containers"][0]["livenessProbe"]["httpGet"] |= edit
-    outcome = uninject(injected, VERSION)
-    assert outcome.manifest == manifest
-    [warning] = map(str, outcome.warnings)
-    assert warning.startswith(
-        "Pod shop/web: app.livenessProbe: restored as it was before injection; the edit made to "
-        f"it since is lost: it asked {asked}"
-    )
-
-
-def test_what_the_api_server_fills_in_is_no_obstacle() -> None:
-    injected = after(pod(app(livenessProbe=HTTP)))
-    probe = injected["spec"]["containers"][0]["livenessProbe"]
-    probe["httpGet"]["scheme"] = "HTTP"
-    probe["timeoutSeconds"] = 1
-    injected["spec"]["initContainers"][1]["terminationMessagePath"] = "/dev/termination-log"
-    outcome: Any = uninject(injected, VERSION)
-    assert outcome.warnings == ()
-    back = outcome.manifest
-    assert back["spec"] == {"containers": [app(livenessProbe={**HTTP, "timeoutSeconds": 1})]}
-
-
-def test_a_newer_version_replaces_the_work_of_an_older_one() -> None:
-    manifest = pod(app(livenessProbe=HTTP))
-    key = "healthcheck.openservicemesh.io/version"
-    older = after(manifest, sidecar="container")
-    older["metadata"]["annotations"][key] = "1.9.12"
-    older["spec"]["containers"][1]["env"] = []
-    assert after(older, "istio") == after(manifest, "istio")
-    newer = after(manifest)
-    newer["metadata"]["annotations"][key] = "2.10.0"
-    assert "injected by osm-healthcheck 2.10.0, this is 2.0.0: use that one" in refused(newer)[0]
-
-
-@pytest.mark.parametrize(
-    ("key", "value"),
-    [
-        ("original-probes", "{"),
-        ("original-probes", None),
-        ("original-probes", '{"app": {"livenessProbe": 1}}'),
-        ("original-fields", '{"annotations": {"a": {"is": 1}}}'),
-        ("version", "latest"),
-        ("version", None),
-    ],
-)
-def test_a_broken_record_is_an_error_and_never_a_guess(key: str, value: str | None) -> None:
-    injected = after(pod(app(livenessProbe=HTTP)), "istio")
-    name = f"healthcheck.openservicemesh.io/{key}"
-    if value is None:
-        del injected["metadata"]["annotations"][name]
-    else:
-        injected["metadata"]["annotations"][name] = value
-    assert "Pod shop/web: metadata.annotations" in refused(injected)[0]
-    with pytest.raises(InvalidInputError):
-        uninject(injected, VERSION)
-
-
-def test_a_copy_by_kubectl_debug_is_left_alone() -> None:
-    """It keeps init containers and, if told so, probes; annotations go."""
-    copied = after(pod(app(livenessProbe=HTTP, readinessProbe=TCP)))
-    del copied["metadata"]["annotations"]
-    copied["spec"]["containers"].append(app("debugger"))
-    without_probes = copy.deepcopy(copied)
-    for field in ("livenessProbe", "readinessProbe"):
-        del without_probes["spec"]["containers"][0][field]
-    for manifest in (copied, without_probes):
-        outcome = inject(manifest, injection())
-        assert outcome.manifest == manifest
-        assert "left alone: its probes have been rewritten already" in str(outcome.warnings[0])
-        assert uninject(manifest, VERSION).manifest == manifest
-    copied["spec"]["containers"].append(app("late", livenessProbe=TCP))
-    [error] = refused(copied)
-    assert error.startswith("Pod shop/web: late.livenessProbe: this probe is not rewritten")
 
 
 @pytest.mark.parametrize("mesh", ["none", "istio"])

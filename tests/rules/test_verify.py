@@ -196,7 +196,11 @@ def _newer(pod: Any) -> None:
             _break_path,
             "web.livenessProbe: asks http://:15901/osm-liveness-probe/other, but",
         ),
-        ("istio", _break_header, "web.readinessProbe: asks http://:15904/osm-healthcheck, but"),
+        (
+            "istio",
+            _break_header,
+            "should ask http://:15904/osm-healthcheck with Original-Tcp-Port: ",
+        ),
         ("istio", _break_scheme, "tls.startupProbe: asks http://:15903/, but should ask https://"),
         ("istio", _put_back_one, "web.livenessProbe: is not rewritten: it asks http://:8080/live"),
         ("istio", _late_container, "late.livenessProbe: is not rewritten: it asks tcp://:9000"),
