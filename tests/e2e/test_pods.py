@@ -68,7 +68,9 @@ def _tell(case: Case, cluster: ControlPlane, machine: Node) -> Story:
             hidden = variant == "mesh" and case.blind
             verdict = pod.verdict() if hidden else pod.wait_for_verdict(other_than=READY)
             story.ill[variant] = str(verdict)
-            story.failures[variant] = pod.failures(*case.probe) - before[variant]
+            least = before[variant] + (_THRESHOLD if verdict == RESTARTED else 0)
+            failures = pod.failures_at_least(least, *case.probe)
+            story.failures[variant] = failures - before[variant]
             story.restarted[variant] = {one for one, count in pod.restarts().items() if count}
     for variant, pod in pods.items():
         story.events[variant] = pod("events")

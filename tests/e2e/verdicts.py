@@ -1,10 +1,11 @@
 """What the kubelet concludes about a pod, as the API shows it."""
 
+import contextlib
 from collections import Counter
 from typing import Any
 
 from .control_plane import ControlPlane
-from .process import until
+from .process import NotYetError, until
 
 READY = "Ready"
 NOT_READY = "not Ready"
@@ -81,6 +82,15 @@ class Pod:
             for (of, message), count in self.messages("Unhealthy").items()
             if of == container and message.startswith(f"{kind} probe")
         )
+
+    def failures_at_least(self, number: int, container: str, kind: str) -> int:
+        """How often a probe of a container failed, once that is no less than a number.
+
+        Events come a while after what they tell of. Where they do not come, as many as there are.
+        """
+        with contextlib.suppress(NotYetError):
+            until(lambda: self.failures(container, kind) >= number, "events", 20)
+        return self.failures(container, kind)
 
     def verdict(self) -> str | None:
         """What the kubelet has concluded; None while it has not."""

@@ -156,7 +156,7 @@ class Process:
             return lines[times - 1] if len(lines) >= times else None
 
         with self._changed:
-            self._changed.wait_for(lambda: found() or self._ended, TIMEOUT)
+            self._changed.wait_for(lambda: found() or self._ended, TIMEOUT * 3)
         line = found()
         assert line is not None, f"no {message!r} in {self.text}"
         return line
