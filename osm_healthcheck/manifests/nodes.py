@@ -234,20 +234,23 @@ class _Values:
         return value
 
     def _mapping(self, node: MappingNode, depth: int) -> dict[str, object]:
-        merged: dict[str, object] = {}
-        own: dict[str, object] = {}
+        # In the order of the text, as go-yaml v2 has it (decode.go, mapping and merge): what is
+        # merged in overrides what stands before it. YAML itself lets a mapping's own keys win.
+        found: dict[str, object] = {}
+        own = set[str]()
         for key_node, value_node in node.items:
             if is_merge(key_node):
-                for source in self._merge_sources(value_node, depth):
-                    merged = {**source, **merged}
+                for source in reversed(self._merge_sources(value_node, depth)):
+                    found.update(source)
                 continue
             key = key_of(key_node)
             if key in own:
                 raise YAMLTextError(
                     f"the key {quoted(key)} stands twice in a mapping", key_node.start
                 )
-            own[key] = self.of(value_node, depth + 1)
-        return {**merged, **own} if merged else own
+            own.add(key)
+            found[key] = self.of(value_node, depth + 1)
+        return found
 
     def _merge_sources(self, node: Node, depth: int) -> list[dict[str, object]]:
         value = self.of(node, depth + 1)

@@ -22,6 +22,7 @@ from osm_healthcheck.manifests.nodes import (
     SequenceNode,
     is_merge,
     key_of,
+    value_of,
 )
 from osm_healthcheck.manifests.scalars import Scalar, write, write_quoted
 
@@ -102,8 +103,11 @@ class _Patch:
     ) -> bool:
         own = [(key_of(key), key, value) for key, value in node.items if not is_merge(key)]
         names = {name for name, _, _ in own}
-        if len(own) < len(node.items) and id(node) in self._expand:
-            return False  # it merges an alias in, which is to go
+        if len(own) < len(node.items) and (
+            id(node) in self._expand  # it merges an alias in, which is to go
+            or not all(same(value_of(value), before[name]) for name, _, value in own)  # overridden
+        ):
+            return False
         if not before.keys() - names <= after.keys():
             raise _UnpatchableError  # what is merged in cannot be taken away
         added = [
@@ -134,7 +138,11 @@ class _Patch:
         added: list[str],
         deleted: list[int],
     ) -> None:
-        """New keys come where ``after`` has them; one in the place of another takes it over."""
+        """New keys come where ``after`` has them; one in the place of another takes it over.
+
+        They never come before what is merged in, which would override them.
+        """
+        merged = max((value.end for key, value in node.items if is_merge(key)), default=node.start)
         column, indentation = node.column, "\n" + " " * node.column
         kept = {name: index for index, (name, _, _) in enumerate(own) if index not in deleted}
         before_it = -1
@@ -146,7 +154,7 @@ class _Patch:
                 continue
             entry = self._style.entry(name, after[name], column)
             taken = next((i for i in free if _previous(i, kept.values()) == before_it), None)
-            if taken is not None:
+            if taken is not None and own[taken][1].start >= merged:
                 free.remove(taken)
                 _, key, value = own[taken]
                 comments = self._comments(key.end, value.end)
@@ -154,8 +162,9 @@ class _Patch:
                     entry = f"{write(name)}: {inline(after[name])}"
                 above = "".join(comment + indentation for comment in comments)
                 self._edits.append((key.start, value.end, above + entry))
-            elif before_it >= 0:
-                end = self._end_of_line(own[before_it][2].end)
+            elif before_it >= 0 or merged > node.start:
+                end = own[before_it][2].end if before_it >= 0 else merged
+                end = self._end_of_line(max(end, merged))
                 self._edits.append((end, end, indentation + entry))
             else:
                 start = own[0][1].start if own else node.start

@@ -160,6 +160,24 @@ def test_plain_scalars_are_what_go_yaml_makes_of_them(text: str, value: object) 
             id="what is merged in and has to go",
         ),
         pytest.param(
+            "base: &x {k: 1}\nb:\n  <<: *x\n",
+            {"base": {"k": 1}, "b": {"k": 9, "m": 3}},
+            "base: &x {k: 1}\nb:\n  <<: *x\n  k: 9\n  m: 3\n",
+            id="what is new stands behind what is merged in",
+        ),
+        pytest.param(
+            "base: &x {k: 1}\nb:\n  n: 4 # here\n  <<: *x\n",
+            {"base": {"k": 1}, "b": {"k": 9}},
+            "base: &x {k: 1}\nb:\n  <<: *x\n  k: 9\n",
+            id="nothing takes a place in front of what is merged in",
+        ),
+        pytest.param(
+            "base: &x {k: {l: 1}}\nb:\n  k: {m: 2}\n  <<: *x\n",
+            {"base": {"k": {"l": 1}}, "b": {"k": {"l": 3}}},
+            "base: &x {k: {l: 1}}\nb:\n  k:\n    l: 3\n",
+            id="what is overridden by what is merged in",
+        ),
+        pytest.param(
             "a:\r\n  b: 1\r\n",
             {"a": {"b": 1, "c": [1]}},
             "a:\r\n  b: 1\r\n  c:\r\n  - 1\r\n",
@@ -179,6 +197,22 @@ def test_a_document_that_cannot_be_patched_is_written_anew() -> None:
     root = compose(text)
     assert root is not None
     assert patch(text, root, value_of(root), {"a": [["c"], "d"]}) == ("a:\n- - c\n- d\n", False)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("k: 3\n<<: {k: 1, l: 2}\n", {"k": 1, "l": 2}),
+        ("<<: {k: 1, l: 2}\nk: 3\n", {"k": 3, "l": 2}),
+        ("<<: [{k: 1}, {k: 2, l: 2}]\n", {"k": 1, "l": 2}),
+        ("k: {n: 2}\n<<: {k: {m: 1}}\n", {"k": {"m": 1}}),
+        ("{l: 3, <<: {<<: {k: 1}, l: 2}}\n", {"k": 1, "l": 2}),
+        ("'<<': {k: 1}\n", {"<<": {"k": 1}}),
+    ],
+)
+def test_what_is_merged_in_overrides_what_stands_before_it(text: str, expected: Any) -> None:
+    """As sigs.k8s.io/yaml v1.6.0 reads it, by which kubectl reads manifests."""
+    assert read(text) == expected
 
 
 @pytest.mark.parametrize("text", ["[]: 1", "? {a: b}\n: c", "<<: 1", "null: 1"])
