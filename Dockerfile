@@ -1,11 +1,12 @@
-# Three images, for amd64 and arm64 alike:
+# Four images, for amd64 and arm64 alike:
 #
 #   sidecar   (the default) the daemon, as OSM's injector calls it: /osm-healthcheck
 #   init      iptables and /init.sh, which installs the bypass in a pod
 #   injector  the sidecar's, with what the injector takes to make certificates of its own
+#   node      the sidecar's, with iptables and /init.sh, for node mode that installs the bypass in pods
 #
 # All begin from nothing and hold what they run and no more: no package manager, and a shell in init
-# only. The bases are only built on. Either may be any Debian-like image; that of the sidecar
+# and node only. The bases are only built on. Either may be any Debian-like image; that of the sidecar
 # has python3.15 on its path, with the venv module. Where they come from a registry, name them by
 # digest (docs/images.md): these are tags, which move. .ci/images, and so a release, uses neither.
 ARG BASE=python:3.15-slim-trixie
@@ -13,13 +14,9 @@ ARG INIT_BASE=debian:trixie-slim
 
 FROM ${INIT_BASE} AS init-files
 RUN apt-get update && apt-get install -y --no-install-recommends iptables
-COPY .ci/pack /usr/local/bin/
+COPY .ci/pack .ci/pack-iptables /usr/local/bin/
 COPY iptables/init.sh /image/
-# /run is for the lock of iptables-legacy.
-RUN mkdir /image/run \
- && chmod 755 /image/init.sh \
- && sh /usr/local/bin/pack /image /bin/sh /bin/cat /usr/sbin/xtables-*-multi $(find /usr/lib -path '*/xtables/*.so') \
- && cp -a --parents -t /image /usr/sbin/ip*tables* /usr/sbin/xtables-* /etc/alternatives/ip*tables*
+RUN sh /usr/local/bin/pack-iptables /image
 
 FROM scratch AS init
 COPY --from=init-files /image /
@@ -89,6 +86,19 @@ COPY --from=injector-files /image /
 USER 15904:15904
 EXPOSE 9090 9091
 ENTRYPOINT ["/osm-healthcheck", "injector"]
+
+# Of the sidecar's Debian, not of init's: one C library is for both.
+FROM sidecar-files AS node-files
+RUN apt-get install -y --no-install-recommends iptables
+COPY .ci/pack-iptables /usr/local/bin/
+COPY iptables/init.sh /image/
+RUN sh /usr/local/bin/pack-iptables /image
+
+FROM scratch AS node
+COPY --from=node-files /image /
+USER 15904:15904
+ENV PATH=/usr/sbin:/sbin:/usr/bin:/bin
+ENTRYPOINT ["/osm-healthcheck"]
 
 FROM scratch AS sidecar
 COPY --from=sidecar-files /image /

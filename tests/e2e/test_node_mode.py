@@ -16,7 +16,7 @@ from .cases import CASES, Case
 from .control_plane import ControlPlane
 from .helm import CHART, helm
 from .node import Node
-from .pods import container, http_get, pod, tcp_socket, with_mesh, with_us
+from .pods import Manifest, container, http_get, pod, tcp_socket, with_mesh, with_us
 from .process import until
 from .verdicts import READY, RESTARTED, Pod
 
@@ -34,6 +34,15 @@ class Agent:
     """The DaemonSet, on a cluster of one node."""
 
     cluster: ControlPlane
+
+    def install(self, **values: str) -> None:
+        """Apply the DaemonSet as the chart renders it with ``values`` of ``node``; wait for it."""
+        options = ["--show-only", "templates/node.yaml", "--kube-version", "1.30.0"]
+        for name, value in {"enabled": "true", **values}.items():
+            options += ["--set", f"node.{name}={value}"]
+        text = helm(self.cluster, _NAMESPACE, "template", "hc", str(CHART), *options)
+        self.cluster.kubectl.apply(*yaml.safe_load_all(text), namespace=_NAMESPACE)
+        self.wait_until_rolled_out()
 
     def pods(self) -> list[Any]:
         """Its pods that are not ending."""
@@ -71,12 +80,8 @@ def agent(whole: tuple[ControlPlane, Node]) -> Iterator[Agent]:
     label = {"pod-security.kubernetes.io/enforce": "privileged"}
     metadata = {"name": _NAMESPACE, "labels": label}
     cluster.kubectl.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": metadata})
-    options = ["--set", "node.enabled=true", "--show-only", "templates/node.yaml"]
-    options += ["--kube-version", "1.30.0"]
-    text = helm(cluster, _NAMESPACE, "template", "hc", str(CHART), *options)
-    cluster.kubectl.apply(*yaml.safe_load_all(text), namespace=_NAMESPACE)
     running = Agent(cluster)
-    running.wait_until_rolled_out()
+    running.install()
     yield running
     cluster.kubectl("delete", "namespace", _NAMESPACE, "--wait=false")
 
@@ -85,11 +90,19 @@ def agent(whole: tuple[ControlPlane, Node]) -> Iterator[Agent]:
 def test_the_kubelet_concludes_what_it_would_without_a_mesh(
     agent: Agent, kube: ControlPlane, machine: Node, told: Case
 ) -> None:
+    injected = with_us(told.manifest, "--mesh", "istio", "--proxy", "node")
+    _check_verdicts(agent, kube, machine, told, injected)
+
+
+def _check_verdicts(
+    agent: Agent, kube: ControlPlane, machine: Node, told: Case, injected: Manifest
+) -> None:
+    """In a mesh the pod of ``told`` gets Ready and, once it is ill, is restarted."""
     name = told.manifest["metadata"]["name"]
     namespace = kube.namespace(f"node-{name}")
-    injected = with_us(told.manifest, "--mesh", "istio", "--proxy", "node")
     names = [one["name"] for one in injected["spec"]["containers"]]
     assert names == [one["name"] for one in told.manifest["spec"]["containers"]]
+    assert "initContainers" not in injected["spec"]
     kube.kubectl.apply(with_mesh(injected), namespace=namespace)
     found = Pod(kube, namespace, name)
     try:
@@ -189,3 +202,15 @@ def test_a_killed_agent_serves_every_pod_again(
     for _ in range(20):
         until(lambda: {_ask(one) for one in addresses} == {"200"}, "all pods answer again")
     until(lambda: all(one.verdict() == READY for one in served), "all pods are Ready")
+
+
+def test_where_the_mesh_has_no_annotation_the_agent_installs_the_bypass(
+    agent: Agent, kube: ControlPlane, machine: Node
+) -> None:
+    """Last in this file: from here on the agent does that for all pods."""
+    agent.install(bypass="true")
+    told = replace(_CASES[0], manifest=pod("bypassed", *_CASES[0].manifest["spec"]["containers"]))
+    injected = with_us(told.manifest, "--mesh", "none", "--no-init", "--proxy", "node")
+    annotations = injected["metadata"]["annotations"]
+    assert {one.partition("/")[0] for one in annotations} == {"healthcheck.openservicemesh.io"}
+    _check_verdicts(agent, kube, machine, told, injected)

@@ -22,6 +22,7 @@ from .pods import APP, MESH, PORTS, PROXY_CONFIG
 OURS = {
     "sidecar": f"docker.io/library/osm-healthcheck:{__version__}",
     "init": f"docker.io/library/osm-healthcheck-init:{__version__}",
+    "node": f"docker.io/library/osm-healthcheck-node:{__version__}",
     "injector": f"docker.io/library/osm-healthcheck-injector:{__version__}",
 }
 """The images that .ci/images leaves, and the names that inject and the manifest give them."""

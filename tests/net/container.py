@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-NET_ADMIN, NET_RAW = 12, 13
+NET_ADMIN, NET_RAW, SYS_ADMIN = 12, 13, 21
 """Capabilities by their numbers."""
 
 _MOUNT = """

@@ -16,8 +16,8 @@ from pathlib import Path
 
 import pytest
 
-from .container import NET_ADMIN, NET_RAW, Image, image
-from .init_script import saved
+from .container import NET_ADMIN, NET_RAW, SYS_ADMIN, Image, image
+from .init_script import SCRIPT, saved
 from .meshes import FIRST, OSM, RULES
 from .namespaces import PATIENCE, Namespace
 
@@ -33,6 +33,11 @@ def sidecar() -> Image:
 @pytest.fixture
 def injector() -> Image:
     return image("injector")
+
+
+@pytest.fixture
+def node_mode() -> Image:
+    return image("node")
 
 
 @pytest.fixture
@@ -184,6 +189,16 @@ class TestSidecar:
         assert {"aiohttp", "uvloop"} <= {path.name.partition("-")[0] for path in wheels}
 
 
+def more_than(larger: Path, smaller: Path) -> set[str]:
+    """The files that ``larger`` has beside all of ``smaller``."""
+
+    def files(root: Path) -> set[str]:
+        return {str(path.relative_to(root)) for path in root.rglob("*") if path.is_file()}
+
+    assert files(smaller) <= files(larger)
+    return files(larger) - files(smaller)
+
+
 class TestInjector:
     def test_what_it_says_of_itself(self, injector: Image) -> None:
         assert injector.config["Entrypoint"] == ["/osm-healthcheck", "injector"]
@@ -207,14 +222,40 @@ class TestInjector:
         assert "service" in done.stderr.lower()
 
     def test_it_is_the_sidecars_and_a_little_more(self, injector: Image, sidecar: Image) -> None:
-        def files(root: Path) -> set[str]:
-            return {str(path.relative_to(root)) for path in root.rglob("*") if path.is_file()}
-
-        more = files(injector.root) - files(sidecar.root)
-        assert files(sidecar.root) <= files(injector.root)
+        more = more_than(injector.root, sidecar.root)
         assert {path.partition("/")[0] for path in more} <= {"opt", "usr", "lib", "var"}
         assert writable_or_special(injector.root) == []
         assert not {Path(path).suffix for path in more} & {".py", ".pyi", ".c", ".h", ".a"}
+
+
+class TestNode:
+    def test_what_it_says_of_itself(self, node_mode: Image) -> None:
+        assert node_mode.config["Entrypoint"] == ["/osm-healthcheck"]
+        assert node_mode.config["User"] == "15904:15904"
+
+    def test_it_installs_the_bypass_from_outside(self, node_mode: Image, pod: Namespace) -> None:
+        """With the capabilities that the chart adds, under a read-only root."""
+        code = (
+            "import asyncio, sys, pathlib\n"
+            "from osm_healthcheck.node.bypass import Bypass\n"
+            "from osm_healthcheck.node.network_namespace import NetworkNamespace\n"
+            "bypass = Bypass(pathlib.Path('/init.sh'))\n"
+            "asyncio.run(bypass.install(NetworkNamespace('/proc/self/ns/net'), sys.argv[1:]))\n"
+        )
+        python = ("/opt/osm-healthcheck/bin/python", "-IOOXlazy_imports=all")
+        rights = [SYS_ADMIN, NET_ADMIN]
+        arguments = ("-c", code, pod.ipv4, pod.ipv6)
+        pod.run(*node_mode.run(*arguments, entrypoint=python, user=0, capabilities=rights))
+        assert saved(pod, "nft").count("-j OSM_HEALTHCHECK_IN") == 2  # IPv4 and IPv6
+        pod.run("sh", SCRIPT, "check")
+
+    def test_it_is_the_sidecars_with_iptables(self, node_mode: Image, sidecar: Image) -> None:
+        more = more_than(node_mode.root, sidecar.root)
+        programs = {Path(one).name for one in more if {"bin", "sbin"} & {*Path(one).parts}}
+        assert {name for name in programs if "tables" not in name} == {"sh", "cat"}
+        assert "init.sh" in more
+        assert packages(node_mode.root) >= packages(sidecar.root) | {"iptables", "dash"}
+        assert writable_or_special(node_mode.root) == []
 
 
 class TestInit:

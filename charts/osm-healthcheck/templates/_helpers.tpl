@@ -39,6 +39,21 @@ namespace: {{ .Release.Namespace }}
 labels:
   {{- include "node.labels" . | nindent 2 }}
 {{- end }}
+{{- define "node.image" -}}
+{{ .Values.injected.image | default (printf "osm-healthcheck:%s" .Chart.AppVersion) }}
+{{- end }}
+{{- define "node.rightsImage" -}}
+{{- $image := include "node.image" . }}
+{{- if not .Values.node.bypass }}
+{{- $image }}
+{{- else if .Values.node.bypassImage }}
+{{- .Values.node.bypassImage }}
+{{- else if contains "@" $image }}
+{{- fail "injected.image is a digest, from which the image for node.bypass does not follow: set node.bypassImage" }}
+{{- else }}
+{{- regexReplaceAll "(:[^:/]*)?$" $image "-node${1}" }}
+{{- end }}
+{{- end }}
 {{- define "node.rights" -}}
 securityContext:
   runAsUser: 0 # who owns the runtime's socket and the namespace files
@@ -46,7 +61,7 @@ securityContext:
   readOnlyRootFilesystem: true
   # setns(2) into a pod's network namespace; newer kernels take a filter on a TCP socket, which
   # keeps what is handed to the other container to its use, from NET_ADMIN alone
-  capabilities: {drop: [ALL], add: [SYS_ADMIN{{ if .Values.node.split }}, NET_ADMIN{{ end }}]}
+  capabilities: {drop: [ALL], add: [SYS_ADMIN{{ if or .Values.node.split .Values.node.bypass }}, NET_ADMIN{{ end }}]}
 volumeMounts:
   # The folder, not the socket: a runtime that starts anew makes a new one.
   - {name: runtime, mountPath: {{ dir .Values.node.runtimeSocket }}, readOnly: true}
