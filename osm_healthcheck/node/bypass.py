@@ -4,14 +4,25 @@ They are those of ``iptables/init.sh``, which prints them, and end with the pod'
 """
 
 import asyncio
+import contextlib
 import os
+import resource
 from collections.abc import Sequence
 from pathlib import Path
+from typing import IO, TYPE_CHECKING, cast
 
 from osm_healthcheck.errors import OSMHealthcheckError
 from osm_healthcheck.node.network_namespace import NetworkNamespace
 
+if TYPE_CHECKING:
+    from subprocess import Popen
+
 _SECONDS = 30
+# A pod with NET_ADMIN may have as many rules as it likes; iptables reads all of them.
+_MAX_OUTPUT_BYTES = 1024 * 1024
+_MAX_MEMORY_BYTES = 64 * 1024 * 1024
+_CHUNK_BYTES = 64 * 1024
+_POLL_SECONDS = 0.001
 # both of ours, as iptables-save has them
 _JUMPS = (b"-A PREROUTING -j OSM_HEALTHCHECK_IN\n", b"-A OUTPUT -j OSM_HEALTHCHECK_OUT\n")
 _BACKENDS = ("nft", "legacy")
@@ -68,7 +79,7 @@ class Bypass:
     async def _install(self, network: NetworkNamespace, tool: str) -> None:
         reasons = []
         for backend in _BACKENDS:
-            status, rules = await _run(network, f"{tool}-{backend}-save")
+            status, rules = await _run(network, f"{tool}-{backend}-save", "-t", "raw")
             if status == 0 and all(jump in rules for jump in _JUMPS):
                 return
             restore = (f"{tool}-{backend}-restore", "--noflush", "-w", str(_SECONDS))
@@ -81,23 +92,39 @@ class Bypass:
 
 async def _run(network: NetworkNamespace, *command: str, stdin: bytes = b"") -> tuple[int, bytes]:
     """Run a command there: its status and what it wrote."""
-    import subprocess
-
     try:
         process = network.spawn(command, _ENVIRONMENT)
     except OSError as error:
         return 127, (error.strerror or str(error)).lower().encode()
-
-    def finish() -> bytes:
-        with process:
-            try:
-                return process.communicate(stdin, _SECONDS)[0]
-            except subprocess.TimeoutExpired:
-                process.kill()
-                raise
-
     try:
-        words = await asyncio.to_thread(finish)
-    except subprocess.TimeoutExpired:
+        async with asyncio.timeout(_SECONDS):
+            words = await _output(process, stdin)
+            if len(words) > _MAX_OUTPUT_BYTES:
+                return 1, f"its output is over {_MAX_OUTPUT_BYTES} bytes".encode()
+            while (status := process.poll()) is None:  # noqa: ASYNC110  # it is ending
+                await asyncio.sleep(_POLL_SECONDS)
+            return status, words
+    except TimeoutError:
         return 1, f"no end after {_SECONDS} s".encode()
-    return process.returncode, words
+    finally:
+        if process.poll() is None:
+            process.kill()  # it is reaped when the next one is started
+
+
+async def _output(process: "Popen[bytes]", stdin: bytes) -> bytes:
+    """Write ``stdin``, which is less than a pipe holds, and read all output, or too much of it."""
+    with contextlib.suppress(OSError):  # it has ended already; its output says why
+        resource.prlimit(process.pid, resource.RLIMIT_AS, (_MAX_MEMORY_BYTES, _MAX_MEMORY_BYTES))
+        with cast("IO[bytes]", process.stdin) as pipe:
+            pipe.write(stdin)
+    reader = asyncio.StreamReader()
+    transport, _ = await asyncio.get_running_loop().connect_read_pipe(
+        lambda: asyncio.StreamReaderProtocol(reader), process.stdout
+    )
+    words = bytearray()
+    try:
+        while len(words) <= _MAX_OUTPUT_BYTES and (piece := await reader.read(_CHUNK_BYTES)):
+            words += piece
+    finally:
+        transport.close()
+    return bytes(words)

@@ -88,23 +88,46 @@ def test_a_program_that_hangs_holds_up_its_own_pod_alone(
     runtime: FakeRuntime, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     need("iptables-nft-save")
-    first, pipe, program = tmp_path / "first", tmp_path / "pipe", tmp_path / "iptables-nft-save"
+    turns, pipe, count = [tmp_path / str(number) for number in range(8)], tmp_path / "pipe", 8
     os.mkfifo(pipe)
+    begun = " || ".join(f"mkdir {one} 2>&-" for one in turns)
     real = shutil.which("iptables-nft-save")
-    program.write_text(f'#!/bin/sh\nmkdir {first} 2>&- && exec cat {pipe}\nexec {real} "$@"\n')
-    program.chmod(0o755)
-    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
-    with pods(2) as [(hung, _), (other, node)], started(runtime, *BYPASS) as agent_program:
+    text = f'if {begun}; then exec cat {pipe}; fi\nexec {real} "$@"'
+    _instead_of_iptables_nft_save(text, tmp_path, monkeypatch)
+    with pods(count + 1) as [*hung, (other, node)], started(runtime, *BYPASS) as agent_program:
         try:
-            runtime.add("hung", hung, PROBES)
-            until(first.exists)
+            for number, (pod, _) in enumerate(hung):
+                runtime.add(f"hung-{number}", pod, PROBES)
+            until(turns[-1].exists)
             runtime.add("other", other, PROBES)
             agent_program.wait_for("pod served")
             assert ask(node, other.ipv4, 15904, CHECK).startswith(b"HTTP/1.1 200 ")
-            agent_program.wait_for("its network is not open after 2 s")
+            agent_program.wait_for("its network is not open after 2 s", times=count)
         finally:
             os.close(os.open(pipe, os.O_RDWR))  # whoever waits for it finds it empty
-        agent_program.wait_for("pod served", times=2)
+        agent_program.wait_for("pod served", times=count + 1)
+
+
+def test_rules_without_an_end_take_little_memory(
+    runtime: FakeRuntime, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A pod with NET_ADMIN may have as many as it likes."""
+    need("iptables-nft-save")
+    _instead_of_iptables_nft_save("exec yes -- '-A PREROUTING -j ACCEPT'", tmp_path, monkeypatch)
+    with pods(1) as [(pod, node)], started(runtime, *BYPASS) as agent_program:
+        runtime.add("pod", pod, PROBES)
+        agent_program.wait_for("pod served")
+        assert ask(node, pod.ipv4, 15904, CHECK).startswith(b"HTTP/1.1 200 ")
+        status = Path(f"/proc/{agent_program.process.pid}/status").read_text()
+        [most] = [int(line.split()[1]) for line in status.splitlines() if "VmHWM" in line]
+        assert most < 100_000  # kB
+
+
+def _instead_of_iptables_nft_save(text: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    program = folder / "iptables-nft-save"
+    program.write_text(f"#!/bin/sh\n{text}\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
 
 
 @pytest.mark.parametrize("script", ["/nowhere/init.sh", __file__])
