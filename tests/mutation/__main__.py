@@ -3,7 +3,10 @@
 ``python -m tests.mutation rules|wire|daemon --seed 9 --sample 300``, as root, draws so many changes
 by cosmic-ray's operators and runs for each the tests that run the changed line, to the first one
 that fails. Which tests those are is measured first, once (a run of the suite). What survives is
-printed as a diff. With ``--results FILE`` a run that was interrupted goes on where it was.
+printed as a diff. With ``--results FILE`` a run that was interrupted goes on where it was, and with
+``--again`` what survived in it is tested once more, say with more ``--seconds``.
+
+The tests that failed are run on the unchanged code at the end: none may fail there.
 """
 
 import argparse
@@ -12,16 +15,16 @@ import json
 import os
 import sys
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
 from queue import SimpleQueue
 
-from tests.mutation.covering import Covering, covering
+from tests.mutation.covering import Covering, covering, digest
 from tests.mutation.mutants import Mutant, sample
-from tests.mutation.runner import Copy, Fate, copy
+from tests.mutation.runner import Copy, Fate, copies
 
 PARTS = {
     "rules": ("probes", "injection", "verification"),
@@ -32,23 +35,36 @@ PARTS = {
 
 def run(
     mutants: list[Mutant], covers: Covering, budget: float, processes: int
-) -> Iterator[tuple[Mutant, Fate]]:
-    """Test mutants, several at a time; each comes with its fate as soon as that is known."""
+) -> Iterator[tuple[Mutant, Fate, str]]:
+    """Test mutants, several at a time; each comes with its fate and the test that failed."""
     with ExitStack() as opened:
         free: SimpleQueue[Copy] = SimpleQueue()
-        for _ in range(processes):
-            free.put(opened.enter_context(copy()))
+        for one_copy in opened.enter_context(copies(processes)):
+            free.put(one_copy)
 
-        def one(mutant: Mutant) -> tuple[Mutant, Fate]:
+        def one(mutant: Mutant) -> tuple[Mutant, Fate, str]:
             here = free.get()
             try:
                 tests = covers.tests(mutant.path, mutant.line, budget)
-                return mutant, here.test(mutant, tests, sum(covers.seconds[test] for test in tests))
+                seconds = sum(covers.seconds[test] for test in tests)
+                return mutant, *here.test(mutant, tests, seconds)
             finally:
                 free.put(here)
 
         pool = opened.enter_context(ThreadPoolExecutor(processes))
         yield from pool.map(one, mutants)
+
+
+def failing_anyway(tests: Set[str], covers: Covering) -> list[str]:
+    """Those of the tests that fail on the code as it is: what they killed does not count."""
+    failing: list[str] = []
+    with copies(1) as [unchanged]:
+        while left := sorted(tests - set(failing)):
+            _, test = unchanged.run(left, 10 * sum(covers.seconds.get(test, 1) for test in left))
+            if not test:
+                break
+            failing.append(test)
+    return failing
 
 
 def diff(mutant: Mutant) -> str:
@@ -69,8 +85,9 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=20, help="of tests at most, a mutant")
     parser.add_argument("--processes", type=int, default=2, metavar="N")
     parser.add_argument("--results", type=Path, help="fates, one a line, to go on from")
+    parser.add_argument("--again", action="store_true", help="run what survived in the results")
     cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"), "osm-healthcheck-ci")
-    parser.add_argument("--coverage", type=Path, default=cache / "mutation", metavar="DIR")
+    parser.add_argument("--coverage", type=Path, metavar="DIR", help="where it was measured before")
     options = parser.parse_args()
     if os.geteuid() != 0:
         parser.error("network namespaces take root")
@@ -83,26 +100,33 @@ def main() -> int:
         parser.error("this runs at the root of the repository")
     drawn = sample(paths, options.sample, options.seed)
     fates = _kept(options.results)
-    covers = covering(options.coverage)
-    left = [mutant for mutant in drawn if mutant not in fates]
-    for mutant, fate in run(left, covers, options.seconds, options.processes):
-        fates[mutant] = fate
+    covers = covering(options.coverage or cache / "mutation" / digest())
+    alive = (Fate.SURVIVED, Fate.NO_TEST)
+    left = [
+        mutant
+        for mutant in drawn
+        if mutant not in fates or (options.again and fates[mutant][0] in alive)
+    ]
+    for mutant, fate, test in run(left, covers, options.seconds, options.processes):
+        fates[mutant] = fate, test
         if options.results:
             with options.results.open("a") as out:
-                out.write(json.dumps([asdict(mutant), fate]) + "\n")
-        if fate in (Fate.SURVIVED, Fate.NO_TEST):
+                out.write(json.dumps([asdict(mutant), fate, test]) + "\n")
+        if fate in alive:
             print(f"\n{fate}: {diff(mutant)}", flush=True)
-    counts = Counter(fates[mutant] for mutant in drawn)
+    failing = failing_anyway({fates[mutant][1] for mutant in drawn} - {""}, covers)
+    print(*(f"\nfails without a change as well: {test}" for test in failing))
+    counts = Counter(fates[mutant][0] for mutant in drawn if fates[mutant][1] not in failing)
     killed = counts[Fate.KILLED] + counts[Fate.TIMEOUT]
     print(f"\n{options.part}, seed {options.seed}: {killed} of {len(drawn)} killed", dict(counts))
     return int(killed < 0.9 * len(drawn))
 
 
-def _kept(results: Path | None) -> dict[Mutant, Fate]:
+def _kept(results: Path | None) -> dict[Mutant, tuple[Fate, str]]:
     if results is None or not results.exists():
         return {}
     lines = map(json.loads, results.read_text().splitlines())
-    return {Mutant(**mutant): Fate(fate) for mutant, fate in lines}
+    return {Mutant(**mutant): (Fate(fate), test) for mutant, fate, test in lines}
 
 
 if __name__ == "__main__":

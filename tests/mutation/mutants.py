@@ -56,12 +56,12 @@ def sample(paths: Sequence[Path], number: int, seed: int) -> list[Mutant]:
 
 def _compiles(mutant: Mutant) -> bool:
     """Whether it is Python: not so "not" before ":=", nor by a warning "is" beside a literal."""
-    source = mutant.mutated(Path(mutant.path).read_text())
     try:
+        source = mutant.mutated(Path(mutant.path).read_text())
         with warnings.catch_warnings():
             warnings.simplefilter("error", SyntaxWarning)
             compile(source, mutant.path, "exec")
-    except SyntaxError:
+    except (SyntaxError, AttributeError):  # cosmic-ray cannot replace an exception "a.b"
         return False
     return True
 

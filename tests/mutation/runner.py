@@ -1,9 +1,9 @@
 """Runs the tests of a mutant, in a copy of the repository and a network of its own."""
 
 import contextlib
+import multiprocessing
 import os
 import shutil
-import signal
 import subprocess
 import sys
 import tempfile
@@ -11,16 +11,18 @@ from collections.abc import Iterator, Sequence
 from enum import StrEnum
 from pathlib import Path
 
+import pytest
+
+from tests.mutation.child import LIBRARIES, OUTPUT, run_tests
+from tests.mutation.covering import TESTS
 from tests.mutation.mutants import Mutant
 
 _ROOT = Path(__file__).parent.parent.parent
 _START_SECONDS = 60
 _SLOWER = 5
 """A mutant's tests may take so many times what they took when they were measured."""
-
-_PASSED, _FAILED, _INTERRUPTED = 0, 1, 2
-_NOT_COLLECTED = "ERROR collecting"
-"""What pytest says where the mutant cannot be imported."""
+_FIRST_TESTS = 30
+"""Most mutants fail one of the first tests: the others need not be loaded."""
 
 
 class Fate(StrEnum):
@@ -37,9 +39,11 @@ class Copy:
 
     def __init__(self, root: Path) -> None:
         self._root = root
+        self._forks = multiprocessing.get_context("forkserver")
+        self._forks.set_forkserver_preload([*LIBRARIES, "tests.mutation.child"])
 
-    def test(self, mutant: Mutant, tests: Sequence[str], seconds: float) -> Fate:
-        """Run these tests on the mutant, to the first one that fails.
+    def test(self, mutant: Mutant, tests: Sequence[str], seconds: float) -> tuple[Fate, str]:
+        """Run these tests on the mutant, to the first one that fails; its name comes with the fate.
 
         Args:
             mutant: the change.
@@ -47,54 +51,60 @@ class Copy:
             seconds: what they take without it.
 
         Raises:
-            RuntimeError: where pytest could not run the tests, with what it said.
+            RuntimeError: where pytest could not run the tests.
         """
-        if not tests:
-            return Fate.NO_TEST
         path = self._root / mutant.path
-        source = path.read_text()
+        source, times = path.read_text(), path.stat()
         path.write_text(mutant.mutated(source))
         try:
-            return self._run(tests, _START_SECONDS + _SLOWER * seconds)
+            for some in (tests[:_FIRST_TESTS], tests[_FIRST_TESTS:]):
+                fate, test = self.run(some, _START_SECONDS + _SLOWER * seconds)
+                if fate is not Fate.SURVIVED:
+                    return fate, test
+            return Fate.SURVIVED if tests else Fate.NO_TEST, ""
         finally:
             path.write_text(source)
+            os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))  # its bytecode counts again
 
-    def _run(self, tests: Sequence[str], timeout: float) -> Fate:
-        names = self._root / ".tests"
-        names.write_text("\n".join(tests))
-        pytest = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", f"@{names}"]
-        up = 'ip link set lo up && exec "$@"'
-        process = subprocess.Popen(
-            ["unshare", "--net", "--pid", "--fork", "--kill-child", "sh", "-c", up, "-", *pytest],
-            cwd=self._root,
-            env={**os.environ, "PYTHONPATH": str(self._root), "PYTHONDONTWRITEBYTECODE": "1"},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            start_new_session=True,
-        )
+    def run(self, tests: Sequence[str], timeout: float) -> tuple[Fate, str]:
+        """Run these tests on the code as it is, to the first one that fails."""
+        if not tests:
+            return Fate.SURVIVED, ""
+        receiver, sender = self._forks.Pipe(duplex=False)
+        process = self._forks.Process(target=run_tests, args=(self._root, tests, sender))
+        process.start()
+        sender.close()
         try:
-            said, _ = process.communicate(timeout=timeout)
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.communicate()
-            return Fate.TIMEOUT
-        if process.returncode == _PASSED:
-            return Fate.SURVIVED
-        if process.returncode in (_FAILED, _INTERRUPTED) or _NOT_COLLECTED in said:
-            return Fate.KILLED
-        raise RuntimeError(said[-2000:])
+            if not receiver.poll(timeout):
+                return Fate.TIMEOUT, ""
+            code, failed = receiver.recv()
+        except EOFError:  # the mutant ended the process
+            return Fate.KILLED, ""
+        finally:
+            process.kill()
+            process.join()
+        if code in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED):
+            return Fate.SURVIVED, ""
+        if failed or code == pytest.ExitCode.INTERRUPTED:  # it may not even be importable
+            return Fate.KILLED, failed
+        said = (self._root / OUTPUT).read_text(errors="replace")
+        raise RuntimeError(f"pytest ended with {code}:\n{said[-2000:]}")
 
 
 @contextlib.contextmanager
-def copy() -> Iterator[Copy]:
-    """A copy of what the tests need; it is gone after the block."""
+def copies(number: int) -> Iterator[list[Copy]]:
+    """So many copies of what the tests need; they are gone after the block."""
     with tempfile.TemporaryDirectory(prefix="mutants-") as name:
-        root = Path(name)
+        first, *others = [Path(name, str(turn)) for turn in range(number)]
         for part in ("osm_healthcheck", "tests", "iptables", "docs", "charts", "deploy", ".ci"):
             leave_out = shutil.ignore_patterns("__pycache__", "node_modules")
-            shutil.copytree(_ROOT / part, root / part, symlinks=True, ignore=leave_out)
+            shutil.copytree(_ROOT / part, first / part, symlinks=True, ignore=leave_out)
         for part in ("pyproject.toml", "README.md", "CONTRIBUTING.md", "CHANGELOG.md"):
-            shutil.copy(_ROOT / part, root)
-        yield Copy(root)
+            shutil.copy(_ROOT / part, first)
+        # bytecode, so that a mutant's tests have only the mutant to compile
+        load = [sys.executable, "-m", "pytest", "-q", "--collect-only", "-p", "no:cacheprovider"]
+        environ = {**os.environ, "PYTHONPATH": str(first)}
+        subprocess.run([*load, *TESTS], cwd=first, env=environ, check=True, capture_output=True)
+        for other in others:
+            shutil.copytree(first, other, symlinks=True)
+        yield [Copy(root) for root in (first, *others)]

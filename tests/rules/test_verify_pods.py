@@ -165,6 +165,24 @@ def test_the_very_command_that_prints_the_log(
     assert Finding(mark, name, text, advice) in found(_set(live(), name, **status))
 
 
+@pytest.mark.parametrize(
+    ("policy", "code", "wrong"),
+    [("Always", 0, 1), (None, 0, 1), ("OnFailure", 0, 0), ("Never", 0, 0), ("Never", 1, 1)],
+)
+def test_a_container_may_end_well_where_its_pod_is_not_to_run_for_ever(
+    policy: str | None, code: int, wrong: int
+) -> None:
+    pod = _set(
+        live(), "web", ready=False, state=_ended("Completed" if code == 0 else "Error", code)
+    )
+    pod["spec"]["restartPolicy"] = policy
+    findings = _wrong(found(pod))
+    assert (
+        len([text for name, text, _ in findings if (name, text[:9]) == ("web", "has ended")])
+        == wrong
+    )
+
+
 def test_a_pod_that_has_completed_is_right_and_one_that_is_starting_is_not_wrong() -> None:
     pod = live()
     for one in _statuses(pod):
