@@ -85,7 +85,7 @@ class Copy:
             process.join()
         if code in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED):
             return Fate.SURVIVED, ""
-        if failed or code == pytest.ExitCode.INTERRUPTED:  # it may not even be importable
+        if code in (pytest.ExitCode.TESTS_FAILED, pytest.ExitCode.INTERRUPTED):
             return Fate.KILLED, failed
         said = (self._root / OUTPUT).read_text(errors="replace")
         raise RuntimeError(f"pytest ended with {code}:\n{said[-2000:]}")

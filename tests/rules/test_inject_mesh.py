@@ -65,8 +65,9 @@ def test_verify_finds_istios_rewriting_on(value: str | None) -> None:
     del annotations[ISTIO_REWRITES]
     if value is not None:
         annotations[ISTIO_REWRITES] = value
+    says = "is missing" if value is None else f'is "{value}"'
     [text] = wrong(manifest)
-    assert text.startswith(f"mesh: {ISTIO_REWRITES}")
+    assert text.startswith(f"mesh: {ISTIO_REWRITES} {says}: Istio rewrites")
 
 
 def test_consul_may_rewrite_once_more_where_the_user_wants_it() -> None:
@@ -89,6 +90,15 @@ def test_linkerds_default_ports_are_kept_in_the_annotation_that_replaces_them() 
     injected["metadata"]["annotations"][LINKERD_PORTS] += ",9090"
     back: Any = uninject(injected, VERSION).manifest
     assert back["metadata"]["annotations"] == {LINKERD_PORTS: "4567,4568,9090"}
+
+
+def test_an_empty_annotation_of_the_users_comes_back_empty() -> None:
+    manifest = annotated(pod(app(livenessProbe=HTTP)), **{LINKERD_PORTS: "", "team": ""})
+    injected = after(manifest, "linkerd")
+    assert injected["metadata"]["annotations"][LINKERD_PORTS] == "15901,15904"
+    assert uninject(injected, VERSION).manifest == manifest
+    del injected["metadata"]["annotations"][LINKERD_PORTS]  # nor what was taken away since
+    assert uninject(injected, VERSION).manifest == annotated(copy.deepcopy(manifest), team="")
 
 
 def test_of_an_edited_list_of_users_only_ours_goes() -> None:

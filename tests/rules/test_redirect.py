@@ -3,7 +3,7 @@
 import pytest
 
 from osm_healthcheck.probes.redirect import Hop, RedirectError, location_of, next_hop
-from osm_healthcheck.probes.request import Headers
+from osm_healthcheck.probes.request import CLOSE, GZIP, Headers
 from osm_healthcheck.probes.url import parse
 
 START = "http://10.0.0.1:8080/a/b?c=d"
@@ -153,6 +153,15 @@ def test_referer() -> None:
     assert followed("http://10.0.0.1/", hop("https://10.0.0.1/")).lines == ()
     own: Headers = ((b"referer", b"mine"),)
     assert dict(followed("/x", hop(headers=own)).lines) == {b"Referer": b"mine"}
+
+
+@pytest.mark.parametrize("of_the_transport", [CLOSE, GZIP])
+def test_what_the_transport_adds_stays_the_last(of_the_transport: tuple[bytes, bytes]) -> None:
+    own = (b"A", b"1"), (b"Z", b"2")
+    sent = followed("/x", hop("http://u:p@10.0.0.1/", headers=(*own[:1], of_the_transport))).lines
+    assert [name for name, _ in sent] == [b"A", b"Authorization", b"Referer", of_the_transport[0]]
+    sent = followed("/x", hop(headers=(*own, of_the_transport))).lines
+    assert [name for name, _ in sent] == [b"A", b"Referer", b"Z", of_the_transport[0]]
 
 
 def test_a_user_in_the_url_is_basic_authentication() -> None:

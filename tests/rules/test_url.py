@@ -180,3 +180,9 @@ def test_userinfo_is_unescaped() -> None:
     assert parse("http://u%40:p%3A@h/").userinfo == "u@:p:"
     assert parse("http://u@h/").userinfo == "u:"
     assert parse("http://h/").userinfo is None
+
+
+@pytest.mark.parametrize("user", ["u:secret@", "u:@", "u@", ""])
+def test_an_error_shows_no_password(user: str) -> None:
+    shown = user.replace(":secret@", ":***@").replace(":@", ":***@")
+    assert parse(f"http://{user}10.0.0.1/x").quoted == f'"http://{shown}10.0.0.1/x"'

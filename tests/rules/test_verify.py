@@ -179,6 +179,17 @@ def _less_excluded(pod: Any) -> None:
     pod["metadata"]["annotations"][name] = "15901,15904"
 
 
+def _no_ports_excluded(pod: Any) -> None:
+    name = "traffic.sidecar.istio.io/excludeInboundPorts"
+    pod["metadata"]["annotations"][name] = "15901-,http"
+
+
+def _break_original(pod: Any) -> None:
+    name = "healthcheck.openservicemesh.io/original-probes"
+    annotations = pod["metadata"]["annotations"]
+    annotations[name] = annotations[name].replace('"path":"/live"', '"path":7')
+
+
 def _newer(pod: Any) -> None:
     pod["metadata"]["annotations"]["healthcheck.openservicemesh.io/version"] = "99.0"
 
@@ -223,6 +234,8 @@ def _newer(pod: Any) -> None:
         ("none", _running_init, "bypass: the init container osm-healthcheck-init has not finished"),
         ("none", _remove_init, "bypass: nothing keeps the mesh's redirect off 15901, 15903, 15904"),
         ("istio", _less_excluded, "bypass: traffic.sidecar.istio.io/excludeInboundPorts does not"),
+        ("istio", _no_ports_excluded, "bypass: traffic.sidecar.istio.io/excludeInboundPorts does"),
+        ("istio", _break_original, "web.livenessProbe: Invalid value: 7: must be a string"),
         ("istio", _newer, "injected by osm-healthcheck 99.0, this is 2.0.0: use that one"),
     ],
 )
@@ -232,6 +245,22 @@ def test_what_is_wrong_is_found(mesh: str, breaking: Callable[[Any], None], mess
     findings = found(pod)
     assert any(message in text for text in marks(findings, Mark.WRONG)), findings
     assert all(one.advice for one in findings if one.mark is Mark.WRONG)
+
+
+@pytest.mark.parametrize(("sidecar", "mark"), [("native", Mark.WRONG), ("container", Mark.UNSURE)])
+def test_a_probe_from_before_the_sidecar_may_stay_where_the_sidecar_is_an_ordinary_container(
+    sidecar: str, mark: Mark
+) -> None:
+    pod = live("istio")
+    pod["spec"] = injected(copy.deepcopy(BEFORE), injection("istio", sidecar=sidecar))["spec"]
+    late = {"name": "late", "livenessProbe": {"tcpSocket": {"port": 9000}}}
+    pod["spec"]["containers"].append(late)
+    pod["spec"].setdefault("initContainers", []).append(
+        {**late, "name": "early", "restartPolicy": "Always"}
+    )
+    found_marks = {one.subject: one.mark for one in found(pod)}
+    assert found_marks["early.livenessProbe"] is mark
+    assert found_marks["late.livenessProbe"] is Mark.WRONG
 
 
 def test_a_pod_without_injection() -> None:

@@ -8,6 +8,7 @@ import pytest
 from osm_healthcheck.errors import InvalidInputError
 from osm_healthcheck.injection.auto_mesh import MeshFinder
 from osm_healthcheck.injection.inject import inject
+from osm_healthcheck.verification.events import events_in
 from osm_healthcheck.verification.findings import Finding, Mark
 from tests.manifests.strategies import injection
 from tests.rules.test_verify import BEFORE, MESHES_AROUND, found, live, marks
@@ -103,6 +104,16 @@ def test_events_of_starting_count_until_it_has_started() -> None:
     assert not any("kubectl logs" in one.advice for one in found(pod))
 
 
+def test_what_is_no_event_is_passed_over() -> None:
+    event = _event("BackOff", "x")
+    untyped = {key: value for key, value in event.items() if key != "kind"}
+    assert events_in({"kind": "EventList", "items": ["x", None, [], untyped]}) == [untyped]
+    assert events_in({"kind": "List", "items": [{"kind": "Pod"}, 1, event, untyped]}) == [event]
+    assert events_in(event) == [event]
+    for nothing in ({"items": "x"}, {"kind": "EventList"}, [event], "x"):
+        assert events_in(nothing) == []
+
+
 def test_a_failure_that_is_over_is_no_mistake() -> None:
     readiness = _event("Unhealthy", "Readiness probe failed: x", "web")
     liveness = _event("Unhealthy", "Liveness probe failed: x", "web")
@@ -117,7 +128,7 @@ def test_a_failure_that_is_over_is_no_mistake() -> None:
     earlier = {"running": {"startedAt": "2030-03-17T17:40:00Z"}}
     pod = _set(live(), "web", ready=False, state=earlier)
     probe = pod["spec"]["containers"][0]["livenessProbe"]
-    for period, wrong in ((30, 2), (9, 1)):
+    for period, wrong in ((30, 2), (None, 2), (9, 1)):  # without one it is 10 s
         probe["periodSeconds"] = period
         findings = found(pod, events=[readiness, liveness])
         assert len([one for one in _wrong(findings) if one[0] == "event web"]) == wrong
@@ -213,6 +224,13 @@ def test_a_pod_in_no_mesh_is_right() -> None:
 
 def _probe(path: str, port: int, **more: Any) -> dict[str, Any]:
     return {"httpGet": {"path": path, "port": port, "scheme": "HTTP", **more}}
+
+
+@pytest.mark.parametrize(("port", "wrong"), [(20300, 0), (20301, 0), (20299, 1), (20302, 1)])
+def test_consul_takes_a_port_for_each_container(port: int, wrong: int) -> None:
+    web = {"name": "web", "image": "web:1", "livenessProbe": _probe("/live", port)}
+    findings = found(_plain(containers=[web, {"name": "consul-dataplane"}]))
+    assert len([one for one in _wrong(findings) if one[0] == "web.livenessProbe"]) == wrong
 
 
 @pytest.mark.parametrize(
