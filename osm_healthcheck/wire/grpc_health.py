@@ -6,7 +6,6 @@ A call that the server has not looked at is made again on a new connection.
 """
 
 import asyncio
-import math
 import socket
 from collections.abc import Sequence
 
@@ -60,6 +59,18 @@ _RESETS = {
     "FLOW_CONTROL_ERROR": "ResourceExhausted",
     "INADEQUATE_SECURITY": "PermissionDenied",
 }
+
+
+_MAX_TIMEOUT_VALUE = 10**8 - 1
+_SECOND = 10**9
+_TIMEOUT_UNITS = (  # in nanoseconds
+    (b"n", 1),
+    (b"u", 10**3),
+    (b"m", 10**6),
+    (b"S", _SECOND),
+    (b"M", 60 * _SECOND),
+    (b"H", 3600 * _SECOND),
+)
 
 
 class UnhealthyError(WireError):
@@ -173,8 +184,7 @@ class Channel:
         connection, stream = self._connection, self._stream
         assert connection is not None  # noqa: S101
         assert stream is not None  # noqa: S101
-        # Rounded up, as grpc-go does: the app's own deadline must not come before ours.
-        left = max(1, math.ceil((deadline - asyncio.get_running_loop().time()) * 1000))
+        left = deadline - asyncio.get_running_loop().time()
         fields: list[Field] = [
             (b":method", b"POST"),
             (b":scheme", b"http"),
@@ -183,7 +193,7 @@ class Channel:
             (b"content-type", b"application/grpc"),
             (b"user-agent", caller + b" " + _GRPC_CLIENT),
             (b"te", b"trailers"),
-            (b"grpc-timeout", b"%dm" % left),
+            (b"grpc-timeout", encode_timeout(left)),
         ]
         await _wait_for_room(connection, stream)
         if (limit := connection.exceeded_limit(fields)) is not None:
@@ -247,6 +257,17 @@ async def check(
         raise
     finally:
         channel.abandon()
+
+
+def encode_timeout(seconds: float) -> bytes:
+    """What ``grpc-timeout`` says for ``seconds`` (grpc-go's ``EncodeDuration``).
+
+    Eight digits, more of which a server refuses, in the finest unit that they do for. It is rounded
+    up: the app's own deadline must not come before ours.
+    """
+    left = max(1, round(seconds * 1e9))
+    unit, size = next(one for one in _TIMEOUT_UNITS if left <= one[1] * _MAX_TIMEOUT_VALUE)
+    return b"%d%b" % (-(-left // size), unit)
 
 
 async def _wait_for_room(connection: HTTP2Connection, stream: Stream) -> None:

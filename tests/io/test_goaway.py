@@ -94,6 +94,13 @@ def test_grpc_go_with_a_maximum_age(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+def test_grpc_go_takes_a_timeout_of_days(tmp_path: Path) -> None:
+    with go_grpc(tmp_path, "age") as port:
+        found = by_our_prober(GRPCAction(port=port), 200_000, port)
+        assert found == ("success", "service healthy")
+
+
+@pytest.mark.slow
 def test_grpc_go_that_stops(tmp_path: Path) -> None:
     with go_grpc(tmp_path, "stop") as port:
         probe = {"grpc": {"port": port}, "timeoutSeconds": PATIENCE}

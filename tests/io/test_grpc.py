@@ -15,6 +15,7 @@ import pytest
 from grpc_health.v1 import health_pb2
 
 from osm_healthcheck.wire.dial import Network, dial
+from osm_healthcheck.wire.grpc_health import encode_timeout
 from tests.io import vectors
 from tests.io.apps import app, hold, http_app, read_until_gone, reset, response
 from tests.io.grpc_apps import OK_HEADERS, OK_TRAILERS, Call, framed, grpc_server, raw_grpc
@@ -130,7 +131,7 @@ def test_what_the_server_sees(undeclared: Sidecar) -> None:
     with raw_grpc(answer) as raw:
         assert undeclared.grpc(raw.port, "s").status == 200
     headers = calls[0].headers
-    assert headers.pop("grpc-timeout").endswith("m")
+    assert headers.pop("grpc-timeout").endswith("u")
     assert re.fullmatch(pattern, headers.pop("user-agent"))
     assert headers == {
         ":method": "POST",
@@ -141,6 +142,23 @@ def test_what_the_server_sees(undeclared: Sidecar) -> None:
         "te": "trailers",
     }
     assert raw.requests == [framed(b"\x0a\x01s")]
+
+
+# grpcutil.EncodeDuration of grpc-go 1.79.3; the last is the largest that Kubernetes takes
+@pytest.mark.parametrize(
+    ("seconds", "header"),
+    [
+        (0.05, b"50000000n"),
+        (1, b"1000000u"),
+        (99.999999, b"99999999u"),
+        (100, b"100000m"),
+        (99_999.9999, b"100000S"),
+        (100_000, b"100000S"),
+        (2**31 - 1, b"35791395M"),
+    ],
+)
+def test_a_timeout_has_eight_digits_at_most(seconds: float, header: bytes) -> None:
+    assert encode_timeout(seconds) == header
 
 
 # -- dialling
