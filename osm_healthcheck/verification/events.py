@@ -8,6 +8,7 @@ from osm_healthcheck.injection.manifest_probe import own_port_of
 from osm_healthcheck.injection.pods import SIDECAR, Manifest, Pod
 from osm_healthcheck.probes.constants import HEALTHCHECK_PORT
 from osm_healthcheck.probes.ports import OwnPorts
+from osm_healthcheck.verification.declared import served_ports
 from osm_healthcheck.verification.findings import Finding, good, unsure, wrong
 from osm_healthcheck.verification.status import log_command, mapping, status_of
 
@@ -17,11 +18,13 @@ _CLOCKS = 10.0  # seconds by which ours and the cluster's may differ, and an eve
 _UNFILTERED = 20
 # What a status code means, by who gave it: one code can mean one thing on the port of checks, and
 # another on those of httpGet probes, where an answer may be the app's own as well.
+_TOO_SLOW = "the app answers too slowly: look at it, or raise timeoutSeconds"
 _CHECK_CODES = {
     "400": "its header is wrong: inject the manifest again",
     "403": "it asks what was not declared: inject the manifest again",
     "404": "the app refuses connections on that port",
     "503": "the app says itself that it is unhealthy, or has no gRPC health service",
+    "504": _TOO_SLOW,
 }
 _HTTP_CODES = {
     "400": "the app answers that, or the probe's headers are wrong",
@@ -30,19 +33,13 @@ _HTTP_CODES = {
     "path",
     "502": "the app's answer is not HTTP: is the scheme right?",
     "503": "the app refuses connections, or says itself that it is unhealthy",
+    "504": _TOO_SLOW,
 }
-# What the kubelet says of a failed probe otherwise, and what that means where we answer it.
+# What the kubelet says of a failed probe otherwise.
 _REFUSED = re.compile(r":1590[1-4]: (connect: )?connection refused")
-_MEANINGS = (
-    (
-        r"statuscode: 504|deadline exceeded|Client\.Timeout|i/o timeout",
-        "the app answers too slowly: look at it, or raise timeoutSeconds",
-    ),
-    (
-        r"\bEOF\b|connection reset|malformed HTTP|tls:",
-        "the mesh's proxy took the connection: see the bypass",
-    ),
-)
+_TIMED_OUT = re.compile(r"deadline exceeded|Client\.Timeout|i/o timeout")
+_BROKEN_OFF = re.compile(r"\bEOF\b|connection reset|malformed HTTP|tls:")
+_ASKED = re.compile(r":(1590[1-4])\b")
 
 
 def event_findings(pod: Pod, events: Iterable[Manifest], now: float) -> list[Finding]:
@@ -191,11 +188,33 @@ def _meaning_of(message: str, pod: Pod, container: str) -> str:
     found = re.search(r"statuscode: (\d+)", message)
     code = found[1] if found else ""
     check, other = _CHECK_CODES.get(code, ""), _HTTP_CODES.get(code, "")
-    if port is None and check and other:
+    if port is None and check and other and check != other:
         return f"where it asks {HEALTHCHECK_PORT}: {check}; else: {other}"
     if meaning := check if port == HEALTHCHECK_PORT else other:
         return meaning
-    return next((text for pattern, text in _MEANINGS if re.search(pattern, message)), "")
+    return _meaning_without_answer(message, pod)
+
+
+def _meaning_without_answer(message: str, pod: Pod) -> str:
+    """What it means that no answer came; empty where one did, or that is not known.
+
+    Our container answers 50 ms before the kubelet's time is up, however slow the app is, and breaks
+    off connections of no probe but those over TLS that it hands through.
+    """
+    taken = "the mesh's proxy took the connection"
+    asked = _ASKED.search(message)
+    name, ports = served_ports(pod)
+    if _TIMED_OUT.search(message):
+        if asked is None:
+            return f"{taken}, or the app answers too slowly"
+        if int(asked[1]) not in ports:
+            return _TOO_SLOW
+        return f"{name} itself did not answer in time: the node is short of CPU, or see the bypass"
+    if not _BROKEN_OFF.search(message):
+        return ""
+    if asked and int(asked[1]) in ports and "https://" in message:
+        return f"TLS is handed through: the app refuses or stalls, or {taken}"
+    return f"{taken}: see the bypass" if asked else taken
 
 
 def _port_asked(message: str, pod: Pod, name: str) -> int | None:

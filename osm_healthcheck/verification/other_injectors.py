@@ -13,7 +13,9 @@ from osm_healthcheck.probes.constants import (
     ProbeKind,
 )
 from osm_healthcheck.probes.ports import OwnPorts, parse_port
+from osm_healthcheck.verification.declared import served_ports
 from osm_healthcheck.verification.findings import Finding, good, wrong
+from osm_healthcheck.verification.status import mapping, status_of
 
 # They serve 15901-15903 in the pods of Open Service Mesh, and of osm-edge and FSM.
 SERVING_PROXIES = ("envoy", "sidecar")
@@ -34,12 +36,20 @@ def other_injector(pod: Pod) -> str:
     return "osm-edge" if pod.container("sidecar") is not None else "Open Service Mesh"
 
 
-def server_of(port: int, pod: Pod) -> str:
-    """Which of the three's containers serves ``port`` in ``pod``; empty where none does."""
-    if port == HEALTHCHECK_PORT:
-        return _FSM_DAEMON if pod.container(_FSM_DAEMON) is not None else ""
-    name = next((name for name in SERVING_PROXIES if pod.container(name) is not None), "")
-    return f"{name}, the mesh's proxy" if name else ""
+def served_by(port: int, pod: Pod) -> str:
+    """``served by CONTAINER``, or ``to be`` where that does not run; empty where nothing does.
+
+    Of node mode a pod does not tell whether it runs.
+    """
+    name, ports = served_ports(pod)
+    if port not in ports:
+        names = (_FSM_DAEMON,) if port == HEALTHCHECK_PORT else SERVING_PROXIES
+        name = next((one for one in names if pod.container(one) is not None), "")
+        if not name:
+            return ""
+    runs = "running" in mapping(status_of(pod, name) or {}, "state")
+    proxy = ", the mesh's proxy" if name in SERVING_PROXIES else ""
+    return f"{'served' if runs else 'to be served'} by {name}{proxy}"
 
 
 def rewritten_probe(probe: object, pod: Pod, container: Container, kind: ProbeKind) -> Finding:

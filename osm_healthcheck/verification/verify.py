@@ -34,11 +34,11 @@ from osm_healthcheck.probes.quote import quoted
 from osm_healthcheck.verification.bypass import bypass_findings, users_findings
 from osm_healthcheck.verification.containers import other_containers, sidecar_state
 from osm_healthcheck.verification.control_plane import control_plane_findings
-from osm_healthcheck.verification.declared import NODE, declaration_findings, served_ports
+from osm_healthcheck.verification.declared import NODE, declaration_findings
 from osm_healthcheck.verification.events import event_findings
 from osm_healthcheck.verification.findings import Finding, good, unsure, wrong
 from osm_healthcheck.verification.hooks import hook_findings
-from osm_healthcheck.verification.other_injectors import other_injector, rewritten_probe, server_of
+from osm_healthcheck.verification.other_injectors import other_injector, rewritten_probe, served_by
 from osm_healthcheck.verification.start import start_findings
 from osm_healthcheck.verification.status import describe_command, is_running_pod, mapping, phase
 
@@ -66,6 +66,8 @@ class Context:
 
 def verify(pod: Pod, context: Context) -> list[Finding]:
     """Check one pod; the findings in the order in which they are printed."""
+    if mapping(pod.value, "metadata").get("deletionTimestamp"):
+        return [unsure("pod", "is being deleted: it is not looked at")]
     started = start_findings(pod, context.events, context.now)
     if title := control_plane_of(pod):
         return [*started, *control_plane_findings(pod, title, context.finder)]
@@ -375,11 +377,8 @@ class _PodVerification:
 
     def _port(self, port: int, askers: Sequence[str], mesh_may_serve: bool) -> Finding:
         subject = f"port {port}"
-        name, ports = served_ports(self._pod)
-        if port in ports:
-            return good(subject, f"served by {name}")
-        if name := server_of(port, self._pod):
-            return good(subject, f"served by {name}")
+        if text := served_by(port, self._pod):
+            return good(subject, text)
         meshed = self._proxy or "status" not in self._pod.value
         if port != HEALTHCHECK_PORT and mesh_may_serve and meshed:
             return unsure(

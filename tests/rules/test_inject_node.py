@@ -85,7 +85,7 @@ def test_verify_knows_it() -> None:
     injected = after(MANIFEST, "istio", proxy="node")
     found = findings(injected)
     assert {mark for mark, _, _ in found} == {Mark.GOOD}
-    assert (Mark.GOOD, "port 15904", "served by the node's osm-healthcheck") in found
+    assert (Mark.GOOD, "port 15904", "to be served by the node's osm-healthcheck") in found
     told = "its declared probes are the originals"
     assert (Mark.GOOD, "the node's osm-healthcheck", told) in found
 

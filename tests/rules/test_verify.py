@@ -381,7 +381,7 @@ def test_osms_own_injection_is_known() -> None:
     findings = found(OSM)
     assert marks(findings, Mark.WRONG) + marks(findings, Mark.UNSURE) == []
     assert "pod: injected by Open Service Mesh" in marks(findings, Mark.GOOD)
-    assert "port 15901: served by envoy, the mesh's proxy" in marks(findings, Mark.GOOD)
+    assert "port 15901: to be served by envoy, the mesh's proxy" in marks(findings, Mark.GOOD)
 
 
 def test_what_osms_injection_lacks_is_found() -> None:
@@ -452,6 +452,19 @@ def _event(message: str, **more: Any) -> dict[str, Any]:
         ("Liveness probe failed: HTTP probe failed with statuscode: 403", "--allow-from"),
         (_TOO_SLOW, "too slowly"),
         ('Liveness probe failed: Get "http://10.1.1.1:15901/x": EOF', "see the bypass"),
+        (
+            'Liveness probe failed: Get "https://10.1.1.1:15901/x": EOF',
+            "TLS is handed through: the app refuses or stalls, or the mesh's proxy took",
+        ),
+        (
+            'Liveness probe failed: Get "http://10.1.1.1:15901/x": context deadline exceeded',
+            "osm-healthcheck itself did not answer in time: the node is short of CPU, or see the",
+        ),
+        (
+            "Liveness probe failed: service 10.1.1.1:9090: context deadline exceeded",
+            "the mesh's proxy took the connection, or the app",
+        ),
+        ('Liveness probe failed: Get "http://10.1.1.1:8080/x": EOF', "proxy took the connection"),
     ],
 )
 def test_events_are_explained(message: str, advice: str) -> None:
@@ -490,6 +503,35 @@ def test_a_status_code_means_what_it_means_on_the_port_of_the_probe(
     event = _event(_CODE.format(kind=kind, code=code))
     [finding] = [one for one in found(live(), events=[event]) if one.subject == "event web"]
     assert finding.advice.startswith(advice)
+
+
+def test_the_meshs_proxy_gives_an_app_all_the_time_there_is() -> None:
+    event = _event('Liveness probe failed: Get "http://10.1.1.1:15901/x": deadline exceeded')
+    [finding] = [
+        one for one in found(live(proxy="mesh"), events=[event]) if one.subject == "event web"
+    ]
+    assert finding.advice.startswith("the app answers too slowly")
+
+
+def test_who_serves_a_port_does_so_where_it_runs() -> None:
+    pod = live()
+    assert "port 15901: served by osm-healthcheck" in marks(found(pod), Mark.GOOD)
+    [status] = [
+        one for one in pod["status"]["initContainerStatuses"] if one["name"] == "osm-healthcheck"
+    ]
+    status["state"] = {"waiting": {"reason": "PodInitializing"}}
+    assert "port 15901: to be served by osm-healthcheck" in marks(found(pod), Mark.GOOD)
+
+
+def test_a_pod_that_is_being_deleted_is_not_held_against_anybody() -> None:
+    pod = live()
+    pod["metadata"]["deletionTimestamp"] = "2030-03-17T17:46:00Z"
+    pod["status"]["containerStatuses"][0] |= {
+        "ready": False,
+        "state": {"terminated": {"exitCode": 2}},
+    }
+    [finding] = found(pod)
+    assert (finding.mark, finding.subject) == (Mark.UNSURE, "pod")
 
 
 def test_old_events_and_those_of_others_are_not_held_against_a_pod() -> None:
