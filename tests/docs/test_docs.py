@@ -21,6 +21,7 @@ MAX_README_WORDS = 1200
 # options of other programs that the docs tell a reader to run
 _OTHERS = {
     "--previous": "kubectl",
+    "--ignore-not-found": "kubectl",
     "--all-containers": "kubectl",
     "--noflush": "iptables-restore",
     "--notrack": "iptables",
