@@ -89,12 +89,13 @@ def _in_cluster(options: argparse.Namespace) -> "Sequence[Comparison]":
     """Ask a pod of the cluster and its sidecar, by a port-forward of their ports."""
     import asyncio
 
-    from osm_healthcheck.cluster.api import Cluster
+    from osm_healthcheck.cluster.api import Cluster, ClusterError
     from osm_healthcheck.cluster.port_forward import ADDRESS, port_forward
     from osm_healthcheck.cluster.selection import read_running_pod
-    from osm_healthcheck.diagnosis.comparison import compare_forwarded
+    from osm_healthcheck.diagnosis.comparison import compare_forwarded, is_serving
     from osm_healthcheck.diagnosis.probe_pairs import find_probe_pairs, ports_of
     from osm_healthcheck.kubelet.address import PodAddress
+    from osm_healthcheck.probes.constants import HEALTHCHECK_PORT
     from osm_healthcheck.wire.dial import Network
 
     cluster = Cluster(options.kubeconfig, options.context)
@@ -104,10 +105,19 @@ def _in_cluster(options: argparse.Namespace) -> "Sequence[Comparison]":
     _check_container(options.container, pods)
     _print_warnings(pods)
     pairs = [pair for pod in pods for pair in pod.pairs]
+    look = f"see osm-healthcheck verify -n {namespace} pod/{name}"
+    if pairs and not any(pod.is_injected for pod in pods):
+        raise ClusterError(f"pod {name} is not injected, there is nothing to compare: {look}")
+    checked = [
+        one for one in pairs if getattr(one.rewritten.handler, "port", 0) == HEALTHCHECK_PORT
+    ]
 
     async def ask(ports: dict[int, int]) -> "Sequence[Comparison]":
         network = Network()
         address = PodAddress(ADDRESS, ports, network)
+        # who forwards a port takes every connection, and ends where the pod refuses it
+        if checked and not await is_serving(checked[0], address):
+            raise ClusterError(f"nothing answers on port {HEALTHCHECK_PORT} of pod {name}: {look}")
         found = await asyncio.gather(*(compare_forwarded(pair, address) for pair in pairs))
         await network.lingering.settle()
         return found

@@ -79,6 +79,12 @@ async def compare_forwarded(pair: ProbePair, address: PodAddress) -> Comparison:
     return replace(comparison, direct=comparison.through, why=why)
 
 
+async def is_serving(pair: ProbePair, sidecar: PodAddress) -> bool:
+    """Whether the sidecar says that it runs; it is asked as for ``pair``, and not hurried."""
+    healthz = Probe(HTTPGetAction(HEALTHCHECK_PORT, HEALTHZ_PATH), timeout_seconds=PATIENCE_SECONDS)
+    return (await _ask(pair, healthz, sidecar)).result is Result.SUCCESS
+
+
 async def examine(
     pair: ProbePair, app: PodAddress, sidecar: PodAddress, patience: int = PATIENCE_SECONDS
 ) -> Comparison:
@@ -103,9 +109,7 @@ async def _about_sidecar(comparison: Comparison, sidecar: PodAddress) -> str:
     port = int(getattr(handler, "port", 0))
     said = _text(comparison.through)
     if comparison.is_unanswered:
-        healthz = HTTPGetAction(HEALTHCHECK_PORT, HEALTHZ_PATH)
-        health = await _ask(comparison.pair, Probe(healthz), sidecar)
-        if port != HEALTHCHECK_PORT and health.result is Result.SUCCESS:
+        if port != HEALTHCHECK_PORT and await is_serving(comparison.pair, sidecar):
             return (
                 f"not declared: the sidecar runs, but it was not told of a probe for port {port}; "
                 "its OSM_HEALTHCHECK_PROBES must name this one"

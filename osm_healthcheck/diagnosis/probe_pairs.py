@@ -33,12 +33,13 @@ class ProbePair:
 
 @dataclass(frozen=True, slots=True)
 class PodProbes:
-    """The probes of one pod, and what its sidecar is told."""
+    """The probes of one pod, and what its sidecar is told; whether a probe of it is rewritten."""
 
     name: str
     pairs: tuple[ProbePair, ...]
     declaration: Mapping[str, object]
     warnings: tuple[FieldWarning, ...]
+    is_injected: bool = True
 
 
 def find_probe_pairs(
@@ -86,7 +87,9 @@ def _read(
         probe = read_probe(FieldReader(value, f"{pod.where}: {one.container}"), one.kind)
         if probe is not None and only in (None, one.container):
             pairs.append(ProbePair(pod.where, one.container, one.kind, one.declared.probe, probe))
-    return PodProbes(pod.where, tuple(pairs), declaration_of(originals), tuple(validation.warnings))
+    injected = any(own_port_of(one, OwnPorts()) for one in current.values())
+    declared = declaration_of(originals)
+    return PodProbes(pod.where, tuple(pairs), declared, tuple(validation.warnings), injected)
 
 
 def _mapped(one: OriginalProbe, ports: Mapping[int, int]) -> OriginalProbe:

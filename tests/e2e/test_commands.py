@@ -1,6 +1,7 @@
 """`verify` and `diagnose` of a pod in a real mesh, with what kubectl says of it."""
 
 import os
+import subprocess
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -8,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from .build import program
-from .command import osm_healthcheck, osm_healthcheck_in
+from .command import PROGRAM, osm_healthcheck, osm_healthcheck_in
 from .control_plane import ControlPlane
 from .node import Node
 from .pods import container, grpc, http_get, pod, tcp_socket, with_mesh, with_us
@@ -59,6 +60,42 @@ def test_diagnose_forwards_the_ports_itself(meshed: Pod, kube: ControlPlane) -> 
     assert text.endswith("all 3 verdicts agree\n"), text
     assert "app liveness: agree, success" in text
     assert "the sidecar's word alone: a port-forward itself takes every connection" in text
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "problem"),
+    [
+        ("plain", (), "pod plain is not injected, there is nothing to compare"),
+        (
+            "agentless",
+            ("--proxy", "node", "--no-init"),
+            "nothing answers on port 15904 of pod agentless",
+        ),
+    ],
+)
+def test_diagnose_compares_nothing_where_no_sidecar_answers(
+    meshed: Pod, kube: ControlPlane, name: str, options: tuple[str, ...], problem: str
+) -> None:
+    """A port-forward takes the connection all the same: that is no verdict of a sidecar."""
+    manifest = pod(name, container(readinessProbe=tcp_socket()))
+    if options:
+        manifest = with_us(manifest, *options)
+    kube.kubectl.apply(manifest, namespace=meshed.namespace)
+    running = "jsonpath={.status.phase}=Running"
+    kube.kubectl.wait(f"pod/{name}", running, namespace=meshed.namespace)
+    path = f"{program('kubectl').parent}:{os.environ['PATH']}"
+    done = subprocess.run(
+        [*PROGRAM, "diagnose", "-n", meshed.namespace, f"pod/{name}"],
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+        env={**os.environ, "KUBECONFIG": str(kube.kubeconfig), "PATH": path},
+    )
+    assert (done.returncode, done.stdout) == (2, "")
+    look = f"see osm-healthcheck verify -n {meshed.namespace} pod/{name}"
+    assert done.stderr == f"osm-healthcheck diagnose: {problem}: {look}\n"
+    kube.kubectl("delete", "pod", name, "--namespace", meshed.namespace, "--wait=false")
 
 
 def test_verify_says_yes_and_then_what_is_wrong(meshed: Pod, kube: ControlPlane) -> None:
