@@ -1,13 +1,14 @@
 """``/metrics`` of the injector: how admissions came out, how long they took, the certificate."""
 
+import sys
 from collections.abc import Callable, Iterator
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, exposition
-from prometheus_client.core import CounterMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from osm_healthcheck import __version__
 from osm_healthcheck.server.logs import Log
-from osm_healthcheck.server.process_metrics import build_info, log_lines_dropped
 
 _PREFIX = "osm_healthcheck_injector"
 
@@ -65,8 +66,21 @@ class _Process(Collector):
         self._connections_refused = connections_refused
 
     def collect(self) -> Iterator[Metric]:
-        yield build_info(_PREFIX)
-        yield log_lines_dropped(_PREFIX, self._log)
+        build = GaugeMetricFamily(
+            f"{_PREFIX}_build_info",
+            "The version; always 1.",
+            labels=("version", "python_version"),
+        )
+        build.add_metric((__version__, ".".join(map(str, sys.version_info[:3]))), 1)
+        yield build
+        dropped = CounterMetricFamily(
+            f"{_PREFIX}_log_lines_dropped",
+            "Log lines that standard error did not take, or past the limit on their rate.",
+            labels=("reason",),
+        )
+        dropped.add_metric(("not_written",), self._log.lines_lost)
+        dropped.add_metric(("rate_limit",), self._log.lines_left_out)
+        yield dropped
         yield CounterMetricFamily(
             f"{_PREFIX}_connections_refused",
             "Connections closed without an answer to make room, at the limit on connections.",

@@ -1,98 +1,117 @@
 """``/metrics`` of the agent, by namespace and pod, in Prometheus' text format.
 
-What is counted is bounded: the declared probes of at most as many pods as the node has.
+What is counted is bounded: the declared probes of at most as many pods as the node has. Of a whole
+node they are many lines: after each pod, the others' probes have their turn.
 """
 
-from collections.abc import Iterator
+import asyncio
 from typing import TYPE_CHECKING
 
-from prometheus_client import CollectorRegistry, exposition
-from prometheus_client.core import (
-    CounterMetricFamily,
-    GaugeMetricFamily,
-    HistogramMetricFamily,
-    Metric,
+from osm_healthcheck.server.exposition import (
+    build_info,
+    encoded,
+    family,
+    joined,
+    log_lines_dropped,
+    sample,
 )
-from prometheus_client.registry import Collector
-
-from osm_healthcheck.server.process_metrics import build_info, log_lines_dropped
 
 if TYPE_CHECKING:
-    from osm_healthcheck.node.agent import NodeAgent
+    from osm_healthcheck.node.agent import NodeAgent, ServedPod
 
-CONTENT_TYPE = exposition.CONTENT_TYPE_PLAIN_0_0_4
-_PREFIX = "osm_healthcheck_node"
-_POD = ("namespace", "pod")
-_PROBE = (*_POD, "target", "kinds", "containers")
+_FAMILIES = {
+    "probes_total": family("probes_total", "counter", "Probes answered, by result."),
+    "probe_success": family(
+        "probe_success",
+        "gauge",
+        "Whether the app passed the last probe: 1 or 0; none for TLS that was passed through.",
+    ),
+    "probe_duration_seconds": family(
+        "probe_duration_seconds",
+        "histogram",
+        "Time from a probe's request to its result; of a whole node without buckets.",
+    ),
+    "probe_deadline_seconds": family(
+        "probe_deadline_seconds",
+        "gauge",
+        "How long the app has for its answer: timeoutSeconds less 50 ms.",
+    ),
+    "connections_open": family(
+        "connections_open", "gauge", "Connections that callers hold at this moment."
+    ),
+    "connections_refused_total": family(
+        "connections_refused_total",
+        "counter",
+        "Connections closed without an answer to make room, at the limit on connections.",
+    ),
+}
 
 
-def render(agent: "NodeAgent") -> bytes:
+async def render(agent: "NodeAgent") -> bytes:
     """The state of the agent as a scrape's body."""
-    registry = CollectorRegistry()
-    registry.register(_Snapshot(agent))
-    return exposition.generate_latest(registry)
+    lines = {name: list(head) for name, head in _FAMILIES.items()}
+    pages = [_of_the_agent(agent)]
+    for served in list(agent.served.values()):
+        _add(served, lines)
+        await asyncio.sleep(0)
+    for one in lines.values():
+        pages.append(encoded(one))
+        await asyncio.sleep(0)
+    return b"".join(pages)
 
 
-class _Snapshot(Collector):
-    def __init__(self, agent: "NodeAgent") -> None:
-        self._agent = agent
-
-    def collect(self) -> Iterator[Metric]:
-        agent = self._agent
-        yield build_info(_PREFIX)
-        yield log_lines_dropped(_PREFIX, agent.log)
-        yield GaugeMetricFamily(
-            "osm_healthcheck_node_pods", "Pods whose ports are open.", value=len(agent.served)
-        )
-        yield GaugeMetricFamily(
-            "osm_healthcheck_node_pods_not_served",
+def _of_the_agent(agent: "NodeAgent") -> bytes:
+    log = agent.log
+    lines = [
+        *build_info("node_build_info", "The version; always 1."),
+        *log_lines_dropped("node_log_lines_dropped_total", log.lines_lost, log.lines_left_out),
+    ]
+    for name, value, text in (
+        ("node_pods", len(agent.served), "Pods whose ports are open."),
+        (
+            "node_pods_not_served",
+            len(agent.refused),
             "Pods that declare probes and could not be served.",
-            value=len(agent.refused),
-        )
-        yield GaugeMetricFamily(
-            "osm_healthcheck_node_runtime_available",
+        ),
+        (
+            "node_runtime_available",
+            int(agent.is_available),
             "Whether the pods of the node are known: the container runtime answered last time.",
-            value=int(agent.is_available),
+        ),
+    ):
+        lines += (*family(name, "gauge", text), sample(name, "", value))
+    return encoded(lines)
+
+
+def _add(served: "ServedPod", lines: dict[str, list[str]]) -> None:
+    """Add what is known of one pod to the lines of each family."""
+
+    def add(name: str, labels: str, value: float) -> None:
+        lines[name].append(sample(name, labels, value))
+
+    names = {"namespace": served.pod.namespace, "pod": served.pod.name}
+    limiter = served.server.limiter
+    add("connections_open", joined(names), len(limiter))
+    add("connections_refused_total", joined(names), limiter.refused)
+    for tally in served.server.results.tallies():
+        labels = joined(
+            {
+                **names,
+                "target": tally.target,
+                "kinds": tally.kinds,
+                "containers": tally.containers,
+            }
         )
-        probes = CounterMetricFamily(
-            "osm_healthcheck_probes", "Probes answered, by result.", labels=(*_PROBE, "result")
+        for result, count in tally.counts.items():
+            add("probes_total", f'{labels},result="{result.value}"', count)
+        if (succeeded := tally.has_succeeded) is not None:
+            add("probe_success", labels, int(succeeded))
+        if tally.deadline is not None:
+            add("probe_deadline_seconds", labels, tally.deadline)
+        count = sum(tally.buckets)
+        name = "probe_duration_seconds"
+        lines[name] += (
+            sample(f"{name}_bucket", f'{labels},le="+Inf"', count),
+            sample(f"{name}_count", labels, count),
+            sample(f"{name}_sum", labels, tally.seconds),
         )
-        success = GaugeMetricFamily(
-            "osm_healthcheck_probe_success",
-            "Whether the app passed the last probe: 1 or 0; none for TLS that was passed through.",
-            labels=_PROBE,
-        )
-        durations = HistogramMetricFamily(
-            "osm_healthcheck_probe_duration_seconds",
-            "Time from a probe's request to its result; of a whole node without buckets.",
-            labels=_PROBE,
-        )
-        deadlines = GaugeMetricFamily(
-            "osm_healthcheck_probe_deadline_seconds",
-            "How long the app has for its answer: timeoutSeconds less 50 ms.",
-            labels=_PROBE,
-        )
-        connections = GaugeMetricFamily(
-            "osm_healthcheck_connections_open",
-            "Connections that callers hold at this moment.",
-            labels=_POD,
-        )
-        refused = CounterMetricFamily(
-            "osm_healthcheck_connections_refused",
-            "Connections closed without an answer to make room, at the limit on connections.",
-            labels=_POD,
-        )
-        for served in agent.served.values():
-            names = (served.pod.namespace, served.pod.name)
-            connections.add_metric(names, len(served.server.limiter))
-            refused.add_metric(names, served.server.limiter.refused)
-            for tally in served.server.results.tallies():
-                labels = (*names, tally.target, tally.kinds, tally.containers)
-                for result, count in tally.counts.items():
-                    probes.add_metric((*labels, result.value), count)
-                durations.add_metric(labels, [("+Inf", sum(tally.buckets))], tally.seconds)
-                if tally.deadline is not None:
-                    deadlines.add_metric(labels, tally.deadline)
-                if (succeeded := tally.has_succeeded) is not None:
-                    success.add_metric(labels, int(succeeded))
-        yield from (probes, success, durations, deadlines, connections, refused)

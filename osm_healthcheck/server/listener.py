@@ -1,4 +1,4 @@
-"""Connections of the webhook, and of node mode's own port: limited, and handed to aiohttp.
+"""Connections of the injector, limited, and handed to aiohttp.
 
 The API server keeps a few connections and uses them again. Whoever else holds connections open, in
 the middle of a handshake or of a request, makes room for new ones: see `ConnectionLimiter`.
@@ -124,6 +124,8 @@ class _Connection(web.RequestHandler):
         self._limiter.request_received(self)
 
     def answered(self) -> None:
+        # one that does not read its answer has as long as one that has read it
+        self.expires = self._loop.time() + _IDLE_SECONDS
         self._limiter.answered(self)
 
     def expire(self) -> None:

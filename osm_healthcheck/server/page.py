@@ -1,11 +1,11 @@
-"""A page about the sidecar itself, for any number of readers: rendered once a second for all.
+"""A page about this process itself, for any number of readers: rendered once a second for all.
 
 Its readers are nobody's probes. They may be slow or never read: what one holds is a place among a
 few readers, one page at most, and what the kernel has taken for it.
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 from osm_healthcheck.server.reply import Caller, Reply
 
@@ -22,15 +22,17 @@ class Page:
 
     Args:
         render: what the page is at this moment: its headers, each with its line end, and its body.
+            A long one gives others their turn while it is made.
         loop: the event loop that serves it.
     """
 
     def __init__(
-        self, render: Callable[[], tuple[bytes, bytes]], loop: asyncio.AbstractEventLoop
+        self, render: Callable[[], Awaitable[tuple[bytes, bytes]]], loop: asyncio.AbstractEventLoop
     ) -> None:
         self._render = render
         self._loop = loop
         self._rendered = (b"", b"")
+        self._rendering: asyncio.Task[None] | None = None
         self._fresh_until = 0.0
         self._readers: dict[Caller, None] = {}
 
@@ -50,7 +52,7 @@ class Page:
             self._readers.pop(connection, None)
 
     async def _send(self, connection: Caller) -> None:
-        headers, body = self._current()
+        headers, body = await self._current()
         await connection.write(
             b"HTTP/1.1 200 OK\r\n%sContent-Length: %d\r\nConnection: close\r\n\r\n"
             % (headers, len(body))
@@ -60,12 +62,20 @@ class Page:
                 await connection.write(body[start : start + _PIECE_BYTES])
         connection.close()
 
-    def _current(self) -> tuple[bytes, bytes]:
-        now = self._loop.time()
-        if now >= self._fresh_until:
-            self._rendered = self._render()
-            self._fresh_until = now + PAGE_SECONDS
+    async def _current(self) -> tuple[bytes, bytes]:
+        """The page; one that is being made goes on for the others where its reader leaves."""
+        if self._rendering is None and self._loop.time() >= self._fresh_until:
+            self._rendering = self._loop.create_task(self._renew())
+        if self._rendering is not None:
+            await asyncio.shield(self._rendering)
         return self._rendered
+
+    async def _renew(self) -> None:
+        try:
+            self._rendered = await self._render()
+            self._fresh_until = self._loop.time() + PAGE_SECONDS
+        finally:
+            self._rendering = None
 
 
 class PageReply:

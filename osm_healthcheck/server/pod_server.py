@@ -178,8 +178,8 @@ class PodServer:
                 )
         return endpoints
 
-    def _render_metrics(self) -> tuple[bytes, bytes]:
-        from osm_healthcheck.server import metrics
+    async def _render_metrics(self) -> tuple[bytes, bytes]:
+        from osm_healthcheck.server import exposition, metrics
 
         page = metrics.render(
             self.results.tallies(),
@@ -188,9 +188,9 @@ class PodServer:
             lines_lost=self.log.lines_lost,
             lines_left_out=self.log.lines_left_out,
         )
-        return f"Content-Type: {metrics.CONTENT_TYPE}\r\n".encode(), page
+        return exposition.HEADERS, page
 
-    def _render_status(self) -> tuple[bytes, bytes]:
+    async def _render_status(self) -> tuple[bytes, bytes]:
         from osm_healthcheck.server import status
 
         return status.render(

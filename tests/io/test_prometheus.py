@@ -1,5 +1,6 @@
 """Alert rules and dashboard, by Prometheus itself, against what the programs really export."""
 
+import asyncio
 import json
 import re
 import shutil
@@ -91,7 +92,7 @@ def test_alerts_and_dashboard_ask_for_what_is_exported() -> None:
     log = capture([])
     names |= exported(Metrics(log, lambda: 0).render().decode())
     agent: Any = SimpleNamespace(log=log, served={}, refused={}, is_available=True)
-    names |= exported(node_metrics.render(agent).decode())
+    names |= exported(asyncio.run(node_metrics.render(agent)).decode())
     for expression in expressions():
         for name in re.findall(
             r"osm_healthcheck_\w+", expression.replace("(node_|injector_)?", "")

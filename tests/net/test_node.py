@@ -48,8 +48,8 @@ def test_every_pod_is_answered_in_its_own_namespace(runtime: FakeRuntime) -> Non
             shown = json.loads(status(program, "/debug/pods"))
             assert sorted(one["name"] for one in shown["served"]) == ["web-pod0", "web-pod1"]
             metrics = status(program, "/metrics")
-            assert "osm_healthcheck_node_pods 2.0" in metrics
-            labels = 'containers="app",kinds="liveness",namespace="shop",pod="web-pod1"'
+            assert "osm_healthcheck_node_pods 2\n" in metrics
+            labels = 'namespace="shop",pod="web-pod1",target="http://:8080/livez",kinds="liveness"'
             assert labels in metrics
             assert status(program, "/healthz") == "the agent is serving\n"
 
@@ -151,7 +151,7 @@ def test_a_port_that_is_taken_costs_its_own_pod_alone(runtime: FakeRuntime) -> N
             assert "cannot listen on 0.0.0.0:15904: address already in use" in line["reason"]
             pod, node = both[1]
             assert ask(node, pod.ipv4, 15904, CHECK).startswith(b"HTTP/1.1 200 ")
-            assert "osm_healthcheck_node_pods_not_served 1.0" in status(program, "/metrics")
+            assert "osm_healthcheck_node_pods_not_served 1\n" in status(program, "/metrics")
 
 
 @pytest.mark.parametrize(

@@ -127,7 +127,7 @@ def test_250_pods_in_one_process(listing: FakeRuntime) -> None:
             _ask_all(many)
             descriptors = Path(f"/proc/{again.process.pid}/fd")
             assert abs(len(list(descriptors.iterdir())) - before) < 10
-            assert "osm_healthcheck_node_pods 250.0" in status(again, "/metrics")
+            assert "osm_healthcheck_node_pods 250\n" in status(again, "/metrics")
             listing.pods.clear()
             until(partial(_are_released, again, len(many)))
             until(lambda: len(list(descriptors.iterdir())) < 50)
