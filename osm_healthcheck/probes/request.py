@@ -159,8 +159,9 @@ def _nominated(lines: Iterable[tuple[bytes, bytes]]) -> frozenset[bytes]:
     found: list[bytes] = []
     for name, value in lines:
         if len(name) == 10 and name.lower() == b"connection":
-            found += [token.strip().lower() for token in value.split(b",")]
-    return frozenset(found)
+            found += value.lower().split(b",")
+    # tens of thousands fit into a head, most of them the same
+    return frozenset([token.strip() for token in set(found)])
 
 
 def _punycode(text: str) -> str:

@@ -5,6 +5,7 @@ stops in the middle of a head fails at the deadline. The rules are those of ``te
 ``internal/chunked`` and ``body.readTrailer``.
 """
 
+import asyncio
 import re
 import sys
 
@@ -18,6 +19,8 @@ from osm_healthcheck.wire.stream import ByteStream
 # beside its text. Where that comes to more than this, the kubelet sees an answer and we do not.
 MAX_RESPONSE_HEAD_BYTES = 64 * 1024
 FIELD_BYTES = 128
+# Lines of a byte: tens of thousands fit into such a head. After so many others get their turn.
+LINES_A_TURN = 64
 # Go's read buffer: a chunk's first line and the trailers have to fit into it
 _MAX_CHUNK_LINE_BYTES = 4096
 _MAX_QUOTED_BYTES = 200
@@ -36,6 +39,7 @@ class Reader:
         self._stream = stream
         self._buffer = bytearray()
         self._head_left = MAX_RESPONSE_HEAD_BYTES
+        self._lines = 0
         self._end = ""
         self.whole = False
 
@@ -75,6 +79,8 @@ class Reader:
                 raise MalformedError("message too large")
             raise MalformedError(f"malformed MIME header initial line: {quoted(line)}")
         while True:  # mostly all has come: then there is nothing to wait for
+            if self._lines >= LINES_A_TURN:
+                await self._give_turn()
             at = buffer.find(b"\n")
             line = await self._line() if at < 0 else self._take(at)
             if not line:
@@ -107,6 +113,7 @@ class Reader:
 
     def _take(self, at: int) -> bytes:
         """The line that ends with the LF at ``at``, without its end."""
+        self._lines += 1
         self._head_left -= at + 1
         if self._head_left < 0:
             self._count(0)
@@ -123,9 +130,16 @@ class Reader:
     async def _unfold(self, line: bytes) -> bytes:
         unfolded = bytearray(line)
         while await self._is_continued():
+            if self._lines >= LINES_A_TURN:
+                await self._give_turn()
             unfolded += b" "
             unfolded += (await self._line()).strip(BLANKS)
         return bytes(unfolded)
+
+    async def _give_turn(self) -> None:
+        """Let others go on, after many lines."""
+        self._lines = 0
+        await asyncio.sleep(0)
 
     async def _more_of_head(self) -> bool:
         """Receive; false at the end, and where the connection breaks off.

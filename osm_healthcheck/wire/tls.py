@@ -4,6 +4,7 @@ No verification, TLS 1.2 or newer, ALPN ``h2, http/1.1``, no SNI for an IP addre
 made as lenient as Go is: key sizes and missing secure renegotiation do not make an app sick.
 """
 
+import asyncio
 import contextlib
 import functools
 import ipaddress
@@ -100,8 +101,10 @@ class TLSStream:
                 raise BadAnswerError(self._handshake_reason(error)) from None
             else:
                 break
-        for certificate in self._certificates():
-            if reason := refusal(certificate):
+        for number, certificate in enumerate(self._certificates()):
+            if number:
+                await asyncio.sleep(0)  # hundreds of small ones may have come
+            if reason := await refusal(certificate):
                 raise BadAnswerError(f"tls: failed to parse certificate from server: {reason}")
 
     def _certificates(self) -> list[bytes]:

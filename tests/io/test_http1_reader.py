@@ -10,7 +10,13 @@ from osm_healthcheck.probes.redirect import Hop
 from osm_healthcheck.probes.url import probe_url
 from osm_healthcheck.wire.errors import BadAnswerError, MalformedError
 from osm_healthcheck.wire.http1 import exchange
-from osm_healthcheck.wire.http1_reader import FIELD_BYTES, MAX_RESPONSE_HEAD_BYTES, Reader
+from osm_healthcheck.wire.http1_reader import (
+    FIELD_BYTES,
+    LINES_A_TURN,
+    MAX_RESPONSE_HEAD_BYTES,
+    Reader,
+)
+from tests.io.turns import Turns
 
 PIECE = 8 * 1024
 
@@ -118,23 +124,52 @@ def test_what_is_wrong_is_told_before_the_head_ends() -> None:
         asyncio.run(read_head(Endless(b"x", FIRST + b"no colon\r\n")))
 
 
+HOP = Hop(probe_url("http", "h", 1, "/"), "", ())
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        pytest.param(FIRST + b" \n" * 30_000, id="continuations"),
+        pytest.param(FIRST + (b"a:\n" + b" \n" * 60) * 200, id="continuations of many fields"),
+        pytest.param(b"HTTP/1.1 100 \n\n" * 4_000 + FIRST, id="informational heads"),
+        pytest.param(FIRST + b"a:\n" * 480, id="fields"),
+    ],
+)
+def test_lines_of_a_byte_give_others_their_turn(lines: bytes) -> None:
+    """All of it has come at once: nothing but us makes it wait."""
+    head = lines + b"\r\n"
+
+    async def read() -> int:
+        turns = Turns()
+        response = await exchange(Endless(b"x", head), "GET", HOP)
+        assert response.status == 200
+        return turns.end()
+
+    assert asyncio.run(read()) >= head.count(b"\n") // LINES_A_TURN
+
+
+def test_lines_of_a_trailer_give_others_their_turn() -> None:
+    head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+    trailer = b"a:\n" + b" \n" * 2_000 + b"\r\n\r\n"
+
+    async def read() -> int:
+        response = await exchange(Endless(b"x", head + b"0\r\n" + trailer), "GET", HOP)
+        turns = Turns()
+        assert await response.read() == b""
+        return turns.end()
+
+    assert asyncio.run(read()) >= 2_000 // LINES_A_TURN
+
+
 def test_chunks_of_a_byte_give_others_their_turn() -> None:
     async def read() -> int:
-        turns = 0
-
-        async def count() -> None:
-            nonlocal turns
-            while True:
-                turns += 1
-                await asyncio.sleep(0)
-
-        neighbour = asyncio.create_task(count())
+        turns = Turns()
         head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
         stream = Endless(b"1\r\nx\r\n", head, 6 * 1000)
-        response = await exchange(stream, "GET", Hop(probe_url("http", "h", 1, "/"), "", ()))
+        response = await exchange(stream, "GET", HOP)
         for _ in range(6400):
             assert await response.read() == b"x"
-        neighbour.cancel()
-        return turns
+        return turns.end()
 
     assert asyncio.run(read()) >= 99
