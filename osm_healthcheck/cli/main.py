@@ -46,6 +46,10 @@ def _run(arguments: list[str]) -> int:
         listed = (COMMANDS | OTHERS).items()
         commands = "\n".join(f"  {command:<12} {what}" for command, what in listed)
         return _say(_USAGE.format(commands=commands))
+    later = next((one for one in arguments if one in COMMANDS), "")
+    if name.startswith("-") and later:
+        print(f"osm-healthcheck: the command comes first: {later}, then {name}", file=sys.stderr)
+        return 2
     if name.startswith("-") or not name:
         name = "serve"
     elif name in COMMANDS:

@@ -57,8 +57,13 @@ class Cluster:
         said = _Said()
         logging.getLogger().addHandler(said)
         files = kubeconfig or os.environ.get("KUBECONFIG") or _DEFAULT
+        in_a_pod = not kubeconfig and not context and _is_in_a_pod(files)
+        if not in_a_pod and not _exists(files):
+            raise ClusterError(
+                f"{files}: there is no such file; --kubeconfig or KUBECONFIG names another"
+            )
         try:
-            if not kubeconfig and not context and _is_in_a_pod(files):
+            if in_a_pod:
                 config.load_incluster_config(client_configuration=configuration)
                 self.namespace = (_SERVICE_ACCOUNT / "namespace").read_text().strip()
             else:
@@ -140,8 +145,13 @@ def _is_in_a_pod(files: str) -> bool:
     return (
         "KUBERNETES_SERVICE_HOST" in os.environ
         and (_SERVICE_ACCOUNT / "token").exists()
-        and not any(Path(one).expanduser().exists() for one in files.split(os.pathsep) if one)
+        and not _exists(files)
     )
+
+
+def _exists(files: str) -> bool:
+    """Whether one of several kubeconfigs, separated as in KUBECONFIG, is there."""
+    return any(Path(one).expanduser().exists() for one in files.split(os.pathsep) if one)
 
 
 def _namespace_of(config: Any, files: str, context: str) -> str:

@@ -7,6 +7,7 @@ from typing import Any
 
 from osm_healthcheck.cluster.api import Cluster, ClusterError
 from osm_healthcheck.cluster.resources import EVENTS, JOBS, NAMESPACES, PODS, Resource
+from osm_healthcheck.probes.quote import quoted
 
 _OPERATORS = {"In": "in", "NotIn": "notin"}
 
@@ -97,7 +98,13 @@ def read_surroundings(cluster: Cluster, selection: Selection) -> Iterator[dict[s
 
 
 def _named(cluster: Cluster, resource: Resource, namespace: str, name: str) -> dict[str, Any]:
-    return cluster.get(resource.path(namespace, name))
+    try:
+        return cluster.get(resource.path(namespace, name))
+    except ClusterError as error:
+        if namespace and error.status == HTTPStatus.NOT_FOUND:
+            where = f"{error} in namespace {quoted(namespace)}"
+            raise ClusterError(where, error.status) from None
+        raise
 
 
 def _is_ready(pod: Mapping[str, Any]) -> bool:

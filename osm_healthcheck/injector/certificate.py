@@ -11,6 +11,7 @@ import re
 import ssl
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +48,11 @@ class ServingCertificate:
         self.context = _server_context()
         self.installed = asyncio.Event()
         self.expiry = 0.0
+
+    @property
+    def expires(self) -> str:
+        """``expiry`` for people: ISO 8601, in UTC."""
+        return datetime.fromtimestamp(self.expiry, UTC).isoformat()
 
     def install(self, chain: bytes, key: bytes) -> None:
         """Serve this certificate, in PEM, to connections that come from now on.
@@ -107,7 +113,7 @@ class CertificateDirectory:
             if not self._certificate.installed.is_set():
                 self._problem(f"no certificate: {error}")
         else:
-            self._log.info("certificate in use", expires=self._certificate.expiry)
+            self._log.info("certificate in use", expires=self._certificate.expires)
             self._problem("")
 
 

@@ -123,7 +123,7 @@ class SharedCertificate:
                 await asyncio.sleep(self._propagation)
             self._certificate.install(stored.chain, stored.key)
             self._served = stored
-            self._log.info("certificate in use", expires=self._certificate.expiry)
+            self._log.info("certificate in use", expires=self._certificate.expires)
         self._problem("")
         return True
 

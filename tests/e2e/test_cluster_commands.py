@@ -146,9 +146,13 @@ def test_inject_shows_what_would_change(bookstore: ControlPlane) -> None:
 def test_what_is_not_there_is_said_in_the_api_servers_words(bookstore: ControlPlane) -> None:
     config = str(bookstore.kubeconfig)
     for arguments, words in (
-        (["deploy/none"], 'deployments.apps "none" not found'),
+        (["deploy/none"], 'deployments.apps "none" not found in namespace "default"\n'),
+        (
+            ["--kubeconfig", "/none"],
+            "/none: there is no such file; --kubeconfig or KUBECONFIG names",
+        ),
         (["--context", "none"], "there is no context none; there are e2e"),
-        (["-n", "none"], 'namespaces "none" not found'),
+        (["-n", "none"], 'namespaces "none" not found\n'),
         (["-n", "a", "no/file"], "no: is no file, and no kind that has pods: po, deploy, "),
         (["-n", "a", "deploy/x", "-l", "a=b"], "x is named: leave -l out"),
     ):

@@ -104,6 +104,9 @@ def test_what_it_is_not_sure_about_it_suggests() -> None:
     unknown = run("xyzzy").stderr
     assert "commands are serve, inject" in unknown
     assert unknown.endswith("version, help\n")
+    done = run("-n", "shop", "verify")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "osm-healthcheck: the command comes first: verify, then -n\n"
 
 
 def test_version_and_help() -> None:

@@ -10,6 +10,7 @@ import ssl
 import subprocess
 import sys
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -324,7 +325,8 @@ def test_a_pair_that_does_not_match_changes_nothing() -> None:
         first = certificate_of(one)
         key = (one.directory / "tls.key").read_bytes()
         new_certificate(one.directory, one.address)
-        one.wait_for("certificate in use", times=2)
+        line = one.wait_for("certificate in use", times=2)
+        assert datetime.fromisoformat(line["expires"]) > datetime.now(UTC)
         second = certificate_of(one)
         (one.directory / "tls.key").write_bytes(key)
         line = one.wait_for("certificate cannot be served")
