@@ -190,6 +190,19 @@ def test_every_error_is_named_with_its_place() -> None:
     ]
 
 
+def test_what_is_no_container_is_named_and_what_comes_after_it_as_well() -> None:
+    manifest = pod(init=1)
+    manifest["spec"]["containers"] = ["a", {"name": "B"}, 1, app(), {"name": "-"}]
+    found = refused(manifest)
+    assert [error.partition(": Invalid")[0] for error in found] == [
+        "Pod shop/web: spec.initContainers",
+        "Pod shop/web: spec.containers[0]",
+        "Pod shop/web: spec.containers[1].name",
+        "Pod shop/web: spec.containers[2]",
+        "Pod shop/web: spec.containers[4].name",
+    ]
+
+
 @pytest.mark.parametrize("name", ["osm-healthcheck", "osm-healthcheck-init"])
 def test_a_container_that_has_our_name_and_is_not_ours(name: str) -> None:
     [error] = refused(pod(app(livenessProbe=HTTP), app(name)))

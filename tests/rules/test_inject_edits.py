@@ -75,6 +75,26 @@ def test_an_edit_to_what_a_rewritten_probe_asks_is_lost_and_named(
         )
 
 
+def test_every_edit_is_named_whatever_stands_before_it() -> None:
+    command = {"exec": {"command": ["true"]}}
+    hook = {"httpGet": {"path": "/stop", "port": 8080}}
+    lifecycle = {"postStart": command, "preStop": hook}
+    probes = {"livenessProbe": command, "readinessProbe": HTTP, "startupProbe": HTTP}
+    injected = after(pod(app("a", **probes), app(**probes, lifecycle=lifecycle)), "istio")
+    container = injected["spec"]["containers"][1]
+    for edited in (
+        container["readinessProbe"],
+        container["startupProbe"],
+        container["lifecycle"]["preStop"],
+    ):
+        edited["httpGet"]["path"] = "/mine"
+    places = {one.where for one in uninject(injected, VERSION).warnings}
+    assert places == {
+        f"Pod shop/web: app.{field}"
+        for field in ("readinessProbe", "startupProbe", "lifecycle.preStop")
+    }
+
+
 def test_a_named_port_that_has_another_number_by_now_is_no_edit_of_a_probe() -> None:
     ports = [{"name": "db", "containerPort": 5432}]
     manifest = pod(app(livenessProbe={"tcpSocket": {"port": "db"}}, ports=ports))

@@ -18,7 +18,7 @@ from osm_healthcheck.probes.probe import (
     TCPSocketAction,
     read_probe,
 )
-from osm_healthcheck.probes.quote import quoted
+from osm_healthcheck.probes.quote import quote, quoted
 from tests.io import vectors
 
 API = vectors.kubelet("api")
@@ -176,6 +176,20 @@ def test_readiness_may_want_more_than_one_success() -> None:
 )
 def test_quoted(value: object, text: str) -> None:
     assert quoted(value) == text
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        (b"\x80\xff", r"\x80\xff"),
+        (b"\x00\x1f\x7f", r"\x00\x1f\x7f"),
+        ("\x80\xa0\u2028".encode(), r"\u0080\u00a0\u2028"),
+        ("\uffff\U00010000\U0010ffff".encode(), "\\uffff\U00010000\\U0010ffff"),
+    ],
+)
+def test_a_text_is_quoted_as_go_does(text: bytes, shown: str) -> None:
+    """``strconv.Quote``, which ``%q`` is."""
+    assert quote(text) == f'"{shown}"'
 
 
 VALUES = st.recursive(

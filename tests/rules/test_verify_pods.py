@@ -278,9 +278,9 @@ def test_consul_is_told_of_our_user() -> None:
 
 
 def test_linkerd_lets_http_probes_pass_and_makes_tcp_ones_pass_always() -> None:
-    web = BEFORE["spec"]["containers"][0]
+    web = BEFORE["spec"]["containers"][0] | {"startupProbe": {"grpc": {"port": 9000}}}
     findings = found(_plain(containers=[web, {"name": "linkerd-proxy"}]))
-    assert "web.readinessProbe" in [one[0] for one in _wrong(findings)]
+    assert {"web.readinessProbe", "web.startupProbe"} <= {one[0] for one in _wrong(findings)}
     assert any("lets httpGet probes pass" in one.text for one in findings if one.mark == "!")
     assert "web.livenessProbe" not in [one[0] for one in _wrong(findings)]
 
