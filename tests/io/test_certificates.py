@@ -1,9 +1,11 @@
 """Certificates that Go cannot parse: the app is out of the kubelet's reach, and of ours."""
 
 import asyncio
+import ssl
 from datetime import datetime
 
 import pytest
+import trustme
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -42,6 +44,13 @@ def test_what_go_cannot_parse_is_a_failure(patch: str) -> None:
         assert seen.text == f'Get "https://127.0.0.1:<port>/": {reason}'
     else:
         assert (seen.verdict, seen.text) == ("success", "body")
+
+
+def test_names_and_addresses_of_both_families_are_read() -> None:
+    leaf = trustme.CA().issue_cert("app.example", "*.example", "10.0.0.1", "::1", "a@b.example")
+    [pem] = leaf.cert_chain_pems
+    certificate = ssl.PEM_cert_to_DER_cert(pem.bytes().decode())
+    assert asyncio.run(refusal(certificate)) == ""
 
 
 @pytest.mark.parametrize("nonsense", [b"", b"\x30", b"\x30\x02\x30\x00", b"\x30\x84\xff"])

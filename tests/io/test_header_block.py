@@ -39,6 +39,14 @@ def test_what_we_encode(fields: list[Field]) -> None:
     assert list(map(tuple, Decoder().decode(encode(fields), raw=True))) == fields
 
 
+@pytest.mark.parametrize("size", [0, 1, 125, 126, 127, 128, 254, 255, 256, 16_510, 16_511])
+def test_a_length_of_any_size(size: int) -> None:
+    """RFC 7541 section 5.1: 127 and more go on in further bytes of seven bits."""
+    fields = [(b"x", b"v" * size), (b"n" * size, b"")]
+    assert list(map(tuple, Decoder().decode(encode(fields), raw=True))) == fields
+    assert decode(HPACKDecoder(MAX_STRING), [encode(fields)]) == fields
+
+
 @given(st.binary(max_size=200))
 def test_rubbish_is_refused_in_one_way(data: bytes) -> None:
     whole, in_bytes = HPACKDecoder(MAX_STRING), HPACKDecoder(MAX_STRING)

@@ -46,4 +46,4 @@ def test_others_get_their_turn_while_an_app_floods(size: int) -> None:
     received, calls = asyncio.run(flood())
     assert len(calls) > 4
     assert max(received) <= TURN_BYTES + CHUNK_BYTES
-    assert max(calls) <= 65
+    assert 1 < max(calls) <= 65, "nor is a turn of the loop due after each piece"

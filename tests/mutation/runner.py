@@ -7,8 +7,10 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from enum import StrEnum
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -21,8 +23,8 @@ _ROOT = Path(__file__).parent.parent.parent
 _START_SECONDS = 60
 _SLOWER = 5
 """A mutant's tests may take so many times what they took when they were measured."""
-_FIRST_TESTS = 30
-"""Most mutants fail one of the first tests: the others need not be loaded."""
+_BATCHES = (0, 1, 4, None)
+"""Most mutants fail a test of the first file: the others need not be loaded."""
 
 
 class Fate(StrEnum):
@@ -57,7 +59,7 @@ class Copy:
         source, times = path.read_text(), path.stat()
         path.write_text(mutant.mutated(source))
         try:
-            for some in (tests[:_FIRST_TESTS], tests[_FIRST_TESTS:]):
+            for some in _batches(tests):
                 fate, test = self.run(some, _START_SECONDS + _SLOWER * seconds)
                 if fate is not Fate.SURVIVED:
                     return fate, test
@@ -89,6 +91,15 @@ class Copy:
             return Fate.KILLED, failed
         said = (self._root / OUTPUT).read_text(errors="replace")
         raise RuntimeError(f"pytest ended with {code}:\n{said[-2000:]}")
+
+
+def _batches(tests: Sequence[str]) -> Iterator[list[str]]:
+    """The tests of the file that has most of them, then of three more, then of all others."""
+    files = [test.partition("::")[0] for test in tests]
+    ranked = [file for file, _ in Counter(files).most_common()]
+    for first, last in pairwise(_BATCHES):
+        some = ranked[first:last]
+        yield [test for test, file in zip(tests, files, strict=True) if file in some]
 
 
 @contextlib.contextmanager

@@ -203,6 +203,12 @@ def test_what_is_no_container_is_named_and_what_comes_after_it_as_well() -> None
     ]
 
 
+def test_the_items_of_a_list_are_counted_from_one() -> None:
+    items = [pod(app(livenessProbe=HTTP)), pod(app("-"))]
+    [error] = refused({"apiVersion": "v1", "kind": "List", "items": items})
+    assert error.startswith("item 2: Pod shop/web: spec.containers[0].name: Invalid")
+
+
 @pytest.mark.parametrize("name", ["osm-healthcheck", "osm-healthcheck-init"])
 def test_a_container_that_has_our_name_and_is_not_ours(name: str) -> None:
     [error] = refused(pod(app(livenessProbe=HTTP), app(name)))

@@ -75,11 +75,24 @@ def test_an_edit_to_what_a_rewritten_probe_asks_is_lost_and_named(
         )
 
 
+@pytest.mark.parametrize("empty", [[], None])
+def test_an_empty_list_of_init_containers_comes_back_empty(empty: Any) -> None:
+    manifest = pod(app(livenessProbe=HTTP))
+    manifest["spec"]["initContainers"] = empty
+    assert uninject(after(manifest), VERSION).manifest == manifest
+    full = pod(app(livenessProbe=HTTP), init=[app("first")])
+    assert uninject(after(full), VERSION).manifest == full
+
+
 def test_every_edit_is_named_whatever_stands_before_it() -> None:
     command = {"exec": {"command": ["true"]}}
     hook = {"httpGet": {"path": "/stop", "port": 8080}}
     lifecycle = {"postStart": command, "preStop": hook}
-    probes = {"livenessProbe": command, "readinessProbe": HTTP, "startupProbe": HTTP}
+    probes: dict[str, Any] = {
+        "livenessProbe": command,
+        "readinessProbe": HTTP,
+        "startupProbe": HTTP,
+    }
     injected = after(pod(app("a", **probes), app(**probes, lifecycle=lifecycle)), "istio")
     container = injected["spec"]["containers"][1]
     for edited in (

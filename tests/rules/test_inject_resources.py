@@ -45,6 +45,8 @@ def _guaranteed(manifest: Any) -> bool:
         ("1Gi", "1073741824"),
         ("1024Mi", "1073741824"),
         ("1.5Gi", "1610612736"),
+        *((f"1{suffix}", f"1e{3 * power}") for power, suffix in enumerate("kMGTPE", 1)),
+        *((f"1{suffix}i", str(1024**power)) for power, suffix in enumerate("KMGTPE", 1)),
     ],
 )
 def test_a_quantity_is_read_as_kubernetes_does(text: object, value: str) -> None:

@@ -149,6 +149,10 @@ def test_what_the_kubelet_cannot_have_sent_is_left_out(value: str) -> None:
     assert proxied_headers((), value, value) == (CLOSE,)
 
 
+def test_a_callers_name_may_have_512_bytes() -> None:
+    assert proxied_headers((), "x" * 512, "")[0] == (b"User-Agent", b"x" * 512)
+
+
 def test_bytes_that_are_no_utf_8_go_on_as_they_came() -> None:
     agent = b"\xff\xc3\xa9".decode("utf-8", "surrogateescape")
     assert proxied_headers((), agent, "")[0] == (b"User-Agent", b"\xff\xc3\xa9")

@@ -544,6 +544,19 @@ def test_old_events_and_those_of_others_are_not_held_against_a_pod() -> None:
     assert marks(findings, Mark.UNSURE) == ["event web: Liveness probe failed, 7 hours ago"]
 
 
+@pytest.mark.parametrize(("uid", "wrong"), [("1", 1), (None, 1), ("2", 0)])
+def test_an_event_of_a_pod_of_the_same_name_that_is_gone_is_not_held_against_it(
+    uid: str | None, wrong: int
+) -> None:
+    pod = live()
+    pod["metadata"]["uid"] = "1"
+    event = _event("Liveness probe failed")
+    event["involvedObject"] = {**event["involvedObject"], "uid": uid}
+    assert len(marks(found(pod, events=[event]), Mark.WRONG)) == wrong
+    del pod["metadata"]["uid"]  # in a manifest
+    assert len(marks(found(pod, events=[event]), Mark.WRONG)) == 1
+
+
 @pytest.mark.parametrize(("started", "mark"), [(True, Mark.GOOD), (False, Mark.WRONG)])
 def test_a_startup_probe_fails_until_the_container_has_started(started: bool, mark: Mark) -> None:
     pod = live()

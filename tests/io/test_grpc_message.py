@@ -1,0 +1,62 @@
+"""The answer to a gRPC health check: what is read of it, whatever pieces it comes in."""
+
+import pytest
+
+from osm_healthcheck.wire.grpc_message import MAX_MESSAGE_BYTES, MessageError, MessageReader
+
+TWICE = (
+    "Internal: cardinality violation: expected <EOF> for non server-streaming RPCs, but "
+    "received another message"
+)
+SERVING = b"\0\0\0\0\x02\x08\x01"
+
+
+def _status(data: bytes, size: int) -> int | str | None:
+    reader = MessageReader()
+    try:
+        for at in range(0, len(data), size):
+            reader.feed(data[at : at + size])
+        return reader.finish()
+    except MessageError as error:
+        return f"{error.code}: {error}"
+
+
+def _message(content: bytes, flag: int = 0) -> bytes:
+    return bytes([flag]) + len(content).to_bytes(4) + content
+
+
+@pytest.mark.parametrize("size", [1, 2, 5, 6, 100])
+@pytest.mark.parametrize(
+    ("data", "status"),
+    [
+        (SERVING, 1),
+        (b"", None),
+        (_message(b""), 0),
+        (_message(b"\x08\x02"), 2),
+        (_message(b"\x08\x02\x08\x01"), 1),
+        (_message(b"\x08\x81\x00"), 1),
+        # a varint, 8 bytes, a string, a group and 4 bytes that nobody asked for
+        (_message(b"\x10\x96\x01\x08\x01"), 1),
+        (_message(b"\x11" + b"\x08\x02" * 4 + b"\x08\x01"), 1),
+        (_message(b"\x12\x02\x08\x02\x08\x01"), 1),
+        (_message(b"\x13\x08\x02\x14\x08\x01"), 1),
+        (_message(b"\x15\x08\x02\x08\x02\x08\x01"), 1),
+        (SERVING[:3], "Internal: unexpected EOF"),
+        (SERVING[:6], "Internal: unexpected EOF"),
+        (_message(b"", 1), "Internal: grpc: compressed flag set with identity or empty encoding"),
+        (_message(b"", 2), "Internal: grpc: received unexpected payload format 2"),
+        (SERVING * 2, TWICE),
+    ],
+)
+def test_a_message_in_pieces(data: bytes, status: int | str | None, size: int) -> None:
+    assert _status(data, size) == status
+
+
+def test_a_message_may_have_four_megabytes() -> None:
+    """grpc-go's default ``MaxCallRecvMsgSize``; nothing of a longer one is waited for."""
+    head = b"\0" + (MAX_MESSAGE_BYTES + 1).to_bytes(4)
+    assert _status(head, 5) == (
+        "ResourceExhausted: grpc: received message larger than max (4194305 vs. 4194304)"
+    )
+    content = b"\x12" + b"\xfb\xff\xff\x01" + bytes(MAX_MESSAGE_BYTES - 5)
+    assert _status(_message(content), 65536) == 0
