@@ -38,6 +38,8 @@ def sidecar_state(pod: Pod, name: str) -> list[Finding]:
         return [unsure(name, "is about to be started")]
     if problem := _problem(pod, status):
         return [problem]
+    if status.get("started") is False:
+        return [unsure(name, "runs, and its startup probe has not succeeded yet")]
     if not status.get("ready"):
         return [wrong(name, "runs, but is not ready", log_command(pod, name))]
     return [_restarts(pod, status) or good(name, "runs and is ready")]

@@ -141,6 +141,8 @@ def _checks(pod: Pod, context: Context) -> list[Finding]:
     findings += verification.node()
     findings += verification.meshes(context.meshes)
     asking = [probe for _, _, probe in probes]
+    if sidecar := pod.container(SIDECAR):
+        asking += [probe for _, probe in sidecar.probes()]
     asking += [hook for one in pod.containers for _, hook in hooks_of(one)]
     used = sorted({port for one in asking if (port := own_port_of(one, _OWN))})
     if used:

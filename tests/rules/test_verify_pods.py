@@ -206,6 +206,30 @@ def test_a_pod_that_has_completed_is_right_and_one_that_is_starting_is_not_wrong
     assert _wrong(found(pod)) == []
 
 
+def test_a_pod_that_is_being_deleted_is_told_so_and_nothing_else() -> None:
+    pod = _set(live(), "web", ready=False, state=_ended("Error", 143))
+    assert _wrong(found(pod))
+    pod["metadata"]["deletionTimestamp"] = _STAMP
+    [finding] = found(pod)
+    assert (finding.mark, finding.subject) == (Mark.UNSURE, "pod")
+
+
+def test_a_sidecar_in_its_first_second_is_not_wrong() -> None:
+    pod = _set(live(), "osm-healthcheck", ready=False, started=True)
+    assert [subject for subject, *_ in _wrong(found(pod))] == ["osm-healthcheck"]
+    assert _wrong(found(_set(pod, "osm-healthcheck", started=False))) == []
+
+
+def test_the_sidecars_own_probes_have_to_bypass_the_mesh() -> None:
+    pod = live()
+    pod["metadata"]["annotations"]["traffic.sidecar.istio.io/excludeInboundPorts"] = "15901"
+    named = "traffic.sidecar.istio.io/excludeInboundPorts does not name"
+    only = {"name": "web", "image": "web:1", "livenessProbe": _probe("/osm-liveness-probe", 15901)}
+    own = next(one for one in pod["spec"]["initContainers"] if one["name"] == "osm-healthcheck")
+    pod["spec"] |= {"containers": [only], "initContainers": [own]}
+    assert ("bypass", f"{named} 15904") in [(one, text) for one, text, _ in _wrong(found(pod))]
+
+
 def _plain(**spec: Any) -> Any:
     pod = copy.deepcopy(BEFORE)
     pod["metadata"]["uid"] = "1"
