@@ -37,7 +37,7 @@ the container that answers them. Injecting twice with the same options changes
 nothing; uninject takes it back. Nothing is written unless every document is good.
 """
 _EPILOG = """\
-examples: kubectl get deploy -o yaml | osm-healthcheck inject --mesh istio - | kubectl apply -f -
+examples: kubectl get deploy -o yaml | osm-healthcheck inject --mesh istio - | kubectl replace -f -
           osm-healthcheck inject --diff -n bookstore deploy/bookstore
 
 Exit code: 0; with --diff 0 where nothing would change and 1 where something would; 2 for bad

@@ -22,6 +22,7 @@ from osm_healthcheck.injection.lost_edits import asked_by, warn_of_lost_edits
 from osm_healthcheck.injection.lost_settings import warn_of_lost_settings
 from osm_healthcheck.injection.plan import Injection as Injection
 from osm_healthcheck.injection.plan import Plan, plan_injection
+from osm_healthcheck.injection.pod_checks import warn_of_apply
 from osm_healthcheck.injection.pods import (
     SIDECAR,
     Container,
@@ -84,6 +85,8 @@ def inject_each(
         if undone is not pod and (sidecar := pod.container(SIDECAR)):
             warn_of_lost_settings(pod.where, sidecar, added, validation)
         if plan:
+            if undone is pod:
+                warn_of_apply(pod, [one for one, _ in plan.probes], validation)
             _apply(plan, undone, added, injection, validation)
             injected.append(InjectedPod(pod.where, len(plan.probes), len(plan.hooks)))
 

@@ -95,6 +95,22 @@ def warn_of_update(pod: Pod, validation: Validation) -> None:
         )
 
 
+def warn_of_apply(pod: Pod, probes: Iterable[OriginalProbe], validation: Validation) -> None:
+    """Warn where ``kubectl apply`` would be refused: it leaves what it has not brought.
+
+    It deletes what its last configuration had and the new one has not; where there was none, a
+    ``tcpSocket`` stays beside the new ``httpGet`` (apimachinery, pkg/util/strategicpatch).
+    """
+    if not pod.is_live or pod.is_applied or pod.kind in _UPDATES:
+        return
+    if any(one.scheme == "" for one in probes):
+        validation.warn(
+            pod.where,
+            "warning: it was not brought into the cluster by kubectl apply, which would leave its "
+            "tcpSocket and grpc beside the new httpGet and be refused: use kubectl replace",
+        )
+
+
 def _user_of(container: Container, pod: Pod) -> object:
     for context in (container.value.get("securityContext"), pod.spec.get("securityContext")):
         if isinstance(context, dict) and context.get("runAsUser") is not None:

@@ -15,6 +15,7 @@ from osm_healthcheck.probes.constants import ProbeKind
 from osm_healthcheck.probes.ports import PORT_RANGE, is_port
 from osm_healthcheck.probes.quote import quoted
 
+LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
 SIDECAR = "osm-healthcheck"
 INIT_CONTAINER = "osm-healthcheck-init"
 
@@ -139,7 +140,8 @@ class Pod:
     """A pod, or the template of one: a mapping with ``metadata`` and ``spec``.
 
     ``where`` names it for a reader (``Deployment shop/web``), ``kind`` is what holds it;
-    ``is_live`` says that it was read from a cluster, ``namespace`` is empty where none is named.
+    ``is_live`` says that it was read from a cluster, ``namespace`` is empty where none is named,
+    ``is_applied`` says that it came there by ``kubectl apply``, and not ``--server-side``.
     """
 
     value: Manifest
@@ -148,6 +150,7 @@ class Pod:
     containers: tuple[Container, ...]
     is_live: bool = False
     namespace: str = ""
+    is_applied: bool = False
 
     @property
     def spec(self) -> Manifest:
@@ -215,6 +218,7 @@ def pods_in(
         return []
     metadata = manifest.get("metadata")
     is_live = isinstance(metadata, dict) and bool(metadata.get("uid"))
+    is_applied = LAST_APPLIED in metadata_of(manifest, "annotations")
     namespace = metadata.get("namespace") if isinstance(metadata, dict) else None
     return [
         Pod(
@@ -224,6 +228,7 @@ def pods_in(
             tuple(containers),
             is_live,
             namespace if isinstance(namespace, str) else "",
+            is_applied,
         )
     ]
 

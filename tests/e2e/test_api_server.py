@@ -1,6 +1,7 @@
 """What inject and uninject make of manifests, as an API server takes them."""
 
 import json
+import subprocess
 from collections.abc import Iterator
 from itertools import product
 from typing import Any
@@ -150,5 +151,26 @@ def test_a_live_workload_is_injected_and_given_back(
     [again] = yaml.safe_load(live())["items"]
     assert again["spec"] == injected["spec"]
     apply(osm_healthcheck("uninject", stdin=live()))
+    [after] = yaml.safe_load(live())["items"]
+    assert after["spec"] == before["spec"]
+
+
+def test_what_kubectl_apply_has_not_brought_is_replaced(cluster: ControlPlane) -> None:
+    """Of such an object apply deletes nothing: its tcpSocket would stay beside our httpGet."""
+    kubectl, namespace = cluster.kubectl, "created"
+    kubectl("create", "namespace", namespace)
+
+    def live() -> str:
+        return kubectl("get", "deployment", "-o", "yaml", "--namespace", namespace)
+
+    def bring(verb: str, text: str) -> subprocess.CompletedProcess[str]:
+        return kubectl.run(verb, "--namespace", namespace, "-f", "-", stdin=text)
+
+    assert bring("create", json.dumps(_workload("Deployment"))).returncode == 0
+    [before] = yaml.safe_load(live())["items"]
+    injected = osm_healthcheck("inject", "--mesh", "istio", stdin=live())
+    assert "may not specify more than 1 handler type" in bring("apply", injected).stderr
+    assert bring("replace", injected).returncode == 0
+    assert bring("replace", osm_healthcheck("uninject", stdin=live())).returncode == 0
     [after] = yaml.safe_load(live())["items"]
     assert after["spec"] == before["spec"]

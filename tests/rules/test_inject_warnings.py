@@ -138,6 +138,21 @@ def test_a_live_pod_or_job_is_told_what_apply_will_answer() -> None:
     deployment = _custom("apps/v1", "Deployment", job["spec"])
     deployment["metadata"]["uid"] = "7b0f"
     assert warnings(deployment) == []
+
+
+def test_what_kubectl_apply_has_not_brought_it_cannot_change() -> None:
+    spec = pod(app(readinessProbe={"tcpSocket": {"port": 8080}}))["spec"]
+    deployment = _custom("apps/v1", "Deployment", {"template": {"spec": spec}})
+    assert warnings(deployment) == []
+    metadata = deployment["metadata"]
+    metadata["uid"] = "7b0f"
+    [text] = warnings(deployment)
+    assert text.endswith("use kubectl replace")
+    injected = inject(deployment, injection()).manifest
+    assert inject(injected, injection()).warnings == ()
+    last = {"kubectl.kubernetes.io/last-applied-configuration": "{}"}
+    metadata["annotations"] = metadata.get("annotations", {}) | last
+    assert warnings(deployment) == []
     without = pod(app())
     without["metadata"]["uid"] = "7b0f"
     assert not [one for one in warnings(without) if "kubectl" in one], "it does not change"
