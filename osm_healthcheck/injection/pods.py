@@ -7,6 +7,7 @@ their API group: a custom resource that happens to be called ``Job`` passes thro
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import cast
 
 from osm_healthcheck.errors import FieldWarning, Validation
@@ -135,7 +136,7 @@ def no_such_port(port: str, container: str, names: Sequence[str]) -> str:
     return f"Invalid value: {quoted(port)}: container {container} has no port of that name; {known}"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Pod:
     """A pod, or the template of one: a mapping with ``metadata`` and ``spec``.
 
@@ -169,13 +170,17 @@ class Pod:
 
     def container(self, name: str) -> Container | None:
         """The container of that name, in either list."""
-        return next((one for one in self.containers if one.name == name), None)
+        return self._by_name.get(name)
 
     def is_mesh_container(self, container: Container) -> bool:
         """Whether ``container`` is one that a mesh has injected."""
         if container.name == _OSM_EDGE_PROXY:
             return any(self.container(name) is not None for name in _OSM_EDGE_INITS)
         return container.name in PROXIES or container.name in _MESH_CONTAINERS
+
+    @cached_property
+    def _by_name(self) -> dict[str, Container]:
+        return {one.name: one for one in reversed(self.containers)}
 
 
 def pods_in(

@@ -14,7 +14,7 @@ from osm_healthcheck.injector.certificate import CertificateDirectory, ServingCe
 from osm_healthcheck.injector.health import Health, HealthEndpoint
 from osm_healthcheck.injector.metrics import Metrics
 from osm_healthcheck.injector.pod_admission import Outcome, PodAdmission
-from osm_healthcheck.injector.webhook import MAX_BODY_BYTES, Webhook
+from osm_healthcheck.injector.webhook import Webhook
 from osm_healthcheck.server.listen import bind_all
 from osm_healthcheck.server.listener import Listener
 from osm_healthcheck.server.logs import Log
@@ -142,7 +142,6 @@ class _Injector:
                 sockets,
                 self._webhook.answer,
                 context=self._certificate.context,
-                max_body=MAX_BODY_BYTES,
             )
         )
         # what is there now stays: no collection has to go through it again

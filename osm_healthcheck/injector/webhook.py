@@ -4,8 +4,6 @@ A request that is an AdmissionReview is answered with 200 and never refused for 
 what is none gets the status code that says so.
 """
 
-import asyncio
-import contextlib
 import logging
 from time import perf_counter
 
@@ -13,6 +11,7 @@ from aiohttp import web
 
 from osm_healthcheck.errors import InvalidInputError
 from osm_healthcheck.injector.admission import AdmissionRequest, read_review
+from osm_healthcheck.injector.body_reader import BodyError, BodyReader
 from osm_healthcheck.injector.health import respond, text_response
 from osm_healthcheck.injector.metrics import Metrics
 from osm_healthcheck.injector.pod_admission import Admission, Outcome, PodAdmission, failed
@@ -20,13 +19,6 @@ from osm_healthcheck.server.logs import Log
 from osm_healthcheck.server.rate_limit import RateLimit
 
 PATH = "/mutate-pod-creation"
-# The API server takes objects of 3 MiB (apiserver/pkg/server/options: MaxRequestBodyBytes); JSON
-# may be longer than the form in which they came, and the review is around them.
-MAX_BODY_BYTES = 4 << 20
-# A body in memory takes up to 25 times its size once it is read: of large ones so many at a time.
-_LARGE_BYTES = 64 << 10
-_LARGE_AT_ONCE = 2
-_BODY_SECONDS = 10.0
 _MAX_ERROR_CHARACTERS = 1024
 _LINES_PER_SECOND, _LINES_BURST = 1, 5
 _JSON = "application/json"
@@ -41,7 +33,7 @@ class Webhook:
         self._log = log
         self._limit = RateLimit(_LINES_PER_SECOND, _LINES_BURST)
         self._told: set[str] = set()  # at most as many as there are meshes
-        self._large = asyncio.Semaphore(_LARGE_AT_ONCE)
+        self._bodies = BodyReader()
         self.is_ending = False
 
     async def answer(self, request: web.BaseRequest) -> web.StreamResponse:
@@ -66,18 +58,10 @@ class Webhook:
             return self._refuse(405, f"{PATH} is for POST", {"Allow": "POST"})
         if request.content_type != _JSON:
             return self._refuse(415, f"Content-Type: must be {_JSON}")
-        length = request.content_length
-        is_large = length is None or length > _LARGE_BYTES
         try:
-            async with (
-                asyncio.timeout(_BODY_SECONDS),
-                self._large if is_large else contextlib.nullcontext(),
-            ):
-                body = await request.read()
-        except web.HTTPRequestEntityTooLarge:
-            return self._refuse(413, f"body: must be at most {MAX_BODY_BYTES} bytes")
-        except TimeoutError:
-            return self._refuse(408, f"the body did not come within {_BODY_SECONDS:.0f} s")
+            body = await self._bodies.read(request)
+        except BodyError as error:
+            return self._refuse(error.status, str(error))
         return self._admit(body, mesh)
 
     def _admit(self, body: bytes, mesh: str) -> web.StreamResponse:

@@ -7,7 +7,7 @@ import json
 import shutil
 import ssl
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -65,13 +65,14 @@ class Injector(Process):
         pair: bool = True,
         address: str = "",
         environ: Mapping[str, str] | None = None,
+        prefix: Sequence[str] = (),
     ) -> None:
         self.directory = Path(tempfile.mkdtemp())
         address = address or own_address()
         if pair:
             write_certificate(self.directory, address)
         own = ["--certificate", str(self.directory), "--bind", address]
-        super().__init__(["injector", *own, *arguments], environ, bind=False)
+        super().__init__(["injector", *own, *arguments], environ, bind=False, prefix=prefix)
         self.address = address
 
     def connect(self) -> http.client.HTTPSConnection:

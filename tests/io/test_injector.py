@@ -20,8 +20,8 @@ import yaml
 from osm_healthcheck.cli import inject
 from osm_healthcheck.errors import Validation
 from osm_healthcheck.injection.pods import SIDECAR, pods_in
+from osm_healthcheck.injector.body_reader import MAX_BODY_BYTES
 from osm_healthcheck.injector.json_patch import apply
-from osm_healthcheck.injector.webhook import MAX_BODY_BYTES
 from tests.io.admission_load import Load
 from tests.io.injector import HEALTH, PATH, WEBHOOK, Injector, injector, patch_of, review
 from tests.io.injector import write_certificate as new_certificate
