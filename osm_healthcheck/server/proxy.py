@@ -1,7 +1,6 @@
 """15901-15903: the probe proxies, which stand in for an app's own ``httpGet`` endpoints."""
 
 import asyncio
-import functools
 from collections.abc import Awaitable, Sequence
 from time import perf_counter
 
@@ -10,7 +9,6 @@ from osm_healthcheck.probes.ports import OwnPorts
 from osm_healthcheck.probes.redirect import Hop, RedirectError
 from osm_healthcheck.probes.request import proxied_headers
 from osm_healthcheck.probes.targets import HTTPTarget, Routes
-from osm_healthcheck.probes.url import URL
 from osm_healthcheck.server.forwarding import follow_redirects, stream_answer, url_of
 from osm_healthcheck.server.passthrough import pass_through
 from osm_healthcheck.server.reply import ALLOW, Caller, RememberedHeads, Reply, TextReply
@@ -124,7 +122,7 @@ class ProbeProxy:
         target = reply.target
         if target.headers.refusal:
             raise BadAnswerError(f"the kubelet sends no such request: {target.headers.refusal}")
-        _url(target, addresses[0])
+        reply.first_request(addresses[0])  # an app is not dialled where there is none
         stream, address = await dial(
             addresses, target.port, self._network, one_write=target.action.scheme == "HTTP"
         )
@@ -159,16 +157,17 @@ class _ProxyReply:
         self._proxy.proxy(connection, self)
 
     def first_request(self, address: str) -> tuple[Hop, bytes]:
-        """The request for the app at ``address``, and its bytes in HTTP/1.1."""
+        """The request for the app at ``address``, and its bytes in HTTP/1.1.
+
+        Raises:
+            BadAnswerError: where the kubelet would send none.
+        """
         found = self._requests.get(address)
         if found is None:
-            hop = Hop(_url(self.target, address), self.target.headers.host, self._headers)
+            target = self.target
+            url = url_of(target.action, target.port, address)
+            hop = Hop(url, target.headers.host, self._headers)
             found = hop, encode_request(self.method, hop)
             if len(self._requests) < _MAX_ADDRESSES:
                 self._requests[address] = found
         return found
-
-
-@functools.lru_cache(maxsize=256)
-def _url(target: HTTPTarget, address: str) -> URL:
-    return url_of(target.action, target.port, address)

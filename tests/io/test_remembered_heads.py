@@ -1,5 +1,6 @@
 """A head that comes again, byte for byte: it is not read again, and nothing else is different."""
 
+import gc
 import re
 from collections.abc import Iterator
 
@@ -7,6 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from osm_healthcheck.probes.targets import HTTPTarget
 from osm_healthcheck.server import head_reader
 from osm_healthcheck.server.reply import (
     MAX_REMEMBERED_HEAD_BYTES,
@@ -274,3 +276,18 @@ def test_a_refusal_is_found_out_each_time(reads: Reader) -> None:
         assert len(answers) == 1
         assert b" 404 " in answers.pop()
         assert reads.count == 1
+
+
+def test_what_a_pod_declared_goes_with_the_pod(web: App) -> None:
+    """In node mode pods come and go in one process."""
+
+    def held() -> list[HTTPTarget]:
+        gc.collect()
+        found = [one for one in gc.get_objects() if isinstance(one, HTTPTarget)]
+        return [one for one in found if one.action.path == "/of-one-pod"]
+
+    with sidecar({"app": {"livenessProbe": http_probe(web.port, "/of-one-pod")}}) as started:
+        send(started, LIVENESS, PROBE)
+        assert held()
+    del started
+    assert not held()
