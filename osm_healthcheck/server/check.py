@@ -271,7 +271,7 @@ class CheckEndpoint:
 class _CheckReply:
     """A check; see `Reply`. ``connected`` is the whole answer where a TCP check succeeds."""
 
-    __slots__ = ("_endpoint", "connected", "head_only", "target", "user_agent")
+    __slots__ = ("_endpoint", "connected", "head_only", "held_bytes", "target", "user_agent")
     lasting = True
 
     def __init__(self, endpoint: CheckEndpoint, target: CheckTarget, request: Request) -> None:
@@ -280,6 +280,7 @@ class _CheckReply:
         self.head_only = request.head_only
         self.user_agent = request.first("User-Agent") or "kube-probe/"
         self.connected = text_answer(200, f"{target}: {_CONNECTED}", head_only=self.head_only)
+        self.held_bytes = len(self.user_agent) + len(self.connected)
 
     def answer(self, connection: Caller) -> None:
         """See `Reply`."""

@@ -111,6 +111,7 @@ class _HookReply:
     """A hook that is to be run; see `Reply`."""
 
     lasting = False
+    held_bytes = 0
 
     def __init__(self, hooks: LifecycleHooks, target: HookTarget, request: Request) -> None:
         self._hooks = hooks

@@ -82,6 +82,7 @@ class PageReply:
     """A page that was asked for; see `Reply`."""
 
     lasting = False
+    held_bytes = 0
 
     def __init__(self, page: Page, *, head_only: bool) -> None:
         self._page = page
@@ -96,6 +97,7 @@ class LoopbackReply:
     """``inside`` for callers on loopback, ``outside`` for all others; see `Reply`."""
 
     lasting = False
+    held_bytes = 0
 
     def __init__(self, inside: Reply, outside: Reply) -> None:
         self._inside = inside

@@ -21,7 +21,7 @@ from osm_healthcheck.wire.http1 import encode_request
 from osm_healthcheck.wire.response import Response
 
 # A pod has an address or two, and loopback; a caller of a machine with many could go through all.
-_MAX_ADDRESSES = 8
+_MAX_ADDRESSES = 4
 
 
 class ProbeProxy:
@@ -138,7 +138,16 @@ class ProbeProxy:
 class _ProxyReply:
     """A proxied probe; see `Reply`. It holds the request for each address of the app."""
 
-    __slots__ = ("_headers", "_proxy", "_requests", "head_only", "http11", "method", "target")
+    __slots__ = (
+        "_headers",
+        "_proxy",
+        "_requests",
+        "head_only",
+        "held_bytes",
+        "http11",
+        "method",
+        "target",
+    )
     lasting = True
 
     def __init__(self, proxy: ProbeProxy, target: HTTPTarget, request: Request) -> None:
@@ -147,6 +156,8 @@ class _ProxyReply:
             target.action.http_headers, request.first("User-Agent"), request.first("Accept")
         )
         self._requests: dict[str, tuple[Hop, bytes]] = {}
+        headers = sum(len(name) + len(value) for name, value in self._headers)
+        self.held_bytes = headers * (1 + _MAX_ADDRESSES)
         self.target = target
         self.method = request.method
         self.http11 = request.http11

@@ -15,6 +15,8 @@ ALLOW = b"Allow: GET, HEAD\r\n"
 # What the kubelet sends for a probe is the same bytes every time.
 MAX_REMEMBERED_HEADS = 64
 MAX_REMEMBERED_HEAD_BYTES = 1024
+# A probe may declare 30 KiB of headers, and a caller may have as many heads as there are.
+MAX_REMEMBERED_BYTES = 64 * 1024
 
 _TEXT = b"text/plain; charset=utf-8"
 _STATUS_LINES = {
@@ -67,10 +69,12 @@ class Reply(Protocol):
     """What a request comes to.
 
     ``lasting`` is whether the same bytes always come to the same: not for errors, nor where the
-    answer is about this very moment. ``head_only`` is whether the caller wants no body.
+    answer is about this very moment. ``held_bytes`` is how much of a probe's and a caller's it
+    keeps while it is remembered. ``head_only`` is whether the caller wants no body.
     """
 
     lasting: bool
+    held_bytes: int
     head_only: bool
 
     def answer(self, connection: Caller) -> None:
@@ -92,11 +96,13 @@ class Endpoint(Protocol):
 class RememberedHeads:
     """What heads came to, byte for byte, so that they need not be read again.
 
-    At most `MAX_REMEMBERED_HEADS` of `MAX_REMEMBERED_HEAD_BYTES`; the oldest makes room.
+    At most `MAX_REMEMBERED_HEADS` of `MAX_REMEMBERED_HEAD_BYTES`, and `MAX_REMEMBERED_BYTES` with
+    what their replies hold; the oldest makes room.
     """
 
     def __init__(self) -> None:
         self._replies: dict[bytes, Reply] = {}
+        self._bytes = 0
 
     def __len__(self) -> int:
         return len(self._replies)
@@ -106,18 +112,33 @@ class RememberedHeads:
         return self._replies.get(head) if len(head) <= MAX_REMEMBERED_HEAD_BYTES else None
 
     def add(self, head: bytes, reply: Reply) -> None:
-        """Remember ``reply`` if it lasts and ``head`` is short enough."""
-        if not reply.lasting or len(head) > MAX_REMEMBERED_HEAD_BYTES:
+        """Remember ``reply`` if it lasts and both are short enough."""
+        size = len(head) + reply.held_bytes
+        if (
+            not reply.lasting
+            or len(head) > MAX_REMEMBERED_HEAD_BYTES
+            or size > MAX_REMEMBERED_BYTES
+        ):
             return
-        if len(self._replies) >= MAX_REMEMBERED_HEADS:
-            del self._replies[next(iter(self._replies))]
+        self._forget(head)  # two connections may have brought it at once
+        while (
+            len(self._replies) >= MAX_REMEMBERED_HEADS or self._bytes + size > MAX_REMEMBERED_BYTES
+        ):
+            self._forget(next(iter(self._replies)))
         self._replies[head] = reply
+        self._bytes += size
+
+    def _forget(self, head: bytes) -> None:
+        reply = self._replies.pop(head, None)
+        if reply is not None:
+            self._bytes -= len(head) + reply.held_bytes
 
 
 class TextReply:
     """A line of text, which is not worth remembering; see `Reply`."""
 
     lasting = False
+    held_bytes = 0
 
     def __init__(
         self, status: int, text: str, headers: bytes = b"", *, head_only: bool = False
@@ -136,6 +157,7 @@ class ResetReply:
     """A connection that is reset, where any status would be a success; see `Reply`."""
 
     lasting = False
+    held_bytes = 0
     head_only = False
 
     def answer(self, connection: Caller) -> None:

@@ -181,6 +181,33 @@ def test_at_most_64_of_1024_bytes_and_the_oldest_goes_first() -> None:
     assert heads.get(b"64" + b" " * 1022) is reply
 
 
+class Long(Lasting):
+    held_bytes = 30 * 1024
+
+
+def test_what_replies_hold_is_bounded_and_the_oldest_goes_first() -> None:
+    heads = RememberedHeads()
+    for name in (b"a", b"b", b"a", b"c"):
+        heads.add(name, Long(200, "x"))
+    assert [name for name in (b"a", b"b", b"c") if heads.get(name)] == [b"a", b"c"]
+    assert len(heads) == 2
+
+
+def test_of_a_probe_with_long_headers_few_heads_are_remembered(web: App, reads: Reader) -> None:
+    """Each would hold what the probe declares, and the request for each address of the app."""
+    probe = http_probe(web.port)
+    for size, remembered in ((10_000, 1), (30_000, 0), (10, 8)):
+        probe["httpGet"]["httpHeaders"] = [{"name": "X", "value": "x" * size}]
+        with sidecar({"app": {"livenessProbe": probe}}) as started:
+            heads = [PROBE.replace(b"1.34", b"%d" % number) for number in range(8)]
+            for one in heads:
+                assert b" 200 " in send(started, LIVENESS, one)[0]
+            before = reads.count
+            for one in reversed(heads):
+                assert b" 200 " in send(started, LIVENESS, one)[0]
+            assert reads.count - before == 8 - remembered
+
+
 class Unhashed(bytes):
     """Bytes that nobody may hash."""
 

@@ -31,6 +31,7 @@ class BigAnswer:
     """An endpoint and its one answer, whose pieces are always at hand. ``sent`` are its bytes."""
 
     lasting = False
+    held_bytes = 0
     head_only = False
 
     def __init__(self) -> None:
