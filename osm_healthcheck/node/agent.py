@@ -12,7 +12,7 @@ from osm_healthcheck.probes.addresses import AllowFrom
 from osm_healthcheck.probes.constants import DECLARED_PROBES
 from osm_healthcheck.probes.declaration import read_all_declared
 from osm_healthcheck.probes.ports import OwnPorts
-from osm_healthcheck.probes.targets import targets_of
+from osm_healthcheck.probes.targets import Targets, targets_of
 from osm_healthcheck.server.connection_limiter import SharedLimit
 from osm_healthcheck.server.logs import Log
 from osm_healthcheck.server.pod_server import Listeners, PodServer, close_all
@@ -20,8 +20,11 @@ from osm_healthcheck.server.settings import PodSettings
 from osm_healthcheck.wire.dial import Network
 from osm_healthcheck.wire.lingering import LingeringSockets
 
-# until a port that is taken is tried again
+# until a port that is taken is tried again: at first, doubled each time, and at most
 _RETRY_SECONDS = 1.0
+_MAX_RETRY_SECONDS = 10.0
+# Of each, once it has been asked, 10 kB are held, and a scrape has five lines or so.
+MAX_DECLARED = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +60,19 @@ class _Refused:
 
 
 @dataclass(slots=True)
+class _Wanted:
+    """A pod that is there, and ``targets``, what it declares, once that has been read.
+
+    ``again`` is a time of the event loop: that of the next try.
+    """
+
+    pod: Pod
+    targets: Targets | None = None
+    pause: float = 0.0
+    again: float = 0.0
+
+
+@dataclass(slots=True)
 class NodeAgent:
     """Opens the ports of every pod that it is told of, and closes them when that is gone.
 
@@ -76,7 +92,7 @@ class NodeAgent:
     has_begun: asyncio.Event = field(default_factory=asyncio.Event)
     has_taken_over: asyncio.Event = field(default_factory=asyncio.Event)
     shared: SharedLimit = field(init=False)
-    _wanted: dict[str, Pod] = field(default_factory=dict)
+    _wanted: dict[str, _Wanted] = field(default_factory=dict)
     _is_listed: bool = False
     _changed: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -104,7 +120,7 @@ class NodeAgent:
         """See `PodConsumer`."""
         if pod.id not in self.served:
             self.refused.pop(pod.id, None)
-        self._wanted[pod.id] = pod
+        self._wanted[pod.id] = _Wanted(pod)
         self._changed.set()
 
     def unusable(self, identity: str, name: str, reason: str) -> None:
@@ -142,11 +158,14 @@ class NodeAgent:
     async def _serve_what_is_new(self) -> None:
         is_told = self._is_listed or self.unavailable_reason is not None
         is_complete = self.is_available
-        new = [one for one in self._wanted.values() if one.id not in self.served]
-        for pod in new:
-            refused = self.refused.get(pod.id)
+        now = asyncio.get_running_loop().time()
+        for identity, one in list(self._wanted.items()):
+            if identity in self.served or one.again > now or self._wanted.get(identity) is not one:
+                continue
+            refused = self.refused.get(identity)
             if refused is None or not refused.is_final:
-                await self._serve_or_tell(pod)
+                await self._serve_or_tell(one)
+                await asyncio.sleep(0)  # the pods that are served have their turn
         if is_complete:
             retried = {one for one, refused in self.refused.items() if not refused.is_final}
             for identity in self.handed_over.keys() - retried:
@@ -156,10 +175,10 @@ class NodeAgent:
         if is_told:
             self.has_begun.set()
 
-    async def _serve_or_tell(self, pod: Pod) -> None:
-        is_final = False
+    async def _serve_or_tell(self, wanted: _Wanted) -> None:
+        pod, is_final = wanted.pod, False
         try:
-            served = await self._serve(pod)
+            served = await self._serve(wanted)
         except InvalidInputError as error:
             reason, is_final = str(error.errors[0]), True
         except PodNetworkError as error:
@@ -173,6 +192,8 @@ class NodeAgent:
             if pod.id not in self._wanted:
                 self.gone(pod.id)  # meanwhile
             return
+        wanted.pause = min(max(2 * wanted.pause, _RETRY_SECONDS), _MAX_RETRY_SECONDS)
+        wanted.again = asyncio.get_running_loop().time() + wanted.pause
         if pod.id in self._wanted:
             self._refuse(pod.id, f"{pod.namespace}/{pod.name}", reason, is_final=is_final)
 
@@ -182,15 +203,18 @@ class NodeAgent:
             self.log.warning("pod not served, its probes fail", pod=name, reason=reason)
         self.refused[identity] = _Refused(reason, is_final)
 
-    async def _serve(self, pod: Pod) -> ServedPod:
-        text = pod.declared.decode("utf-8", "replace")
-        own = OwnPorts()
-        targets = targets_of(*read_all_declared(text, DECLARED_PROBES, own))
+    async def _serve(self, wanted: _Wanted) -> ServedPod:
+        pod, own = wanted.pod, OwnPorts()
+        if wanted.targets is None:
+            text = pod.declared.decode("utf-8", "replace")
+            wanted.targets = targets_of(
+                *read_all_declared(text, DECLARED_PROBES, own, MAX_DECLARED)
+            )
         name = f"{pod.namespace}/{pod.name}"
         loop = asyncio.get_running_loop()
         server = PodServer(
             PodSettings(
-                targets=targets,
+                targets=wanted.targets,
                 ports=own,
                 allow_from=self.settings.allow_from,
                 pod_ip=pod.addresses[0],

@@ -54,9 +54,9 @@ def read_hooks(text: str, where: str, own: OwnPorts) -> tuple[DeclaredHook, ...]
 
 
 def read_all_declared(
-    text: str, where: str, own: OwnPorts
+    text: str, where: str, own: OwnPorts, most: int | None = None
 ) -> tuple[tuple[DeclaredProbe, ...], tuple[DeclaredHook, ...]]:
-    """Read both: see `read_declaration` and `read_hooks`.
+    """Read both: see `read_declaration` and `read_hooks`. Beyond ``most`` together none is read.
 
     Raises:
         InvalidInputError: with every error in it.
@@ -78,6 +78,9 @@ def read_all_declared(
         reader.only({kind.field for kind in ProbeKind} | {_LIFECYCLE})
         probes += _read_probes(reader, container, own)
         hooks += _read_lifecycle(reader, container, own)
+        if most is not None and len(probes) + len(hooks) > most:
+            problem = f"more than {most} probes and lifecycle hooks are declared"
+            raise InvalidInputError([FieldError(where, problem)])
     validation.raise_errors()
     return tuple(probes), tuple(hooks)
 
