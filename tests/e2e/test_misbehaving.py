@@ -154,14 +154,20 @@ def _said_here(ports: dict[str, int]) -> dict[str, set[str]]:
     return said
 
 
-def _said_by_kubelet(one: Pod) -> set[str]:
-    """What the kubelet says of an app, in its pod's events; nothing, where the pod is Ready."""
+def _said_by_kubelet(one: Pod, here: set[str]) -> set[str]:
+    """What the kubelet says of an app, in its pod's events; nothing, where the pod is Ready.
+
+    What is slow may have another text now and then, on a busy machine: it is given time to say
+    something of what was said ``here``.
+    """
 
     def said() -> set[str]:
         events = one.messages("Unhealthy") + one.messages("ProbeWarning")
         return {_named(message) for _, message in events}
 
     until(lambda: said() or one.verdict() == READY, f"the kubelet's word on {one.name}")
+    with contextlib.suppress(NotYetError):
+        until(lambda: said() == here or said() & here, "the same words", 30)
     return said()
 
 
@@ -174,8 +180,7 @@ def test_the_same_words(kube: ControlPlane) -> None:
         here = _said_here(ports)
         differences = {}
         for name in ports:
-            there = _said_by_kubelet(Pod(kube, namespace, name))
-            # What is slow may have another text now and then, on a busy machine.
+            there = _said_by_kubelet(Pod(kube, namespace, name), here[name])
             if here[name] != there and not here[name] & there:
                 differences[name] = {"kubelet": there, "probe": here[name]}
     kube.kubectl("delete", "namespace", namespace, "--wait=false")

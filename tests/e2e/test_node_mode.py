@@ -4,6 +4,7 @@ import http.client
 import json
 import threading
 import urllib.request
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -168,9 +169,24 @@ def _asked_all_the_time(pods: list[Pod]) -> Iterator[list[str]]:
             one.join()
 
 
+def _refused(pods: list[Pod]) -> list[Counter[str]]:
+    """The failures that the kubelet has told of, but for those of a machine that is too busy."""
+    late = ("deadline exceeded", "statuscode: 504")
+    return [
+        Counter(
+            {
+                message: count
+                for (_, message), count in one.messages("Unhealthy").items()
+                if not any(word in message for word in late)
+            }
+        )
+        for one in pods
+    ]
+
+
 def test_a_rolling_update_fails_no_probe(agent: Agent, served: list[Pod]) -> None:
     [before] = agent.pods()
-    failed = [one.messages("Unhealthy") for one in served]
+    failed = _refused(served)
     change = {"spec": {"template": {"metadata": {"annotations": {"changed": "yes"}}}}}
     with _asked_all_the_time(served) as answers:
         until(lambda: len(answers) > 100, "pods are asked")
@@ -183,7 +199,7 @@ def test_a_rolling_update_fails_no_probe(agent: Agent, served: list[Pod]) -> Non
     [after] = agent.pods()
     assert after["metadata"]["name"] != before["metadata"]["name"]
     assert set(answers) == {"200"}
-    assert [one.messages("Unhealthy") for one in served] == failed
+    assert _refused(served) == failed
 
 
 @pytest.mark.parametrize("container", ["node", "sockets"])

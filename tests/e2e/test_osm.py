@@ -23,7 +23,7 @@ from .pods import (
     with_us,
 )
 from .process import until
-from .verdicts import READY, RESTARTED, Pod
+from .verdicts import Pod
 from .whole_cluster import OURS
 
 pytestmark = pytest.mark.e2e
@@ -33,7 +33,7 @@ _HTTPS_SHIFT = 14001 - 8443
 """The app's port is that of the examples: 14001."""
 _APP = "bookstore-v1"
 _UNWELL = "HTTP probe failed with statuscode: 503"
-_THRICE = r" \(x3 over \S+\)"
+_THRICE = r" \(x[3-9] over \S+\)"
 _SOMETIMES = r"( \(x\d+ over \S+\))?"
 
 
@@ -55,7 +55,8 @@ def _bookstore(name: str = _APP, *arguments: str, shift: int = _SHIFT, **probes:
 
 
 def _http(path: str, scheme: str = "HTTP", **fields: Any) -> Manifest:
-    return {"httpGet": {"path": path, "port": 14001, "scheme": scheme}, **fields}
+    action = {"path": path, "port": 14001, "scheme": scheme}
+    return {"httpGet": action, "timeoutSeconds": 3, **fields}
 
 
 @pytest.mark.parametrize(
@@ -324,22 +325,22 @@ def _row(one: Pod) -> list[str]:
 
 def test_a_liveness_probe_fails(mesh: ControlPlane, pods: dict[str, Pod]) -> None:
     bookstore = pods[_APP]
-    assert _row(bookstore)[1:4] == ["3/3", "Running", "0"]
+    until(lambda: _row(bookstore)[1:3] == ["3/3", "Running"], "READY 3/3")
+    before = int(_row(bookstore)[3])  # a machine that is too busy restarts it now and then
     _tell(bookstore, "/ill")
-    assert bookstore.wait_for_verdict(other_than=READY) == RESTARTED
+    until(lambda: int(_row(bookstore)[3]) > before, "it is restarted")
     killed = f"Container {_APP} failed liveness probe, will be restarted"
     _wait_until_described(bookstore, "Unhealthy", f"Liveness probe failed: {_UNWELL}", _THRICE)
-    _wait_until_described(bookstore, "Killing", killed, "")
-    assert _row(bookstore)[3] == "1"
+    _wait_until_described(bookstore, "Killing", killed, _SOMETIMES)
     mesh.kubectl.wait(f"deployment/{_APP}", "condition=Available", namespace="shop")
 
 
 def test_a_readiness_probe_fails(pods: dict[str, Pod]) -> None:
     """Two containers: the app's and Envoy."""
     readiness = pods["readiness"]
-    assert _row(readiness)[1:4] == ["2/2", "Running", "0"]
+    until(lambda: _row(readiness)[1:3] == ["2/2", "Running"], "READY 2/2")
     _tell(readiness, "/ill")
-    until(lambda: _row(readiness)[1:4] == ["1/2", "Running", "0"], "READY 1/2")
+    until(lambda: _row(readiness)[1:3] == ["1/2", "Running"], "READY 1/2")
     _wait_until_described(readiness, "Unhealthy", f"Readiness probe failed: {_UNWELL}", _SOMETIMES)
 
 
