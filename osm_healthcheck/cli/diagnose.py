@@ -101,7 +101,7 @@ def _in_cluster(options: argparse.Namespace) -> "Sequence[Comparison]":
     cluster = Cluster(options.kubeconfig, options.context)
     value = read_running_pod(cluster, options.selection)
     name, namespace = value["metadata"]["name"], value["metadata"]["namespace"]
-    pods = find_probe_pairs([value], name, options.container, {})
+    pods = find_probe_pairs(value, options.container, {})
     _check_container(options.container, pods)
     _print_warnings(pods)
     pairs = [pair for pod in pods for pair in pod.pairs]
@@ -146,14 +146,22 @@ def _check_container(container: str | None, pods: "Sequence[PodProbes]") -> None
 
 def _read(options: argparse.Namespace) -> "list[PodProbes]":
     from osm_healthcheck.cli.files import ManifestReader, named
-    from osm_healthcheck.diagnosis.probe_pairs import find_probe_pairs
+    from osm_healthcheck.diagnosis.probe_pairs import PodProbes, find_probe_pairs
+    from osm_healthcheck.errors import InvalidInputError
 
     reader = ManifestReader("diagnose")
-    documents = [one.value for _, one in reader.read(sources_of(options))]
-    reader.validation.raise_errors()
     # a running sidecar asks the pod's own ports; one that is started here is given the mapped ones
     ports = options.port_map if options.sidecar is None else {}
-    pods = find_probe_pairs(documents, named(read_sources(options)), options.container, ports)
+    pods: list[PodProbes] = []
+    for path, document in reader.read(sources_of(options)):
+        try:
+            pods += find_probe_pairs(document.value, options.container, ports)
+        except InvalidInputError as error:
+            reader.refuse(path, document, error)
+    if not pods and not reader.validation.errors:
+        problem = "no pod in it, nor a Deployment or the like that has one"
+        reader.validation.error(named(read_sources(options)), problem)
+    reader.validation.raise_errors()
     _check_container(options.container, pods)
     return pods
 

@@ -7,6 +7,7 @@ from decimal import Decimal
 from typing import cast
 
 from osm_healthcheck import __version__
+from osm_healthcheck.cli.numbers import whole_number
 from osm_healthcheck.injection.containers import DEFAULT_USER, Images
 from osm_healthcheck.injection.image import image_problem, split_tag
 from osm_healthcheck.injection.inject import Injection
@@ -231,8 +232,8 @@ def _quantity(text: str) -> Decimal:
 def _user(text: str) -> int | None:
     if text == "none":
         return None
-    if text.isascii() and text.isdigit() and 0 < int(text) < 2**31:
-        return int(text)
-    raise argparse.ArgumentTypeError(
-        f"must be a user's number, not root's 0, or none: not {quoted(text)}"
-    )
+    if (user := whole_number(text, 1, 2**31 - 1)) is None:
+        raise argparse.ArgumentTypeError(
+            f"must be a user's number, not root's 0, or none: not {quoted(text)}"
+        )
+    return user

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from osm_healthcheck.injector.shared_certificate import SharedCertificateSettings
 
 from osm_healthcheck.cli.process import prepare, run_until_told, server_parser
+from osm_healthcheck.probes.ports import parse_port
 
 _WHAT = """\
 A mutating admission webhook: pods are injected as the API server creates them, with what inject
@@ -111,7 +112,7 @@ def _source(
         parser.error(f"--certificate self is for pods: {account / 'namespace'}: {error}")
     if not host:
         parser.error("--certificate self is for pods: KUBERNETES_SERVICE_HOST is not set")
-    if not _is_port(port):
+    if parse_port(port) is None:
         parser.error(f"KUBERNETES_SERVICE_PORT: must be a port from 1 to 65535: not {port!r}")
     return SharedCertificateSettings(
         address=ApiServerAddress(host, int(port), account),
@@ -236,13 +237,9 @@ def _label(text: str) -> str:
 
 
 def _port(text: str) -> int:
-    if _is_port(text):
-        return int(text)
+    if (port := parse_port(text)) is not None:
+        return port
     raise argparse.ArgumentTypeError(f"must be a port from 1 to 65535: not {text!r}")
-
-
-def _is_port(text: str) -> bool:
-    return text.isascii() and text.isdigit() and len(text) <= 5 and 0 < int(text) < 2**16
 
 
 def _lifetime(text: str) -> float:

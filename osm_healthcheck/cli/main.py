@@ -107,8 +107,11 @@ def _version(arguments: list[str]) -> int:
         return _say(f"osm-healthcheck {__version__}\n")
     if arguments in (["-o", "json"], ["--output", "json"], ["-ojson"], ["--output=json"]):
         return _say(f'{{"version": "{__version__}", "python": "{sys.version.split()[0]}"}}\n')
-    print("usage: osm-healthcheck version [-o json]", file=sys.stderr)
-    return 0 if arguments in (["-h"], ["--help"]) else 2
+    usage = "usage: osm-healthcheck version [-o json]"
+    if arguments in (["-h"], ["--help"]):
+        return _say(f"{usage}\n")
+    print(usage, file=sys.stderr)
+    return 2
 
 
 def _suggestion(name: str) -> str:

@@ -9,7 +9,9 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from osm_healthcheck.cli.numbers import whole_number
 from osm_healthcheck.cli.process import prepare, run_until_told, server_parser
+from osm_healthcheck.probes.quote import quoted
 
 if TYPE_CHECKING:
     from osm_healthcheck.node.bypass import Bypass
@@ -180,6 +182,6 @@ def _address(text: str) -> tuple[str, int]:
 
 
 def _count(text: str) -> int:
-    if text.isascii() and text.isdigit() and 4 <= int(text) <= 16384:
-        return int(text)
-    raise argparse.ArgumentTypeError(f"must be a number from 4 to 16384, not {text!r}")
+    if (count := whole_number(text, 4, 16384)) is None:
+        raise argparse.ArgumentTypeError(f"must be a number from 4 to 16384, not {quoted(text)}")
+    return count

@@ -7,7 +7,9 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
+from osm_healthcheck.cli.numbers import whole_number
 from osm_healthcheck.cli.process import prepare, run_until_told, server_parser
+from osm_healthcheck.probes.quote import quoted
 
 _WHAT = """\
 The half of node mode that needs rights, for `osm-healthcheck node --sockets SOCKET`, which needs
@@ -86,6 +88,6 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _user(text: str) -> int:
-    if text.isascii() and text.isdigit() and int(text) < 1 << 32:
-        return int(text)
-    raise argparse.ArgumentTypeError(f"not the id of a user: {text!r}")
+    if (user := whole_number(text, 0, (1 << 32) - 1)) is None:
+        raise argparse.ArgumentTypeError(f"not the id of a user: {quoted(text)}")
+    return user

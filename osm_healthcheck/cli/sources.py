@@ -132,6 +132,7 @@ def _download(url: str) -> bytes:
     """
     from base64 import b64encode
     from http.client import HTTPException, IncompleteRead
+    from urllib.error import HTTPError, URLError
     from urllib.parse import unquote_to_bytes, urlsplit
     from urllib.request import Request, urlopen
 
@@ -145,7 +146,12 @@ def _download(url: str) -> bytes:
             request.add_unredirected_header("Authorization", f"Basic {basic}")
         with urlopen(request, timeout=_URL_TIMEOUT) as answer:  # noqa: S310
             return bytes(answer.read())
+    except HTTPError as error:
+        raise OSError(f"the server says {error.code} {error.reason}") from None
     except IncompleteRead as error:
         raise OSError(f"the download broke off after {len(error.partial)} bytes") from None
+    except URLError as error:  # its own text is a representation of the reason
+        reason = error.reason
+        raise OSError(getattr(reason, "strerror", "") or str(reason)) from None
     except (HTTPException, ValueError) as error:
         raise OSError(str(error)) from None

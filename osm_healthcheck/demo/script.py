@@ -94,7 +94,7 @@ async def run_script(output: str, seconds: float) -> int:
     pod = PodAddress(app_address, network=network)
     mesh = PodAddress(mesh_address, network=network)
     (original,) = read_pods([MANIFEST], "the bookstore")
-    (tested,) = find_probe_pairs([MANIFEST], "the bookstore", None, {})
+    (tested,) = find_probe_pairs(MANIFEST, None, {})
     injection = Injection(MESHES["none"], Images("osm-healthcheck", "osm-healthcheck"), __version__)
     (injected,) = read_pods([inject(MANIFEST, injection).manifest], "the bookstore")
     async with (

@@ -43,9 +43,9 @@ class PodProbes:
 
 
 def find_probe_pairs(
-    documents: Iterable[object], source: str, container: str | None, ports: Mapping[int, int]
+    manifest: object, container: str | None, ports: Mapping[int, int]
 ) -> list[PodProbes]:
-    """The probes of ``documents`` that the sidecar answers for, of one ``container`` or all.
+    """The probes of a document that the sidecar answers for, of one ``container`` or all.
 
     ``ports`` are ports of the pod that are others here: probes are aimed at those.
 
@@ -54,13 +54,10 @@ def find_probe_pairs(
     """
     validation = Validation()
     found: list[PodProbes] = []
-    for document in documents:
-        for pod in pods_in(copy_for_change(document), validation):
-            of_pod = Validation()
-            found.append(_read(pod, container, ports, of_pod))
-            validation.include(of_pod)
-    if not found and not validation.errors:
-        validation.error(source, "no pod in it, nor a Deployment or the like that has one")
+    for pod in pods_in(copy_for_change(manifest), validation):
+        of_pod = Validation()
+        found.append(_read(pod, container, ports, of_pod))
+        validation.include(of_pod)
     validation.raise_errors()
     return found
 

@@ -20,8 +20,11 @@ def quantity(value: object) -> Decimal | None:
     """
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         return None
-    match = _FORM.fullmatch(str(value)[:_LONGEST])
-    if match is None:
+    if isinstance(value, int) and abs(value) >= 10**_LONGEST:  # too long for str
+        return None
+    text = str(value)
+    match = _FORM.fullmatch(text)
+    if match is None or len(text) > _LONGEST:
         return None
     number, suffix = _CONTEXT.create_decimal(match["number"]), match["suffix"] or ""
     if suffix in _BINARY:

@@ -210,7 +210,10 @@ class _JSONReader:
                 column = f", column {error.colno}" if self._number == 1 else ""
                 yield FieldError(where, f"line {line}{column}: is not JSON: {error.msg}")
                 return
-            except (ValueError, RecursionError) as error:
+            except RecursionError:
+                yield FieldError(where, "is nested too deeply")
+                return
+            except ValueError as error:
                 yield FieldError(where, f"is not JSON: {error}")
                 return
             text = self._buffer[start:end]

@@ -93,7 +93,8 @@ def _read_json(text: str, where: str) -> Mapping[str, object]:
             [FieldError(where, f"the key {repeated} stands there twice")]
         ) from None
     except (ValueError, RecursionError) as error:
-        problem = f"it is not JSON: {error}"
+        reason = "nested too deeply" if isinstance(error, RecursionError) else error
+        problem = f"it is not JSON: {reason}"
         if not text.strip():
             problem = "it is empty; {} declares no probe"
         raise InvalidInputError([FieldError(where, problem)]) from None

@@ -114,6 +114,9 @@ def test_version_and_help() -> None:
     found = json.loads(run("version", "-o", "json").stdout)
     assert run("version").stdout == f"osm-healthcheck {found['version']}\n"
     assert run("version", "--wrong").returncode == 2
+    usage = run("help", "version")
+    assert (usage.returncode, usage.stderr) == (0, "")
+    assert usage.stdout == "usage: osm-healthcheck version [-o json]\n"
     assert run("help", "probe").stdout == run("probe", "--help").stdout
     assert "\n  check " in run("help").stdout
 

@@ -42,7 +42,7 @@ def findings(manifest: dict[str, Any], *, patience: int = 0) -> list[Comparison]
 
     async def run() -> list[Comparison]:
         network = Network()
-        (found,) = find_probe_pairs([manifest], "test", None, {})
+        (found,) = find_probe_pairs(manifest, None, {})
         async with local_sidecar(found.declaration, "127.0.0.1") as address:
             result = []
             for pair in found.pairs:
@@ -298,7 +298,9 @@ def test_command_where_the_app_is_down_and_not_declared() -> None:
 
 def test_command_bad_input() -> None:
     ran = diagnose(pod(liveness={"httpGet": {"port": "web"}}))
-    assert "app.livenessProbe.httpGet.port" in ran.stderr
+    assert ran.stderr.startswith(
+        "stdin: document 1 (line 1): Pod bookstore: app.livenessProbe.httpGet.port: Invalid value: "
+    )
     assert (ran.returncode, ran.stdout) == (2, "")
     ran = diagnose(pod(liveness={"exec": {"command": ["true"]}}))
     assert "no probes to ask" in ran.stdout

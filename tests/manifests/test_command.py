@@ -70,6 +70,7 @@ def test_bad_documents_are_named_all_at_once_and_nothing_is_written() -> None:
         ('{"apiVersion": "v1", "kind": "ConfigMap"} x', "document 2 (line 1): line 1: is not JSON"),
         ("{" * 100_000, "is not"),
         ("[" * 100_000, "is nested too deeply"),
+        ('{"a":' + "[" * 100_000, "document 1 (line 1): is nested too deeply"),
         (
             "a: &a [x, x]\n"
             + "".join(
@@ -220,6 +221,7 @@ def test_mesh_osm_rewrites_nothing_and_says_what_to_do() -> None:
         (["--in-place"], "--in-place needs files"),
         (["--in-place", "-o", "json", "x"], "--in-place keeps the format"),
         (["--run-as-user", "0"], "not root's 0"),
+        (["--run-as-user", "9" * 5000], "not root's 0"),
         (["--run-as-user", "1500"], "the user of the mesh's proxy"),
         (["--allow-from", "10.0.0.1/8"], "argument --allow-from: 10.0.0.1/8 has host bits set"),
         (["--allow-from", "10.0.0.0/8,all"], "argument --allow-from: 'all' does not appear"),

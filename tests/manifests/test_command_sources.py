@@ -107,8 +107,9 @@ def test_a_url_is_fetched(url: str) -> None:
     assert (done.returncode, done.stderr) == (0, 'pod "a" injected: 1 probe\n')
     missing = run(*INJECT, f"{url}/none.yaml", "http://127.0.0.1:1/")
     assert (missing.returncode, missing.stdout) == (2, "")
-    assert f"{url}/none.yaml: cannot be read: " in missing.stderr
-    assert "http://127.0.0.1:1/: cannot be read: " in missing.stderr
+    said = "cannot be read: the server says 404 File not found\n"
+    assert f"{url}/none.yaml: {said}" in missing.stderr
+    assert "http://127.0.0.1:1/: cannot be read: Connection refused\n" in missing.stderr
     assert "Traceback" not in missing.stderr
     assert "not the standard input or a URL" in run(*INJECT, "--in-place", url).stderr
 

@@ -50,6 +50,16 @@ def test_without_the_client_it_says_what_to_install(tmp_path: Path) -> None:
     assert run("verify", text=GOOD, env=environment).returncode == 1
 
 
+def test_a_kubeconfig_that_is_not_there_is_named(tmp_path: Path) -> None:
+    missing = str(tmp_path / "none")
+    done = run("verify", "-A", env={**os.environ, "KUBECONFIG": missing})
+    assert done.returncode == 2
+    advice = "there is no such kubeconfig; name one with --kubeconfig or in KUBECONFIG"
+    assert done.stderr == f"osm-healthcheck verify: {missing}: {advice}\n"
+    folder = run("verify", "-A", "--kubeconfig", str(tmp_path)).stderr
+    assert folder == f"osm-healthcheck verify: {tmp_path}: Is a directory\n"
+
+
 def test_a_file_wins_over_an_object_of_its_name(tmp_path: Path) -> None:
     folder = tmp_path / "deploy"
     folder.mkdir()

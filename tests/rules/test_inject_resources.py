@@ -53,7 +53,9 @@ def test_a_quantity_is_read_as_kubernetes_does(text: object, value: str) -> None
     assert quantity(text) == Decimal(value)
 
 
-@pytest.mark.parametrize("text", ["", "1K", "1 Gi", "Gi", "1e", "one", None, True, [], "1mi", "٣"])
+@pytest.mark.parametrize(
+    "text", ["", "1K", "1 Gi", "Gi", "1e", "one", None, True, [], "1mi", "٣", "1" * 64 + "Mi"]
+)
 def test_what_is_no_quantity(text: object) -> None:
     assert quantity(text) is None
 
