@@ -62,6 +62,7 @@ class PodServer:
         self.allow_from = settings.allow_from
         self._settings = settings
         self._network = network
+        self._limit = limit
         self.results = Results(log)
         self._app_addresses = AppAddresses(
             settings.target_hosts, settings.pod_ip, settings.targets is not None
@@ -129,7 +130,7 @@ class PodServer:
             # Nothing tells when a port of another process stops to listen: it has to be looked up.
             while (left := end - self.loop.time()) > 0 and await any_listening(targets.ports):  # noqa: ASYNC110
                 await asyncio.sleep(min(_DRAIN_POLL_SECONDS, left))
-        self.close()
+        await asyncio.gather(*(one.finish(self._limit) for one in self._acceptors))
         await self.limiter.close_idle()
 
     def _begin(self, endpoint: Endpoint, sock: socket.socket, peer: str) -> None:

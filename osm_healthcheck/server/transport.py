@@ -58,6 +58,16 @@ class Acceptor:
         self._retry: asyncio.TimerHandle | None = None
         loop.add_reader(listening.fileno(), self._accept)
 
+    async def finish(self, most: int) -> None:
+        """Take those who have connected by now, ``most`` of them, and close.
+
+        Closing alone would reset them, and they may be probes.
+        """
+        while most and self._listening.fileno() >= 0 and self._accept():
+            most -= 1
+            await asyncio.sleep(0)
+        self.close()
+
     def close(self) -> None:
         """Take no more, and close the listening socket; those taken go on."""
         if self._retry is not None:
@@ -66,17 +76,21 @@ class Acceptor:
             self._loop.remove_reader(self._listening.fileno())
             self._listening.close()
 
-    def _accept(self) -> None:
+    def _accept(self) -> bool:
+        """Take one; false where there is none, or none can be taken now."""
         try:
             sock, peer = self._listening.accept()
-        except (BlockingIOError, InterruptedError, ConnectionAbortedError):
-            return
+        except (InterruptedError, ConnectionAbortedError):
+            return True
+        except BlockingIOError:
+            return False
         except OSError:  # no more files, say; the loop would call again and again
             self._loop.remove_reader(self._listening.fileno())
             self._retry = self._loop.call_later(_ACCEPT_RETRY_SECONDS, self._go_on)
-            return
+            return False
         sock.setblocking(False)
         self._begin(sock, peer[0])
+        return True
 
     def _go_on(self) -> None:
         self._loop.add_reader(self._listening.fileno(), self._accept)

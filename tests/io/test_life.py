@@ -1,5 +1,6 @@
 """The life of the process: start, ports in use, signals, drain, PID 1."""
 
+import contextlib
 import json
 import os
 import signal
@@ -193,6 +194,26 @@ def test_what_is_in_flight_is_finished() -> None:
     for pair in (asked, go):
         for sock in pair:
             sock.close()
+
+
+def test_who_has_connected_before_the_end_is_answered() -> None:
+    """A busy moment of the event loop: probes come, which nobody has accepted, and the signal."""
+    with app(hold) as target, process("--liveness", f"tcp://:{target.port}") as running:
+        running.wait_for("ready")
+        running.signal(signal.SIGSTOP)
+        os.waitpid(running.popen.pid, os.WUNTRACED)
+        request = b"GET /osm-healthcheck HTTP/1.1\r\nHost: x\r\nOriginal-Tcp-Port: %d\r\n\r\n"
+        with contextlib.ExitStack() as stack:
+            callers = [
+                stack.enter_context(connect(running.address, HEALTHCHECK)) for _ in range(40)
+            ]
+            for caller in callers:
+                caller.sendall(request % target.port)
+            running.signal(signal.SIGINT)
+            running.signal(signal.SIGCONT)
+            answers = [read_to_end(caller) for caller in callers]
+        assert running.wait() == 0
+    assert {answer[:12] for answer, _ in answers} == {b"HTTP/1.1 200"}
 
 
 @pytest.mark.parametrize("second", [signal.SIGTERM, signal.SIGINT])
