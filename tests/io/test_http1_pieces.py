@@ -22,6 +22,8 @@ ANSWERS: dict[bytes, tuple[int, list[tuple[bytes, bytes]], bytes] | str] = {
     OK + b"\r\nbody": (200, [], b"body"),
     b"HTTP/1.0 404 Not Found\n\nbody": (404, [], b"body"),
     b"HTTP/1.1 103 X\r\nA: b\r\n\r\n" + OK + b"C: d\r\n\r\n": (200, [(b"C", b"d")], b""),
+    b"HTTP/1.1 199 X\r\n\r\n" + OK + b"C: d\r\n\r\n": (200, [(b"C", b"d")], b""),
+    b"HTTP/1.1 099 X\r\n\r\nbody": (99, [], b"body"),
     b"HTTP/1.1 101 X\r\nA: b\r\n\r\nbody": (101, [(b"A", b"b")], b""),
     b"HTTP/1.1 101 X\r\nUpgrade: b\r\nConnection: upgrade\r\n\r\nbody": (
         101,
@@ -29,6 +31,17 @@ ANSWERS: dict[bytes, tuple[int, list[tuple[bytes, bytes]], bytes] | str] = {
         b"body",
     ),
     b"HTTP/1.1 204 X\r\nContent-Length: 4\r\n\r\nbody": (204, [(b"Content-Length", b"4")], b""),
+    OK + b"Content-Length: 9223372036854775807\r\n\r\nbody": "unexpected EOF",
+    OK + b"Content-Length: 9223372036854775808\r\n\r\nbody": (
+        'bad Content-Length "9223372036854775808"'
+    ),
+    OK + b"Content-Length: 00000000000000000000\r\n\r\nbody": (
+        200,
+        [(b"Content-Length", b"0" * 20)],
+        b"",
+    ),
+    OK + b"Content-Length: +4\r\n\r\nbody": 'bad Content-Length "+4"',
+    OK + b"Content-Length:\r\n\r\nbody": 'invalid empty Content-Length ""',
     CHUNKED + b"2\r\nbo\r\n2;x=y\r\ndy\r\n0\r\n\r\n": (
         200,
         [(b"Transfer-Encoding", b"chunked")],
@@ -52,6 +65,9 @@ ANSWERS: dict[bytes, tuple[int, list[tuple[bytes, bytes]], bytes] | str] = {
     CHUNKED + b"4;" + b"x" * 5000 + b"\r\nbody\r\n0\r\n\r\n": "header line too long",
     OK + b" A: b\r\n\r\n": 'malformed MIME header initial line: " A: b"',
     OK + b"A: b\r\nC\r\n\r\n": 'malformed MIME header: missing colon: "C"',
+    OK + b"a b: c\r\n\r\n": (200, [(b"a b", b"c")], b""),
+    OK + b"a(b: c\r\n\r\n": 'malformed MIME header line: "a(b: c"',
+    OK + b"a-b: \x01\r\n\r\n": 'malformed MIME header line: "A-B: \\x01"',
     OK + b"A: b\r\n": "unexpected EOF",
     b"HTTP/1.1 200": "unexpected EOF",
     b"": "EOF",

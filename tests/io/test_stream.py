@@ -9,7 +9,7 @@ from osm_healthcheck.wire.lingering import LingeringSockets
 from osm_healthcheck.wire.stream import CHUNK_BYTES, TURN_BYTES, Stream
 
 
-@pytest.mark.parametrize("size", [CHUNK_BYTES, 100])
+@pytest.mark.parametrize("size", [CHUNK_BYTES, 1500, 100])
 def test_others_get_their_turn_while_an_app_floods(size: int) -> None:
     """No more than `TURN_BYTES` are read, in 64 pieces at most, before the loop turns."""
     turns = 0
