@@ -8,6 +8,10 @@ TWICE = (
     "Internal: cardinality violation: expected <EOF> for non server-streaming RPCs, but "
     "received another message"
 )
+MALFORMED = (
+    "Internal: grpc: failed to unmarshal the received message: proto: cannot parse invalid "
+    "wire-format data"
+)
 SERVING = b"\0\0\0\0\x02\x08\x01"
 
 
@@ -41,6 +45,21 @@ def _message(content: bytes, flag: int = 0) -> bytes:
         (_message(b"\x12\x02\x08\x02\x08\x01"), 1),
         (_message(b"\x13\x08\x02\x14\x08\x01"), 1),
         (_message(b"\x15\x08\x02\x08\x02\x08\x01"), 1),
+        # a group in a group, and the highest number of a field
+        (_message(b"\x13\x1b\x08\x02\x1c\x14\x08\x01"), 1),
+        (_message(b"\xf8\xff\xff\xff\x0f\x02\x08\x01"), 1),
+        (_message(b"\x08\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01"), -1),
+        (_message(b"\x80\x80\x80\x80\x10\x02"), MALFORMED),
+        (_message(b"\x00\x02"), MALFORMED),
+        (_message(b"\x13\x1b\x14\x1c"), MALFORMED),
+        (_message(b"\x13"), MALFORMED),
+        (_message(b"\x14"), MALFORMED),
+        (_message(b"\x16\x01"), MALFORMED),
+        (_message(b"\x08"), MALFORMED),
+        (_message(b"\x08\x80"), MALFORMED),
+        (_message(b"\x12\x02\x08"), MALFORMED),
+        (_message(b"\x08" + b"\xff" * 9 + b"\x02"), MALFORMED),
+        (_message(b"\x08" + b"\x80" * 10 + b"\x01"), MALFORMED),
         (SERVING[:3], "Internal: unexpected EOF"),
         (SERVING[:6], "Internal: unexpected EOF"),
         (_message(b"", 1), "Internal: grpc: compressed flag set with identity or empty encoding"),

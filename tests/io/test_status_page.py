@@ -90,6 +90,21 @@ def test_it_names_each_probe_its_last_result_and_its_reason(running: Sidecar) ->
     assert '<a href="/metrics">' in text
 
 
+def test_there_is_a_bar_for_each_result_the_latest_at_the_right(running: Sidecar) -> None:
+    plots = re.findall(r'viewBox="0 0 (\d+) (\d+)"(.*?)</svg>', page(running).body.decode())
+    lengths = []
+    for width, height, drawn in plots:
+        found = re.findall(r"M([\d.]+) ([\d.]+)h5v-([\d.]+)h-5z", drawn)
+        bars = sorted((float(x), float(foot), float(bar)) for x, foot, bar in found)
+        assert [x for x, _, _ in bars] == [int(width) - 6 * n for n in range(len(bars), 0, -1)]
+        assert {foot for _, foot, _ in bars} == {int(height) - 1}
+        assert 1 <= min(bar for *_, bar in bars) <= max(bar for *_, bar in bars) <= 40
+        lengths.append((len(bars), len(re.findall(r"M[\d.]+ 0h5v3h-5z", drawn))))
+        assert int(width) == 6 * RECENT_RESULTS
+    # how many, and how many of them have the mark of a failure
+    assert sorted(lengths) == [(1, 0), (1, 1), (1, 1), (RECENT_RESULTS, 1)]
+
+
 def test_no_text_of_an_app_is_anything_but_text(running: Sidecar) -> None:
     answer = page(running)
     text = answer.body.decode()
