@@ -7,7 +7,11 @@ from collections.abc import Iterator
 
 import pytest
 
-from osm_healthcheck.server.connection_limiter import MAX_CONNECTIONS
+from osm_healthcheck.server.connection_limiter import (
+    MAX_CONNECTIONS,
+    TooFewFilesError,
+    connection_limit,
+)
 from tests.io.apps import App, app, hold, read_head
 from tests.io.attacked_pod import AttackedPod, descriptors, open_files, pod
 from tests.io.sidecar import HEALTHCHECK, LIVENESS, STARTUP, http_probe
@@ -35,6 +39,21 @@ def callers() -> Iterator[list[socket.socket]]:
     finally:
         for sock in sockets:
             sock.close()
+
+
+@pytest.mark.parametrize(
+    ("files", "limit"),
+    [(67, 1), (69, 1), (70, 2), (SCARCE, SCARCE_CAP), (3135, 1023), (3136, 1024), (4096, 1024)],
+)
+def test_of_the_files_that_there_are_each_connection_may_take_three(files: int, limit: int) -> None:
+    with open_files(files):
+        assert connection_limit() == limit
+
+
+@pytest.mark.parametrize("files", [63, 64, 66])
+def test_too_few_files_for_one_connection_are_an_error(files: int) -> None:
+    with open_files(files), pytest.raises(TooFewFilesError, match=f"{files} .*let it have 67 "):
+        connection_limit()
 
 
 def burst(
