@@ -74,6 +74,9 @@ class ApiServer:
             raise ApiServerError(
                 str(authority), getattr(error, "strerror", "") or str(error)
             ) from None
+        # Python 3.13 began to refuse certificates without an Authority Key Identifier; Go does
+        # not (crypto/x509), and many clusters have such (kubernetes-client/python#2394).
+        context.verify_flags &= ~ssl.VERIFY_X509_STRICT
         connector = aiohttp.TCPConnector(ssl=context)
         self._session = aiohttp.ClientSession(connector=connector, timeout=_TIMEOUT)
         return self

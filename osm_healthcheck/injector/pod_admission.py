@@ -14,7 +14,7 @@ from osm_healthcheck.errors import FieldError, InvalidInputError, Validation
 from osm_healthcheck.injection.control_plane import control_plane_of
 from osm_healthcheck.injection.inject import Injection, inject
 from osm_healthcheck.injection.pods import INIT_CONTAINER, SIDECAR, Manifest, Pod, pods_in
-from osm_healthcheck.injection.record import MESH, PROBES, VERSION, WARNINGS
+from osm_healthcheck.injection.record import MESH, PROBES, VERSION, WARNINGS, is_newer
 from osm_healthcheck.injector.admission import AdmissionRequest, AdmissionResponse
 from osm_healthcheck.injector.json_patch import Operation, PatchError, apply, difference
 from osm_healthcheck.probes.constants import DECLARED_PROBES
@@ -81,7 +81,13 @@ class PodAdmission:
         before = pod.value
         if control_plane_of(pod):
             return _unchanged(request)
-        is_ours = _is_injected(pod, injection.version)
+        if _is_answered(pod) and is_newer(pod, injection.version):
+            return _unchanged(
+                request,
+                f"left as it is: osm-healthcheck {pod.annotations[VERSION]} has injected it, and "
+                f"this injector is {injection.version}",
+            )
+        is_ours = _is_answered(pod) and pod.annotations.get(VERSION) == injection.version
         if not is_ours and (proxy := _standing_proxy(pod, injection)):
             return _unchanged(
                 request,
@@ -177,9 +183,9 @@ def _read_pod(manifest: object) -> Pod:
     return pods[0]
 
 
-def _is_injected(pod: Pod, version: str) -> bool:
-    is_answered = pod.container(SIDECAR) is not None or DECLARED_PROBES in pod.annotations
-    return is_answered and pod.annotations.get(VERSION) == version
+def _is_answered(pod: Pod) -> bool:
+    """Whether there is somebody who answers rewritten probes: a sidecar, or node mode."""
+    return pod.container(SIDECAR) is not None or DECLARED_PROBES in pod.annotations
 
 
 def _standing_proxy(pod: Pod, injection: Injection) -> str:

@@ -77,6 +77,20 @@ def test_a_second_call_has_nothing_to_do(how: dict[str, Any]) -> None:
     assert (list(again.response.patch), list(again.response.warnings)) == ([], [])
 
 
+@pytest.mark.parametrize("on_invalid", ["warn", "deny"])
+@pytest.mark.parametrize("how", [{}, _BY_NODE])
+def test_what_a_newer_version_has_injected_is_left_as_it_is(
+    how: dict[str, Any], on_invalid: OnInvalid
+) -> None:
+    _, newer = _admit(_pod(), how=how)
+    newer["metadata"]["annotations"][VERSION] = "1000.0"
+    answer, after = _admit(newer, on_invalid=on_invalid, how=how)
+    assert (answer.response.allowed, answer.outcome) == (True, Outcome.UNCHANGED)
+    assert after == newer
+    [warning] = answer.response.warnings
+    assert "left as it is: osm-healthcheck 1000.0 has injected it" in warning
+
+
 def test_node_mode_adds_nothing_to_the_pod_and_finds_it_again_beside_the_meshs_proxy() -> None:
     _, once = _admit(_pod(), how=_BY_NODE)
     assert [one["name"] for one in once["spec"]["containers"]] == ["app"]
