@@ -54,7 +54,10 @@ class ServedPod:
 
 
 @dataclass(slots=True)
-class _Refused:
+class RefusedPod:
+    """A pod that declares probes and cannot be served; ``full_name`` as of `ServedPod`."""
+
+    full_name: str
     reason: str
     is_final: bool
 
@@ -85,7 +88,7 @@ class NodeAgent:
     log: Log
     lingering: LingeringSockets
     served: dict[str, ServedPod] = field(default_factory=dict)
-    refused: dict[str, _Refused] = field(default_factory=dict)
+    refused: dict[str, RefusedPod] = field(default_factory=dict)
     handed_over: dict[str, Listeners] = field(default_factory=dict)
     unavailable_reason: str | None = None
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
@@ -201,7 +204,7 @@ class NodeAgent:
         known = self.refused.get(identity)
         if known is None or known.reason != reason:
             self.log.warning("pod not served, its probes fail", pod=name, reason=reason)
-        self.refused[identity] = _Refused(reason, is_final)
+        self.refused[identity] = RefusedPod(name, reason, is_final)
 
     async def _serve(self, wanted: _Wanted) -> ServedPod:
         pod, own = wanted.pod, OwnPorts()

@@ -80,6 +80,11 @@ def _of_the_agent(agent: "NodeAgent") -> bytes:
         ),
     ):
         lines += (*family(name, "gauge", text), sample(name, "", value))
+    name = "node_pod_not_served"
+    lines += family(name, "gauge", "Always 1, for each pod that could not be served.")
+    for full_name in {one.full_name for one in agent.refused.values()}:
+        namespace, _, pod = full_name.partition("/")
+        lines.append(sample(name, joined({"namespace": namespace, "pod": pod}), 1))
     return encoded(lines)
 
 

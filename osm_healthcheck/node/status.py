@@ -126,7 +126,7 @@ class StatusServer:
             served.append(json.dumps(shown))
             await asyncio.sleep(0)
         refused = [
-            {"sandbox": identity, "reason": one.reason}
+            {"pod": one.full_name, "sandbox": identity, "reason": one.reason}
             for identity, one in self._agent.refused.items()
         ]
         page = (

@@ -34,8 +34,8 @@ def tcp_socket(family: socket.AddressFamily) -> socket.socket:
 class Network:
     """Where sockets are made, and who ends those that were abandoned.
 
-    A socket stays for life in the network namespace in which ``make_socket`` makes it: listening
-    in another one, and connecting there, takes nothing but another ``make_socket``.
+    A socket stays for life in the network namespace in which ``make_socket`` makes it: connecting
+    in another one takes nothing but another ``make_socket``.
     """
 
     __slots__ = ("lingering", "make_socket")

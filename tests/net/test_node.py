@@ -151,7 +151,12 @@ def test_a_port_that_is_taken_costs_its_own_pod_alone(runtime: FakeRuntime) -> N
             assert "cannot listen on 0.0.0.0:15904: address already in use" in line["reason"]
             pod, node = both[1]
             assert ask(node, pod.ipv4, 15904, CHECK).startswith(b"HTTP/1.1 200 ")
-            assert "osm_healthcheck_node_pods_not_served 1\n" in status(program, "/metrics")
+            metrics = status(program, "/metrics")
+            assert "osm_healthcheck_node_pods_not_served 1\n" in metrics
+            named = 'osm_healthcheck_node_pod_not_served{namespace="shop",pod="web-pod0"} 1'
+            assert named in metrics
+            [told] = json.loads(status(program, "/debug/pods"))["notServed"]
+            assert (told["pod"], told["reason"]) == (line["pod"], line["reason"])
 
 
 @pytest.mark.parametrize(
