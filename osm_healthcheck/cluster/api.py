@@ -73,10 +73,7 @@ class Cluster:
                     config_file=files, context=context or None, client_configuration=configuration
                 )
         except Exception as error:  # whatever is wrong in a file that others write
-            problem = getattr(error, "strerror", "") or error
-            if not any(os.path.exists(one) for one in os.path.expanduser(files).split(os.pathsep)):  # noqa: PTH110, PTH111
-                problem = "there is no such kubeconfig; name one with --kubeconfig or in KUBECONFIG"
-            raise ClusterError(f"{files}: {problem}") from None
+            raise ClusterError(f"{files}: {getattr(error, 'strerror', '') or error}") from None
         finally:
             logging.getLogger().removeHandler(said)
         if said.lines:

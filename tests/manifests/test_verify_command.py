@@ -54,7 +54,7 @@ def test_a_kubeconfig_that_is_not_there_is_named(tmp_path: Path) -> None:
     missing = str(tmp_path / "none")
     done = run("verify", "-A", env={**os.environ, "KUBECONFIG": missing})
     assert done.returncode == 2
-    advice = "there is no such kubeconfig; name one with --kubeconfig or in KUBECONFIG"
+    advice = "there is no such file; --kubeconfig or KUBECONFIG names another"
     assert done.stderr == f"osm-healthcheck verify: {missing}: {advice}\n"
     folder = run("verify", "-A", "--kubeconfig", str(tmp_path)).stderr
     assert folder == f"osm-healthcheck verify: {tmp_path}: Is a directory\n"
