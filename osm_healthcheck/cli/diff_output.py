@@ -6,6 +6,8 @@ import re
 import shutil
 import sys
 import tempfile
+from bisect import bisect_left
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import IO, cast
 
@@ -20,6 +22,7 @@ _NO_NEWLINE = "\\ No newline at end of file\n"
 
 
 Opcode = tuple[str, int, int, int, int]
+_Chain = tuple[tuple[int, int], "_Chain | None"]
 
 
 class Diff:
@@ -48,7 +51,7 @@ class Diff:
         if before == after:
             opcodes: Sequence[Opcode] = [("equal", 0, len(old), 0, len(new))]
         else:
-            opcodes = difflib.SequenceMatcher(None, old, new, autojunk=False).get_opcodes()
+            opcodes = list(differences(old, new))
         self._opcodes += [
             (tag, low + i, low + j, new_low + k, new_low + m) for tag, i, j, k, m in opcodes
         ]
@@ -86,6 +89,42 @@ class Diff:
             else:
                 yield from _marked("-", self._old[low:high])
                 yield from _marked("+", self._new[new_low:new_high])
+
+
+def differences(old: Sequence[str], new: Sequence[str]) -> Iterator[Opcode]:
+    """What differs, looked for between the lines that are there once on either side.
+
+    In a list of like objects most lines repeat, and `difflib` takes cubic time for those.
+    """
+    low = new_low = 0
+    for high, new_high in [*_anchors(old, new), (len(old), len(new))]:
+        between = difflib.SequenceMatcher(None, old[low:high], new[new_low:new_high], False)
+        for tag, i, j, k, m in between.get_opcodes():
+            yield tag, low + i, low + j, new_low + k, new_low + m
+        low, new_low = high, new_high
+
+
+def _anchors(old: Sequence[str], new: Sequence[str]) -> list[tuple[int, int]]:
+    """Where lines stand that are there once on either side: as many as are in the same order."""
+    once = {line for line, count in Counter(old).items() if count == 1}
+    once &= {line for line, count in Counter(new).items() if count == 1}
+    places = {line: index for index, line in enumerate(new) if line in once}
+    # The longest sequence that rises, by patience sorting: of each length the one that ends lowest.
+    ends: list[int] = []
+    chain: _Chain
+    chains: list[_Chain] = []
+    for index, line in enumerate(old):
+        if line in once:
+            length = bisect_left(ends, places[line])
+            chain = ((index, places[line]), chains[length - 1] if length else None)
+            ends[length : length + 1] = [places[line]]
+            chains[length : length + 1] = [chain]
+    found: list[tuple[int, int]] = []
+    last = chains[-1] if chains else None
+    while last:
+        place, last = last
+        found.append(place)
+    return found[::-1]
 
 
 def _hunks(opcodes: Sequence[Opcode]) -> Iterator[list[Opcode]]:
