@@ -235,6 +235,7 @@ class NodeAgent:
             server.abort()
             close_all(listening)
             raise
+        pod.network.prepare(pod.addresses)
         self.log.info("pod served", pod=name, listening=addresses)
         return ServedPod(pod, server, loop.time())
 

@@ -100,6 +100,9 @@ class NetworkNamespace:
             except OSError as error:
                 _abort(error)
 
+    def prepare(self, addresses: Iterable[str]) -> None:
+        """See `PodNetwork`: nothing is made ahead of need."""
+
     async def listen(self, ports: Iterable[int]) -> ListeningSockets:
         """See `PodNetwork`."""
         return self.listening(ports)

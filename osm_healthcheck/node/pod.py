@@ -31,8 +31,12 @@ class PodNetwork(Protocol):
         """A non-blocking TCP socket to connect to the pod itself with.
 
         Raises:
+            NoSocketYetError: where one comes.
             OSError: where there is none to be had.
         """
+
+    def prepare(self, addresses: Iterable[str]) -> None:
+        """Be ready to make sockets for these addresses of the pod."""
 
 
 @dataclass(frozen=True, slots=True)

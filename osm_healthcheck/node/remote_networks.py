@@ -1,18 +1,16 @@
 """The networks of pods that another process holds: the end of the server, which has no rights.
 
 Sockets to connect with are asked for before they are needed, several at once: a check takes one
-that is there. Only where a burst has used them up is there a wait, with the event loop, for the
-other process to make some.
+that is there. Where a burst has used them up, or the other process stands still, checks wait for
+more as long as they have time.
 """
 
 import asyncio
 import contextlib
 import errno
 import os
-import select
 import socket
 import struct
-import time
 from collections import deque
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -20,13 +18,12 @@ from typing import Any
 
 from osm_healthcheck.node import messages
 from osm_healthcheck.node.pod import ListeningSockets, Pod, PodConsumer, PodNetworkError
+from osm_healthcheck.wire.dial import NoSocketYetError
 
 _RETRY_SECONDS = 0.1
 _ANSWER_SECONDS = 5.0
-# A round trip takes 0.1 ms. Until the other process says something again, it is waited for once.
-_WAIT_SECONDS = 0.1
 # Where no more are left, new ones are asked for.
-_FEW = 2
+_FEW = messages.SOCKETS_AT_ONCE // 2
 # messages that are read in one turn of the event loop
 _TURN = 16
 _ROOT = 0
@@ -45,7 +42,6 @@ class RemoteNetworks:
         self._networks: dict[str, _RemoteNetwork] = {}
         self._known: set[str] = set()
         self._told: set[str] = set()
-        self._is_late = False
         self._connected = asyncio.Event()
         self._handover: asyncio.Future[socket.socket | None] | None = None
 
@@ -95,19 +91,6 @@ class RemoteNetworks:
             return False
         return True
 
-    def wait_while(self, asked: dict[int, bool], version: int) -> None:
-        """Wait until the sockets of that IP version are answered for, without the event loop."""
-        end = time.monotonic() + _WAIT_SECONDS
-        poll = select.poll()
-        if self._sock is not None:
-            poll.register(self._sock, select.POLLIN)
-        while self._sock is not None and asked.get(version) and not self._is_late:
-            left = end - time.monotonic()
-            if left > 0 and poll.poll(left * 1000):
-                self._read_one()
-            else:
-                self._is_late = True
-
     # -- the rest
 
     async def _ask_for_handover(self, kind: bytes) -> socket.socket | None:
@@ -134,7 +117,6 @@ class RemoteNetworks:
             raise
         self._told.clear()
         self._lost.clear()
-        self._is_late = False
         self._sock = sock
         self._connected.set()
         loop.add_reader(sock.fileno(), self._read)
@@ -155,7 +137,7 @@ class RemoteNetworks:
                 return
 
     def _read_one(self) -> bool:
-        """Read one message, if there is one. Only sockets are taken at once."""
+        """Read one message, if there is one."""
         if self._sock is None:
             return False
         try:
@@ -169,7 +151,6 @@ class RemoteNetworks:
         if not message:
             self._lose()
             return False
-        self._is_late = False
         descriptors = [
             one for *_, data in ancillary for one in struct.unpack(f"{len(data) // _FD}i", data)
         ]
@@ -186,8 +167,7 @@ class RemoteNetworks:
             else:
                 network.take_listening(said["ports"], said["error"], descriptors)
         else:
-            # whoever is told may end the connection for which a socket is being waited for
-            asyncio.get_running_loop().call_soon(self._tell, kind, said, rest)
+            self._tell(kind, said, rest)
         return True
 
     def _take_handover(self, error: str, descriptors: Sequence[int]) -> None:
@@ -250,7 +230,7 @@ class _RemoteNetwork:
         self._id = identity
         self._ready: dict[int, deque[socket.socket]] = {4: deque(), 6: deque()}
         self._asked: dict[int, bool] = {}
-        self._code = 0
+        self._waiting: dict[int, list[asyncio.Future[int]]] = {4: [], 6: []}
         self._listening: asyncio.Future[ListeningSockets] | None = None
 
     async def listen(self, ports: Iterable[int]) -> ListeningSockets:
@@ -271,25 +251,32 @@ class _RemoteNetwork:
         """See `PodNetwork`."""
         version = messages.VERSIONS[family]
         ready = self._ready[version]
-        if len(ready) <= _FEW and not self._asked.get(version):
-            self._asked[version] = self._remote.request(messages.SOCKETS, version, self._id)
-        if not ready:
-            self._remote.wait_while(self._asked, version)
-        if not ready:
-            code = self._code or errno.ENOBUFS
-            raise OSError(code, os.strerror(code))
-        return ready.popleft()
+        if len(ready) <= _FEW:
+            self._ask(version)
+        if ready:
+            return ready.popleft()
+        if not self._asked[version]:
+            raise OSError(errno.ENOBUFS, os.strerror(errno.ENOBUFS))
+        coming = asyncio.get_running_loop().create_future()
+        self._waiting[version].append(coming)
+        raise NoSocketYetError(coming)
+
+    def prepare(self, addresses: Iterable[str]) -> None:
+        """See `PodNetwork`."""
+        for version in {6 if ":" in one else 4 for one in addresses}:
+            if not self._ready[version]:
+                self._ask(version)
 
     def take_sockets(self, version: int, code: int, descriptors: Sequence[int]) -> None:
         """Take what was asked for."""
         self._asked[version] = False
-        self._code = code
         family = messages.FAMILIES[version]
         self._ready[version] += [
             # the flag tells Python what the descriptor is already
             socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK, 0, one)
             for one in descriptors
         ]
+        self._wake(version, 0 if descriptors else code or errno.ENOBUFS)
 
     def take_listening(self, ports: Sequence[int], error: str, descriptors: Sequence[int]) -> None:
         """Take what was asked for, or why it cannot be had."""
@@ -311,6 +298,8 @@ class _RemoteNetwork:
     def lost(self) -> None:
         """Nothing that was asked for will come."""
         self._asked.clear()
+        for version in self._waiting:
+            self._wake(version, errno.ENOBUFS)
         if self._listening is not None and not self._listening.done():
             self._listening.set_exception(PodNetworkError("the process that makes sockets ended"))
 
@@ -321,3 +310,14 @@ class _RemoteNetwork:
             while ready:
                 with contextlib.suppress(OSError):
                     ready.pop().close()
+
+    def _ask(self, version: int) -> None:
+        if not self._asked.get(version):
+            self._asked[version] = self._remote.request(messages.SOCKETS, version, self._id)
+
+    def _wake(self, version: int, code: int) -> None:
+        """Let those that wait try again, or tell them why there is nothing to wait for."""
+        waiting, self._waiting[version] = self._waiting[version], []
+        for one in waiting:
+            if not one.done():  # else its check has ended
+                one.set_result(code)

@@ -26,6 +26,17 @@ _NO_SOCKET = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 MakeSocket = Callable[[socket.AddressFamily], socket.socket]
 
 
+class NoSocketYetError(OSError):
+    """There is none at this moment.
+
+    ``coming`` becomes 0 once it is worth another try, or the ``errno`` for which none will come.
+    """
+
+    def __init__(self, coming: "asyncio.Future[int]") -> None:
+        super().__init__(errno.EAGAIN, os.strerror(errno.EAGAIN))
+        self.coming = coming
+
+
 def tcp_socket(family: socket.AddressFamily) -> socket.socket:
     """A non-blocking TCP socket in the network namespace of this thread."""
     return socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
@@ -48,9 +59,12 @@ class Network:
 
 
 class Attempt:
-    """One ``connect()`` that was started: made (``pending`` is false) or still under way."""
+    """One ``connect()`` that was started: made (``pending`` is false) or still under way.
 
-    __slots__ = ("address", "pending", "port", "sock")
+    Where there is no socket yet, it is under way, too.
+    """
+
+    __slots__ = ("_coming", "_network", "_will_read", "address", "pending", "port", "sock")
 
     def __init__(
         self, address: str, port: int, network: Network, *, will_read: bool = True
@@ -63,17 +77,25 @@ class Attempt:
         """
         self.address = address
         self.port = port
-        family = socket.AF_INET6 if ":" in address else socket.AF_INET
+        self._network = network
+        self._will_read = will_read
+        self._begin()
+
+    def _begin(self) -> None:
+        self._coming: asyncio.Future[int] | None = None
+        family = socket.AF_INET6 if ":" in self.address else socket.AF_INET
         try:
-            self.sock = network.make_socket(family)
+            self.sock = self._network.make_socket(family)
+        except NoSocketYetError as error:
+            self._coming = error.coming
+            self.pending = True
+            return
         except OSError as error:
-            code = error.errno or errno.EIO
-            kind = NoSocketError if code in _NO_SOCKET else RefusedError
-            raise kind(address, port, code) from None
-        if will_read:
+            self._have_none(error.errno or errno.EIO)
+        if self._will_read:
             # Before the connection, because the window that is agreed on hangs on it.
             self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER_BYTES)
-        target = (address, port)
+        target = (self.address, self.port)
         try:
             code = self.sock.connect_ex(target)
             if code == errno.EINPROGRESS:
@@ -89,7 +111,12 @@ class Attempt:
 
         Raises:
             RefusedError: where it is not for us.
+            NoSocketError: where there is nothing to connect with.
         """
+        while self._coming is not None:
+            if code := await self._coming:
+                self._have_none(code)
+            self._begin()
         if self.pending:
             try:
                 await wait_writable(self.sock)
@@ -114,6 +141,10 @@ class Attempt:
         code = self.sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
         if code:
             self._refuse(code)
+
+    def _have_none(self, code: int) -> NoReturn:
+        kind = NoSocketError if code in _NO_SOCKET else RefusedError
+        raise kind(self.address, self.port, code) from None
 
     def _decide(self, code: int) -> None:
         if code in (0, errno.EISCONN):
