@@ -25,10 +25,14 @@ LINES_A_TURN = 64
 _MAX_CHUNK_LINE_BYTES = 4096
 _MAX_QUOTED_BYTES = 200
 _MAX_INITIAL_LINE_BYTES = 80
+_LETTERS = rb"!#$%&'*+\-.^_`|~0-9A-Za-z"
 # a blank in a name is wrong, and is taken all the same (golang.org/issue/34540)
-_NAME = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z ]+"
-_HEADER_NAME = re.compile(_NAME)
-_FIELD = re.compile(rb"(%b):[ \t]*([^\x00-\x08\x0a-\x1f\x7f]*)" % _NAME)
+_HEADER_NAME = re.compile(rb"[%b ]+" % _LETTERS)
+# Possessive, for time that grows with the length and not with its square.
+_REST_OF_FIELD = rb":[ \t]*+([^\x00-\x08\x0a-\x1f\x7f]*+)"
+_FIELD = re.compile(rb"([%b ]++)%b" % (_LETTERS, _REST_OF_FIELD))
+# as nearly all are written: no blank in the name, and CR before LF
+_PLAIN_FIELD = re.compile(rb"([%b]++)%b\r\n" % (_LETTERS, _REST_OF_FIELD))
 BLANKS = b" \t"
 
 
@@ -71,6 +75,8 @@ class Reader:
 
         A line that begins with a blank continues the one before it.
         """
+        if (plain := self._plain_fields()) is not None:
+            return plain
         buffer = self._buffer
         found: list[tuple[bytes, bytes]] = []
         if (not buffer or buffer[0] in BLANKS) and await self._is_continued():
@@ -95,6 +101,21 @@ class Reader:
                 raise MalformedError(f"malformed MIME header line: {quoted(_as_shown(line))}")
             self._head_left -= FIELD_BYTES
             found.append((match[1], match[2]))
+
+    def _plain_fields(self) -> list[tuple[bytes, bytes]] | None:
+        """The same at once, where all has come and is written plainly; else nothing is used."""
+        buffer = self._buffer
+        found = []
+        at = 0
+        while match := _PLAIN_FIELD.match(buffer, at):
+            found.append((match[1], match[2].rstrip(BLANKS)))
+            at = match.end()
+        size = at + 2 + FIELD_BYTES * len(found)
+        if not buffer.startswith(b"\r\n", at) or size > self._head_left:
+            return None
+        self._head_left -= size
+        del buffer[: at + 2]
+        return found
 
     async def _line(self) -> bytes:
         """A line without its end; a last one may have none."""

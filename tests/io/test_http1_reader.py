@@ -5,6 +5,8 @@ import tracemalloc
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from osm_healthcheck.probes.redirect import Hop
 from osm_healthcheck.probes.url import probe_url
@@ -80,6 +82,40 @@ def test_each_field_counts_for_what_it_takes() -> None:
     assert len(asyncio.run(read_head(whole))) == fields
     with pytest.raises(BadAnswerError, match="exceeded"):
         asyncio.run(read_head(Endless(b"x", status + b"a:\r\n" * (fields + 3) + b"\r\n")))
+
+
+LINES = [b"A: b", b"A:b \t", b"A:\t ", b"A: \xff", b" c", b"\tc", b"A : b", b": b", b"A", b"A:\x01"]
+LINES += [b"A: b\rc", b"A: b\r", b"\xc3: b", b"Long-Name: " + b"v" * 200, b"A" * 100]
+
+
+@given(st.lists(st.tuples(st.sampled_from(LINES), st.sampled_from([b"\r\n", b"\n"])), max_size=5))
+def test_a_head_is_the_same_in_one_piece_and_byte_by_byte(lines: list[tuple[bytes, bytes]]) -> None:
+    head = b"HTTP/1.1 200 OK\r\n" + b"".join(map(b"".join, lines)) + b"\r\nbody"
+
+    async def read(size: int) -> tuple[list[tuple[bytes, bytes]], bytes]:
+        reader = Reader(Endless(head, size=size))
+        await reader.first_line()
+        fields = await reader.fields()
+        body = b""
+        while len(body) < 4:
+            body += await reader.some(4 - len(body))
+        return fields, body
+
+    def outcome(size: int) -> object:
+        try:
+            return asyncio.run(read(size))
+        except BadAnswerError as error:
+            return str(error)
+
+    assert outcome(PIECE) == outcome(1)
+
+
+def test_blanks_in_a_value_take_time_by_their_number_alone() -> None:
+    """Not by its square: each of these lines would take seconds, and all minutes."""
+    line = b"A:" + b" " * (MAX_RESPONSE_HEAD_BYTES - 100) + b"\x01\r\n"
+    for _ in range(50):
+        with pytest.raises(MalformedError):
+            asyncio.run(read_head(Endless(b"x", b"HTTP/1.1 200 OK\r\n" + line)))
 
 
 def test_an_informational_head_counts_too() -> None:
