@@ -47,6 +47,7 @@ UNDECLARED_SECONDS = 30.0
 # Each holds a connection to the app so long; so many hold one at once for a target.
 MAX_UNDECLARED_GRPC_CHECKS = 8
 _CONNECTED = "connected"
+_UNKNOWN = f"no such path; checks are at {HEALTHCHECK_PATH}"
 
 
 class CheckEndpoint:
@@ -92,17 +93,16 @@ class CheckEndpoint:
 
         if is_hook_path(path):
             return self._hook(request)
-        unknown = text(404, f"no such path; checks are at {HEALTHCHECK_PATH}")
         if path not in (HEALTHCHECK_PATH, HEALTHZ_PATH, METRICS_PATH, STATUS_PATH):
-            return unknown
+            return text(404, _UNKNOWN)
         if request.method not in ("GET", "HEAD"):
             wrong = text(405, "a check is a GET or a HEAD", ALLOW)
-            return LoopbackReply(wrong, unknown) if path == STATUS_PATH else wrong
+            return LoopbackReply(wrong, text(404, _UNKNOWN)) if path == STATUS_PATH else wrong
         if path == HEALTHZ_PATH:
             return text(200, "the sidecar is serving")
         if path in self._pages:
             page = PageReply(self._pages[path], head_only=request.head_only)
-            return LoopbackReply(page, unknown) if path == STATUS_PATH else page
+            return LoopbackReply(page, text(404, _UNKNOWN)) if path == STATUS_PATH else page
         try:
             key = _read_target(request)
         except _UnclearError as error:
@@ -269,7 +269,10 @@ class CheckEndpoint:
 
 
 class _CheckReply:
-    """A check; see `Reply`. ``connected`` is the whole answer where a TCP check succeeds."""
+    """A check; see `Reply`.
+
+    ``connected`` is the whole answer where a TCP check succeeds, ``user_agent`` for gRPC checks.
+    """
 
     __slots__ = ("_endpoint", "connected", "head_only", "held_bytes", "target", "user_agent")
     lasting = True
@@ -278,7 +281,8 @@ class _CheckReply:
         self._endpoint = endpoint
         self.target = target
         self.head_only = request.head_only
-        self.user_agent = request.first("User-Agent") or "kube-probe/"
+        grpc = target.service is not None
+        self.user_agent = (request.first("User-Agent") or "kube-probe/") if grpc else ""
         self.connected = text_answer(200, f"{target}: {_CONNECTED}", head_only=self.head_only)
         self.held_bytes = len(self.user_agent) + len(self.connected)
 

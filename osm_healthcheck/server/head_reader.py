@@ -102,6 +102,7 @@ class HeadReader(asyncio.Transport):
         self.whole = False
         self._alone = False
         self._said = b""
+        self._ended = False
         protocol.connection_made(self)
 
     def feed(self, data: bytes) -> None:
@@ -153,6 +154,11 @@ class HeadReader(asyncio.Transport):
         """Be told of nothing any more, and let aiohttp's server go."""
         if self._owner is not None:
             self._owner = None
+            self._end()
+
+    def _end(self) -> None:
+        if not self._ended:  # to be told so, aiohttp's server closes its transport once more
+            self._ended = True
             self._loop.call_soon(self._protocol.connection_lost, None)
 
     def _refuse(self, status: int, text: str) -> None:
@@ -199,7 +205,7 @@ class HeadReader(asyncio.Transport):
             said = self._said.partition(_HEAD_END)[2].decode("utf-8", "replace").strip()
             self._refuse(400, _not_http(said.partition("\n")[0].rstrip(":") or "unreadable"))
         else:
-            self._loop.call_soon(self._protocol.connection_lost, None)
+            self._end()
 
     def abort(self) -> None:
         """See `close`."""
@@ -210,8 +216,7 @@ def _request(request: web.BaseRequest) -> Request:
     return Request(
         method=request.method,
         path=request.rel_url.raw_path,
-        # before 3.14.2 aiohttp left blanks at the end of a value
-        headers=tuple((name, value.strip(b" \t")) for name, value in request.raw_headers),
+        headers=request.raw_headers,
         http11=request.version >= HttpVersion11,
         has_body=request.body_exists,
     )

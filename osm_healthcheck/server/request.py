@@ -1,5 +1,6 @@
 """A probe's request, as much of it as decides the answer."""
 
+from functools import cache
 from typing import NamedTuple
 
 from osm_healthcheck.probes.request import Headers
@@ -26,7 +27,7 @@ class Request(NamedTuple):
 
     def values(self, name: str) -> list[str]:
         """All values of the header ``name``, in the order in which they came."""
-        wanted = name.lower().encode("latin-1")
+        wanted = _lowered(name)
         size = len(wanted)  # looked at first, because it costs less than letters
         return [
             value.decode("utf-8", "surrogateescape")
@@ -37,3 +38,8 @@ class Request(NamedTuple):
     def first(self, name: str) -> str:
         """The first value of the header ``name``, ``""`` where there is none."""
         return next(iter(self.values(name)), "")
+
+
+@cache  # of the few names that are asked for
+def _lowered(name: str) -> bytes:
+    return name.lower().encode("latin-1")
