@@ -1,3 +1,7 @@
+{{- /* A number: those of a values file are floats, which templates print as 1e+06. */}}
+{{- define "number" -}}
+{{ if kindIs "string" . }}{{ . }}{{ else }}{{ int64 . }}{{ end }}
+{{- end }}
 {{- define "injector.name" -}}osm-healthcheck-injector{{- end }}
 {{- define "injector.configuration" -}}0-osm-healthcheck-injector{{- end }}
 {{- define "injector.secret" -}}
@@ -12,13 +16,13 @@ app.kubernetes.io/component: injector
 {{- end }}
 {{- define "injector.labels" -}}
 {{ include "injector.selector" . }}
-app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/instance: {{ .Release.Name | quote }}
 app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
 app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- end }}
 {{- define "injector.metadata" -}}
 name: {{ include "injector.name" . }}
-namespace: {{ .Release.Namespace }}
+namespace: {{ .Release.Namespace | quote }}
 labels:
   {{- include "injector.labels" . | nindent 2 }}
 {{- end }}
@@ -29,13 +33,13 @@ app.kubernetes.io/component: node
 {{- end }}
 {{- define "node.labels" -}}
 {{ include "node.selector" . }}
-app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/instance: {{ .Release.Name | quote }}
 app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
 app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- end }}
 {{- define "node.metadata" -}}
 name: {{ include "node.name" . }}
-namespace: {{ .Release.Namespace }}
+namespace: {{ .Release.Namespace | quote }}
 labels:
   {{- include "node.labels" . | nindent 2 }}
 {{- end }}
@@ -64,7 +68,7 @@ securityContext:
   capabilities: {drop: [ALL], add: [SYS_ADMIN{{ if or .Values.node.split .Values.node.bypass }}, NET_ADMIN{{ end }}]}
 volumeMounts:
   # The folder, not the socket: a runtime that starts anew makes a new one.
-  - {name: runtime, mountPath: {{ dir .Values.node.runtimeSocket }}, readOnly: true}
+  - {name: runtime, mountPath: {{ dir .Values.node.runtimeSocket | quote }}, readOnly: true}
   # containerd and CRI-O call it /var/run/netns, of which /run is the usual other name
   - {name: namespaces, mountPath: /run/netns, readOnly: true, mountPropagation: HostToContainer}
   - {name: namespaces, mountPath: /var/run/netns, readOnly: true, mountPropagation: HostToContainer}
