@@ -148,27 +148,28 @@ class ConnectionLimiter:
         if self._gone is not None and not self._all and not self._gone.done():
             self._gone.set_result(None)
 
-    async def close_idle(self) -> None:
-        """End every connection without a request, and wait until the others are done.
+    async def finish(self, seconds: float) -> None:
+        """End every connection without a request at once, and each other one when it is done.
 
         One that was accepted just now may be a probe whose request is on its way: they have
-        `REQUEST_SECONDS` for it.
+        `REQUEST_SECONDS` for it. What is not done after ``seconds`` is broken off.
         """
+        end = self._loop.time() + seconds
         if self._waiting:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(REQUEST_SECONDS):
-                    await self._all_gone()
+            await self._all_gone(min(REQUEST_SECONDS, seconds))
         for connection in list(self._waiting):
             self.remove(connection)
             connection.expire()
         if self._all:
-            await self._all_gone()
-        if self._timer is not None:
-            self._timer.cancel()
+            await self._all_gone(end - self._loop.time())
+        self.close_all()
 
-    async def _all_gone(self) -> None:
+    async def _all_gone(self, seconds: float) -> None:
+        """Wait until all have ended, so long at most."""
         self._gone = self._loop.create_future()
-        await self._gone
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._gone
 
     def close_all(self) -> None:
         """End every connection at once."""

@@ -6,6 +6,7 @@ never a status of ours. Nothing ends a hook but its caller and the app: the kube
 (``insecureContainerLifecycleHTTPClient`` of ``pkg/kubelet/kubelet.go``) has no timeout.
 """
 
+import asyncio
 from collections.abc import Awaitable, Mapping, Sequence
 from time import perf_counter
 
@@ -46,6 +47,13 @@ class LifecycleHooks:
         self._app_addresses = app_addresses
         self._network = network
         self._results = results
+        self._running = 0
+        self._none_runs = asyncio.Event()
+        self._none_runs.set()
+
+    async def done(self) -> None:
+        """Wait until none is under way."""
+        await self._none_runs.wait()
 
     def resolve(self, request: Request) -> Reply | None:
         """What a GET comes to; ``None`` where no hook has this path."""
@@ -54,6 +62,16 @@ class LifecycleHooks:
 
     async def run(self, connection: Caller, reply: "_HookReply") -> None:
         """Ask the app for the hook of ``reply``, and pass its answer on."""
+        self._running += 1
+        self._none_runs.clear()
+        try:
+            await self._run(connection, reply)
+        finally:
+            self._running -= 1
+            if not self._running:
+                self._none_runs.set()
+
+    async def _run(self, connection: Caller, reply: "_HookReply") -> None:
         target = reply.target
         addresses = self._app_addresses.addresses(connection.local_address)
         started = perf_counter()

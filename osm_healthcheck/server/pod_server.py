@@ -9,6 +9,7 @@ import importlib
 import socket
 from collections.abc import Mapping, Sequence
 from functools import partial
+from typing import TYPE_CHECKING
 
 from osm_healthcheck.probes.addresses import AppAddresses
 from osm_healthcheck.probes.constants import METRICS_PATH, STATUS_PATH
@@ -28,7 +29,12 @@ from osm_healthcheck.wire.dial import Network
 from osm_healthcheck.wire.errors import authority
 from osm_healthcheck.wire.listening import any_listening
 
+if TYPE_CHECKING:
+    from osm_healthcheck.server.hooks import LifecycleHooks
+
 _DRAIN_POLL_SECONDS = 0.25
+# How long the end waits for answers. With the 25 s of `--drain` it is what a pod has by default.
+FINISH_SECONDS = 5.0
 
 
 Listeners = Mapping[str, Sequence[socket.socket]]
@@ -67,6 +73,7 @@ class PodServer:
         self._app_addresses = AppAddresses(
             settings.target_hosts, settings.pod_ip, settings.targets is not None
         )
+        self._hooks: LifecycleHooks | None = None
         self._acceptors: list[Acceptor] = []
         self.listening: dict[str, list[socket.socket]] = {}
 
@@ -122,16 +129,21 @@ class PodServer:
     async def stop(self, drain: float) -> None:
         """Go on answering while the app does, ``drain`` seconds at most; then end.
 
-        An app may be finishing requests after it was told to end, and still be ready.
+        An app may be finishing requests after it was told to end, and still be ready. A lifecycle
+        hook that is under way is waited for, however long it takes: so does the kubelet, up to the
+        pod's grace period, and then ends us (``executePreStopHook`` of
+        ``pkg/kubelet/kuberuntime/kuberuntime_container.go``).
         """
         targets = self._settings.targets
-        if targets is not None:
+        if targets is not None and drain:
             end = self.loop.time() + drain
             # Nothing tells when a port of another process stops to listen: it has to be looked up.
             while (left := end - self.loop.time()) > 0 and await any_listening(targets.ports):  # noqa: ASYNC110
                 await asyncio.sleep(min(_DRAIN_POLL_SECONDS, left))
+            if self._hooks is not None:
+                await self._hooks.done()
         await asyncio.gather(*(one.finish(self._limit) for one in self._acceptors))
-        await self.limiter.close_idle()
+        await self.limiter.finish(FINISH_SECONDS)
 
     def _begin(self, endpoint: Endpoint, sock: socket.socket, peer: str) -> None:
         Connection(self, endpoint, sock, peer).begin()
@@ -139,11 +151,10 @@ class PodServer:
     def _endpoints(self) -> dict[str, Endpoint]:
         """What is behind each port, by the port's name."""
         targets = self._settings.targets
-        hooks = None
         if targets is not None and targets.hooks:
             from osm_healthcheck.server.hooks import LifecycleHooks
 
-            hooks = LifecycleHooks(
+            self._hooks = LifecycleHooks(
                 targets.hooks,
                 self._settings.ports,
                 self._app_addresses,
@@ -162,7 +173,7 @@ class PodServer:
                     STATUS_PATH: Page(self._render_status, self.loop),
                 },
                 self.loop,
-                hooks,
+                self._hooks,
             )
         }
         if targets is not None and targets.routes:

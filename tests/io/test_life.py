@@ -12,9 +12,19 @@ from pathlib import Path
 import pytest
 
 from osm_healthcheck.probes.constants import ProbeKind
+from osm_healthcheck.server import pod_server
 from osm_healthcheck.wire.listening import listening_addresses
 from tests.io.apps import app, hold, http_app, read_head, response
-from tests.io.sidecar import HEALTHCHECK, LIVENESS, PORTS, Process, process, sidecar, tcp_probe
+from tests.io.sidecar import (
+    HEALTHCHECK,
+    LIVENESS,
+    PORTS,
+    Process,
+    http_probe,
+    process,
+    sidecar,
+    tcp_probe,
+)
 from tests.io.unshare import can_unshare
 from tests.io.wire import connect, exchange, get, own_address, read_to_end
 
@@ -194,6 +204,41 @@ def test_what_is_in_flight_is_finished() -> None:
     for pair in (asked, go):
         for sock in pair:
             sock.close()
+
+
+def test_what_does_not_end_is_broken_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It leaves the loop of the sidecar, which the fixture waits for."""
+    monkeypatch.setattr(pod_server, "FINISH_SECONDS", 0.1)
+    with app(hold) as target, contextlib.ExitStack() as stack:
+        with sidecar(
+            {"app": {"livenessProbe": http_probe(target.port, timeoutSeconds=600)}}
+        ) as one:
+            caller = stack.enter_context(connect(one.address, LIVENESS))
+            caller.sendall(b"GET /osm-liveness-probe HTTP/1.1\r\nHost: x\r\n\r\n")
+            target.wait_for(lambda target: target.connections == 1)
+        assert read_to_end(caller) == (b"", False)
+
+
+def test_a_lifecycle_hook_that_is_under_way_is_waited_for() -> None:
+    """As the kubelet does, for as long as the pod has; meanwhile probes are answered."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        hook = {"httpGet": {"port": listening.getsockname()[1]}}
+        declared = json.dumps({"app": {"lifecycle": {"preStop": hook}}})
+        with process("--probes", declared) as running:
+            running.wait_for("ready")
+            with connect(running.address, HEALTHCHECK) as caller:
+                caller.sendall(b"GET /osm-pre-stop-hook/app HTTP/1.1\r\nHost: x\r\n\r\n")
+                asked, _ = listening.accept()
+                listening.close()  # so there is nothing else to wait for
+                running.signal(signal.SIGTERM)
+                running.wait_for("ending")
+                for _ in range(5):
+                    assert get(running.address, HEALTHCHECK, "/healthz").status == 200
+                with asked:
+                    asked.sendall(response(body=b"stopped"))
+                answer, _ = read_to_end(caller)
+            assert running.wait() == 0
+    assert answer.endswith(b"\r\n\r\nstopped")
 
 
 def test_who_has_connected_before_the_end_is_answered() -> None:

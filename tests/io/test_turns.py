@@ -102,7 +102,7 @@ async def bytes_at_turns() -> list[int]:
                 await asyncio.sleep(0)
                 found.append(big.sent)
             acceptor.close()
-            await context.limiter.close_idle()
+            await context.limiter.finish(TIMEOUT)
     return found
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 import pytest
 
 from osm_healthcheck.server.connection_limiter import ConnectionLimiter, SharedLimit
+from tests.io.wire import TIMEOUT
 
 
 class Connection:
@@ -89,13 +90,24 @@ def test_at_the_end_a_request_that_is_on_its_way_is_waited_for(
         loop.call_soon(limiter.remove, connection)
 
     loop.call_soon(ask_and_be_answered)
-    loop.run_until_complete(limiter.close_idle())
+    loop.run_until_complete(limiter.finish(TIMEOUT))
     assert not connection.is_over
 
 
 def test_at_the_end_the_silent_do_not_stay(loop: asyncio.AbstractEventLoop) -> None:
     limiter = ConnectionLimiter(loop, 16)
     [silent] = added(limiter, 1)
-    loop.run_until_complete(limiter.close_idle())
+    loop.run_until_complete(limiter.finish(TIMEOUT))
     assert silent.is_over
+    assert len(limiter) == 0
+
+
+def test_at_the_end_those_without_an_answer_stay_a_while_only(
+    loop: asyncio.AbstractEventLoop,
+) -> None:
+    limiter = ConnectionLimiter(loop, 16)
+    [asking] = added(limiter, 1)
+    limiter.request_received(asking)
+    loop.run_until_complete(limiter.finish(0.01))
+    assert asking.is_over
     assert len(limiter) == 0
