@@ -1,6 +1,7 @@
 """The documentation: links lead somewhere, options and limits are those of the code."""
 
 import functools
+import importlib
 import re
 import subprocess
 import sys
@@ -108,6 +109,34 @@ def test_the_images_that_are_built_are_those_that_inject_names() -> None:
 def test_the_sidecars_options_are_the_documented_ones() -> None:
     documented = options_in(section("sidecar.md", "Options")) - {"--version"} - _EVERYWHERE
     assert documented == {option.flag for option in OPTIONS}
+
+
+def test_the_limits_of_the_docs_are_those_of_the_code() -> None:
+    """A name without a module is that of each module that has it, where no other row is for it."""
+    units = {"": 1, "s": 1, "KiB": 1024, "MiB": 1024**2}
+    rows = re.findall(
+        r"^\| (`.+?) \| ([\d ,KMiBs]+) \|", section("sidecar.md", "Limits"), re.MULTILINE
+    )
+    documented: dict[tuple[str, str], float] = {}
+    for names, values in rows:
+        of_file = re.search(r" of `wire/(\w+)\.py`", names)
+        known = re.findall(r"`(?:(\w+)\.)?([A-Z_]+)`", names)
+        numbers = re.findall(r"(\d[\d,]*?)(?: (KiB|MiB|s))?(?:, |$)", values)
+        assert len(known) == len(numbers), names
+        unit = numbers[-1][1]
+        for (module, name), (number, own) in zip(known, numbers, strict=True):
+            value = int(number.replace(",", "")) * units[own or unit]
+            documented[of_file[1] if of_file else module, name] = value
+    found: dict[tuple[str, str], float] = {}
+    for path in ROOT.glob("osm_healthcheck/*/*.py"):
+        if path.parent.name in ("server", "wire", "probes"):
+            module = importlib.import_module(f"osm_healthcheck.{path.parent.name}.{path.stem}")
+            for name in re.findall(r"^([A-Z_]+)(?:, [A-Z_]+)* = ", path.read_text(), re.MULTILINE):
+                key = (path.stem, name) if (path.stem, name) in documented else ("", name)
+                if key in documented:
+                    assert getattr(module, name) == documented[key], f"{path}: {name}"
+                    found[key] = documented[key]
+    assert found == documented
 
 
 @pytest.mark.parametrize("command", sorted(set(COMMANDS) - {"serve"}))
