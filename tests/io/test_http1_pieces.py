@@ -57,6 +57,18 @@ ANSWERS: dict[bytes, tuple[int, list[tuple[bytes, bytes]], bytes] | str] = {
     CHUNKED + b"4\r\nbody\n\n0\r\n\r\n": "malformed chunked encoding",
     CHUNKED + b"4\nbody\r\n0\r\n\r\n": "chunked line ends with bare LF",
     CHUNKED + b"\r\nbody\r\n0\r\n\r\n": "empty hex number for chunk length",
+    CHUNKED + b"g\r\n": "invalid byte in chunk length",
+    CHUNKED + b"1" * 17 + b"\r\n": "http chunk length too large",
+    CHUNKED + b"1" * 16 + b"g\r\n": "invalid byte in chunk length",
+    CHUNKED + b"1" * 17 + b"g\r\n": "http chunk length too large",
+    CHUNKED + (b"1;" + b"x" * 4000 + b"\r\nb\r\n") * 4 + b"0\r\n\r\n": (
+        200,
+        [(b"Transfer-Encoding", b"chunked")],
+        b"bbbb",
+    ),
+    CHUNKED + (b"1;" + b"x" * 4000 + b"\r\nb\r\n") * 5 + b"0\r\n\r\n": (
+        "chunked encoding contains too much non-data"
+    ),
     CHUNKED + b"0\r\n": "http: unexpected EOF reading trailer",
     CHUNKED + b"0\r\nA: b\r\n": "http: suspiciously long trailer after chunked body",
     CHUNKED + b"0\r\n" + LONG_TRAILER + b"\r\n\r\n": (
