@@ -8,10 +8,11 @@ import asyncio
 import contextlib
 import json
 import socket
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 
 from osm_healthcheck.errors import OSMHealthcheckError
+from osm_healthcheck.node.pod import MAX_DECLARATION_BYTES
 from osm_healthcheck.probes.constants import DECLARED_PROBES
 from osm_healthcheck.wire import http2_frames as frames
 from osm_healthcheck.wire import protobuf
@@ -31,6 +32,8 @@ _CLIENT = Client(
     max_list=64 * 1024,
     is_strict=False,
 )
+_PREFIX_BYTES = 5
+_NOT_ONE = "the reply is not one message, not compressed"
 _READY = 0
 _ANNOTATION = 6
 
@@ -45,7 +48,10 @@ class RuntimeUnavailableError(OSMHealthcheckError):
 
 @dataclass(frozen=True, slots=True)
 class Sandbox:
-    """One pod as the runtime lists it; ``declared`` is the annotation that has its probes."""
+    """One pod as the runtime lists it.
+
+    ``declared`` is the annotation that has its probes; of one that is too long, enough to see that.
+    """
 
     id: str
     name: str
@@ -76,18 +82,27 @@ class ContainerRuntime:
         Raises:
             RuntimeUnavailableError: where the runtime does not tell.
         """
-        reply = await self._call("ListPodSandbox", b"")
-        known, self._known = self._known, {}
-        try:
-            for item in protobuf.messages(reply, 1):
+        cutter = protobuf.Cutter(1)
+        listed: dict[tuple[int, int], Sandbox] = {}
+
+        async def add(items: list[bytes]) -> None:
+            for item in items:
                 # What an author has written does not change, and takes long to read if it is much.
                 # Python's hash is SipHash with a key of this process; hashlib is 2 MB of OpenSSL.
                 key = (len(item), hash(item))
-                self._known[key] = known.get(key) or _sandbox(item)
+                listed[key] = self._known.get(key) or _sandbox(item)
                 await asyncio.sleep(0)
+
+        async def take(data: bytes) -> None:
+            await add(cutter.feed(data))
+
+        await self._call("ListPodSandbox", b"", take)
+        try:
+            await add(cutter.finish())
         except protobuf.MessageError as error:
             raise RuntimeUnavailableError(self.path, f"ListPodSandbox: {error}") from None
-        return list(self._known.values())
+        self._known = listed
+        return list(listed.values())
 
     async def network_of(self, sandbox_id: str) -> SandboxNetwork:
         """The network of one pod; what the runtime leaves out is empty.
@@ -96,7 +111,15 @@ class ContainerRuntime:
             RuntimeUnavailableError: where the runtime does not tell, or has no such pod any more.
         """
         request = protobuf.text_field(1, sandbox_id) + protobuf.bool_field(2, True)
-        reply = await self._call("PodSandboxStatus", request)
+        reply = bytearray()
+
+        async def take(data: bytes) -> None:
+            reply.extend(data)
+
+        await self._call("PodSandboxStatus", request, take)
+        return self._network(bytes(reply))
+
+    def _network(self, reply: bytes) -> SandboxNetwork:
         try:
             network = protobuf.message_in(protobuf.message_in(reply, 1), 5)
             more = [protobuf.text(one, 1) for one in protobuf.messages(network, 2)]
@@ -105,10 +128,12 @@ class ContainerRuntime:
         except protobuf.MessageError as error:
             raise RuntimeUnavailableError(self.path, f"PodSandboxStatus: {error}") from None
 
-    async def _call(self, method: str, message: bytes) -> bytes:
+    async def _call(self, method: str, message: bytes, take: "_Take") -> None:
+        """Call ``method``; the reply's message goes to ``take`` piece by piece."""
         try:
             async with asyncio.timeout(self._seconds):
-                return await _unary(self.path, f"{_SERVICE}/{method}", message)
+                await _unary(self.path, f"{_SERVICE}/{method}", message, take)
+                return
         except TimeoutError:
             reason = f"{method} was not answered within {self._seconds:g} s"
         except OSError as error:
@@ -118,8 +143,39 @@ class ContainerRuntime:
         raise RuntimeUnavailableError(self.path, reason)
 
 
-async def _unary(path: str, method: str, message: bytes) -> bytes:
-    """One gRPC call on a connection of its own; the reply's message."""
+_Take = Callable[[bytes], Awaitable[None]]
+
+
+class _Reply:
+    """The frame of gRPC around the one message of a reply."""
+
+    def __init__(self, take: _Take) -> None:
+        self._take = take
+        self._prefix = b""
+        self._left = 0
+
+    async def feed(self, data: bytes) -> None:
+        missing = _PREFIX_BYTES - len(self._prefix)
+        if missing:
+            self._prefix += data[:missing]
+            data = data[missing:]
+            if len(self._prefix) < _PREFIX_BYTES:
+                return
+            self._left = int.from_bytes(self._prefix[1:])
+            if self._left > MAX_REPLY_BYTES:
+                raise protobuf.MessageError(f"the reply is over {MAX_REPLY_BYTES} bytes")
+        self._left -= len(data)
+        if self._prefix[0] or self._left < 0:
+            raise protobuf.MessageError(_NOT_ONE)
+        await self._take(data)
+
+    def finish(self) -> None:
+        if self._left or len(self._prefix) < _PREFIX_BYTES:
+            raise protobuf.MessageError(_NOT_ONE)
+
+
+async def _unary(path: str, method: str, message: bytes, take: _Take) -> None:
+    """One gRPC call on a connection of its own; see `ContainerRuntime._call`."""
     stream = await _UnixStream.connect(path)
     try:
         connection = HTTP2Connection(stream, _CLIENT)
@@ -132,14 +188,12 @@ async def _unary(path: str, method: str, message: bytes) -> bytes:
             (b"te", b"trailers"),
         ]
         connection.request(fields, framed(message))
-        reply = bytearray()
+        reply = _Reply(take)
         status: dict[bytes, bytes] = {}
         while True:
             frame = await connection.next_frame()
             if frame.type == frames.DATA:
-                reply += frame.payload
-                if len(reply) > MAX_REPLY_BYTES:
-                    raise protobuf.MessageError(f"the reply is over {MAX_REPLY_BYTES} bytes")
+                await reply.feed(frame.payload)
             elif frame.type == frames.HEADERS:
                 status |= dict(frame.fields)
             if frame.ends_stream:
@@ -149,9 +203,7 @@ async def _unary(path: str, method: str, message: bytes) -> bytes:
     if status.get(b"grpc-status") != b"0":
         reason = status.get(b"grpc-message") or b"no status"
         raise protobuf.MessageError(reason.decode("utf-8", "replace"))
-    if len(reply) < 5 or reply[0] or len(reply) != 5 + int.from_bytes(reply[1:5]):
-        raise protobuf.MessageError("the reply is not one message, not compressed")
-    return bytes(reply[5:])
+    reply.finish()
 
 
 class _UnixStream:
@@ -205,7 +257,7 @@ def _sandbox(item: bytes) -> Sandbox:
         name=protobuf.text(metadata, 1),
         namespace=protobuf.text(metadata, 3),
         is_ready=state == _READY,
-        declared=declared,
+        declared=None if declared is None else declared[: MAX_DECLARATION_BYTES + 1],
     )
 
 

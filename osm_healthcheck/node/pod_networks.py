@@ -13,7 +13,7 @@ from osm_healthcheck.node.bypass import Bypass, BypassError
 from osm_healthcheck.node.cri import ContainerRuntime, RuntimeUnavailableError, Sandbox
 from osm_healthcheck.node.namespace_files import FolderWatch
 from osm_healthcheck.node.network_namespace import NetworkNamespace
-from osm_healthcheck.node.pod import Pod, PodConsumer
+from osm_healthcheck.node.pod import MAX_DECLARATION_BYTES, Pod, PodConsumer
 from osm_healthcheck.probes.constants import DECLARED_PROBES
 
 POLL_SECONDS = 1.0
@@ -31,8 +31,6 @@ _PATIENCE_SECONDS = 2.0
 # between two tries to open the network of a pod: at first, doubled each time, and at most
 _FIRST_PAUSE_SECONDS = 0.02
 _MAX_PAUSE_SECONDS = 10.0
-# Ten containers with three probes each have some 6 KiB. All pods of the node wait while it is read.
-MAX_DECLARATION_BYTES = 32 * 1024
 
 
 class _UnusableError(Exception):

@@ -15,11 +15,13 @@ import struct
 _SO_ATTACH_FILTER, _SO_LOCK_FILTER = 26, 44
 _INSTRUCTION = struct.Struct("HBBI")
 # include/uapi/linux/filter.h and bpf_common.h
-_LOAD_WORD, _LOAD_BYTE, _AND, _JUMP_IF_EQUAL, _RETURN = 0x20, 0x30, 0x54, 0x15, 0x06
+_LOAD_WORD, _LOAD_HALF, _LOAD_BYTE, _AND, _RETURN = 0x20, 0x28, 0x30, 0x54, 0x06
+_JUMP_IF_EQUAL, _JUMP_IF_EQUAL_TO_X, _SET_X = 0x15, 0x1D, 0x07
 _DEVICE_TYPE = 0xFFFFF000 + 28  # SKF_AD_OFF + SKF_AD_HATYPE
 _LOOPBACK = 772  # include/uapi/linux/if_arp.h
-_TCP_FLAGS = 13  # the byte of the TCP header, at which a filter on a TCP socket begins
-_SYN_ACK = 0x12
+# bytes of the TCP header, at which a filter on a TCP socket begins
+_SOURCE_PORT, _DESTINATION_PORT, _TCP_FLAGS = 0, 2, 13
+_SYN, _SYN_ACK = 0x02, 0x12
 _ALL, _NOTHING = 0xFFFFFFFF, 0
 
 
@@ -35,10 +37,19 @@ class _Program:
         sock.setsockopt(socket.SOL_SOCKET, _SO_LOCK_FILTER, 1)
 
 
-# takes what came over a loopback device, by which a pod reaches itself at any of its addresses
+# Takes what came over a loopback device, by which a pod reaches itself at any of its addresses, but
+# no call of somebody else: of SYNs only the one that a socket has sent to its own port, since a
+# dial that the kernel connects to itself is a refusal (see `Attempt`).
 _FROM_ITSELF = _Program(
     (_LOAD_WORD, 0, 0, _DEVICE_TYPE),
-    (_JUMP_IF_EQUAL, 0, 1, _LOOPBACK),
+    (_JUMP_IF_EQUAL, 0, 8, _LOOPBACK),
+    (_LOAD_BYTE, 0, 0, _TCP_FLAGS),
+    (_AND, 0, 0, _SYN_ACK),
+    (_JUMP_IF_EQUAL, 0, 4, _SYN),
+    (_LOAD_HALF, 0, 0, _SOURCE_PORT),
+    (_SET_X, 0, 0, 0),
+    (_LOAD_HALF, 0, 0, _DESTINATION_PORT),
+    (_JUMP_IF_EQUAL_TO_X, 0, 1, 0),
     (_RETURN, 0, 0, _ALL),
     (_RETURN, 0, 0, _NOTHING),
 )
@@ -54,6 +65,8 @@ _NO_ANSWER = _Program(
 
 def allow_the_pod_itself(sock: socket.socket) -> None:
     """Let ``sock`` be connected to the pod of its network namespace, and to nothing else.
+
+    It cannot take calls either, as a service of the pod.
 
     Raises:
         OSError: where the kernel does not take the filter.

@@ -9,6 +9,8 @@ from collections.abc import Iterator
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 _SIZES = {_FIXED64: 8, _FIXED32: 4}
 _MAX_VARINT_BYTES = 10
+# of a field: its number and type, and its length or value
+_MAX_HEAD_BYTES = 2 * _MAX_VARINT_BYTES
 
 
 class MessageError(ValueError):
@@ -34,22 +36,51 @@ def fields(message: bytes) -> Iterator[tuple[int, int | bytes]]:
     """
     at = 0
     while at < len(message):
-        key, at = _read_varint(message, at)
-        number, kind = key >> 3, key & 7
+        number, kind, start, at = _extent(message, at)
         if kind == _VARINT:
-            value, at = _read_varint(message, at)
-            yield number, value
+            yield number, _read_varint(message, start)[0]
             continue
-        if kind == _BYTES:
-            size, at = _read_varint(message, at)
-        elif kind in _SIZES:
-            size = _SIZES[kind]
-        else:
-            raise MessageError(f"field {number} has the unknown wire type {kind}")
-        if at + size > len(message):
+        if at > len(message):
             raise MessageError(f"field {number} ends after the message")
-        yield number, message[at : at + size]
-        at += size
+        yield number, message[start:at]
+
+
+class Cutter:
+    """Cuts messages in the field ``number`` off a message that comes piece by piece."""
+
+    def __init__(self, number: int) -> None:
+        self._number = number
+        self._data = bytearray()
+        self._needed = _MAX_HEAD_BYTES
+
+    def feed(self, data: bytes) -> list[bytes]:
+        """Take the next bytes; the messages that are whole by now.
+
+        Raises:
+            MessageError: where it is no message.
+        """
+        self._data += data
+        found = []
+        at = 0
+        while len(self._data) - at >= self._needed:
+            number, kind, start, end = _extent(self._data, at)
+            if end > len(self._data):
+                self._needed = end - at
+                break
+            if number == self._number and kind != _VARINT:
+                found.append(bytes(self._data[start:end]))
+            self._needed = _MAX_HEAD_BYTES
+            at = end
+        del self._data[:at]
+        return found
+
+    def finish(self) -> list[bytes]:
+        """The messages in what is left, which is the end.
+
+        Raises:
+            MessageError: where it is no message.
+        """
+        return messages(bytes(self._data), self._number)
 
 
 def texts(message: bytes, number: int) -> list[str]:
@@ -77,6 +108,21 @@ def text_map(message: bytes, number: int) -> dict[str, str]:
     return {text(entry, 1): text(entry, 2) for entry in messages(message, number)}
 
 
+def _extent(message: bytes | bytearray, at: int) -> tuple[int, int, int, int]:
+    """The number of the field at ``at``, its wire type, and where its value begins and ends."""
+    key, at = _read_varint(message, at)
+    number, kind = key >> 3, key & 7
+    if kind == _VARINT:
+        return number, kind, at, _read_varint(message, at)[1]
+    if kind == _BYTES:
+        size, at = _read_varint(message, at)
+    elif kind in _SIZES:
+        size = _SIZES[kind]
+    else:
+        raise MessageError(f"field {number} has the unknown wire type {kind}")
+    return number, kind, at, at + size
+
+
 def _varint(number: int) -> bytes:
     out = bytearray()
     while number > 0x7F:
@@ -86,7 +132,7 @@ def _varint(number: int) -> bytes:
     return bytes(out)
 
 
-def _read_varint(message: bytes, at: int) -> tuple[int, int]:
+def _read_varint(message: bytes | bytearray, at: int) -> tuple[int, int]:
     """A number and where it ends."""
     value = shift = 0
     for byte in message[at : at + _MAX_VARINT_BYTES]:

@@ -1,5 +1,7 @@
 """Our few lines of Protocol Buffers, beside Google's."""
 
+import itertools
+
 import pytest
 from google.protobuf.any_pb2 import Any
 from google.protobuf.duration_pb2 import Duration
@@ -66,3 +68,31 @@ def test_what_is_no_message_is_an_error(message: bytes, error: str) -> None:
     with pytest.raises(protobuf.MessageError) as raised:
         list(protobuf.fields(message))
     assert str(raised.value) == error
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from([1, 2, 300]), TEXTS | NUMBERS), max_size=6),
+    st.lists(st.integers(0, 20_000)),
+)
+def test_messages_are_cut_off_whatever_the_pieces_in_which_they_come(
+    values: list[tuple[int, str | int]], cuts: list[int]
+) -> None:
+    message = b"".join(
+        protobuf.text_field(number, value)
+        if isinstance(value, str)
+        else Duration(seconds=value).SerializeToString()
+        for number, value in values
+    )
+    cutter = protobuf.Cutter(1)
+    found = []
+    bounds = [0, *sorted(cut for cut in cuts if cut < len(message)), len(message)]
+    for start, end in itertools.pairwise(bounds):
+        found += cutter.feed(message[start:end])
+    assert found + cutter.finish() == protobuf.messages(message, 1)
+
+
+def test_a_message_that_ends_early_is_none() -> None:
+    cutter = protobuf.Cutter(1)
+    assert cutter.feed(protobuf.text_field(1, "x" * 100)[:-1]) == []
+    with pytest.raises(protobuf.MessageError, match="field 1 ends after the message"):
+        cutter.finish()

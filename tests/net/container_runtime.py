@@ -67,7 +67,7 @@ class FakeRuntime:
         tells beside the runtime specification.
         """
         text = probes if isinstance(probes, str) else json.dumps(probes)
-        self.pods[identity] = _sandbox(identity, {DECLARED_PROBES: text})
+        self.pods[identity] = pod_sandbox(identity, {DECLARED_PROBES: text})
         path = namespace_path or f"/run/netns/{pod.name}"
         namespaces = [{"type": "pid"}, {"type": "network", "path": path}]
         info = {**told, "runtimeSpec": {"linux": {"namespaces": namespaces}}}
@@ -119,7 +119,7 @@ def fake_runtime(path: Path) -> Iterator[FakeRuntime]:
         server.stop(None).wait()
 
 
-def _sandbox(identity: str, annotations: Mapping[str, str]) -> bytes:
+def pod_sandbox(identity: str, annotations: Mapping[str, str]) -> bytes:
     metadata = text_field(1, f"web-{identity}") + text_field(3, "shop")
     return (
         text_field(1, identity)

@@ -1,6 +1,7 @@
 """Node mode in two processes: one that has the rights, and one that reads what strangers send."""
 
 import ctypes
+import errno
 import json
 import select
 import signal
@@ -323,6 +324,27 @@ def test_who_takes_the_server_over_gets_no_further_than_the_pods_themselves(
                         turned.shutdown(socket.SHUT_RDWR)
                         disconnect(turned)
                         assert not connects(turned, node.ipv4, OTHER)
+
+
+def test_who_takes_the_server_over_cannot_pass_for_a_service_of_the_pod(
+    runtime: FakeRuntime, shared: Path
+) -> None:
+    with pods(1) as [(pod, _)]:
+        runtime.add("pod", pod, PROBES)
+        with taken_over(runtime, shared) as taken, ExitStack() as stack:
+            for version, address in ((b"\4", "127.0.0.1"), (b"\6", "::1")):
+                _, [listening, itself, *_] = taken.ask(messages.SOCKETS + version + b"pod")
+                listening.bind((address, OTHER))
+                listening.listen()
+                caller = stack.enter_context(pod.socket(listening.family))
+                caller.setblocking(False)
+                caller.connect_ex((address, OTHER))  # over loopback it is made at once, or not
+                assert caller.connect_ex((address, OTHER)) == errno.EALREADY
+                # a dial that is given the very port that it dials is found out as before
+                itself.bind((address, OTHER + 1))
+                itself.connect_ex((address, OTHER + 1))
+                assert itself.connect_ex((address, OTHER + 1)) == 0
+                assert itself.getsockname() == itself.getpeername()
 
 
 @pytest.mark.parametrize("request_", [b"X\4pod", b"S", b"S\5pod", b"L", b"S\4" + b"x" * 4000])
