@@ -3,6 +3,7 @@
 import argparse
 import re
 
+from osm_healthcheck.cli.arguments import command_parser
 from osm_healthcheck.cli.sources import add_sources
 from osm_healthcheck.probes.ports import parse_port
 from osm_healthcheck.probes.quote import quoted
@@ -18,13 +19,7 @@ def app_parser(
     With ``objects`` it takes one manifest, or an object of a cluster, and without an argument none
     is assumed.
     """
-    parser = argparse.ArgumentParser(
-        prog=f"osm-healthcheck {command}",
-        description=what,
-        epilog=epilog,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+    parser = command_parser(command, what, epilog)
     add = parser.add_argument
     if objects:
         add(

@@ -1,4 +1,4 @@
-"""What the commands for manifests have in common on the command line."""
+"""What the commands that do not serve have in common on the command line."""
 
 import argparse
 import contextlib
@@ -16,6 +16,17 @@ _BROKEN_PIPE = 128 + signal.SIGPIPE
 _INTERRUPTED = 128 + signal.SIGINT
 
 
+def command_parser(command: str, what: str, epilog: str = "") -> argparse.ArgumentParser:
+    """A parser without options; ``what`` and ``epilog`` are said in its help as they stand."""
+    return argparse.ArgumentParser(
+        prog=f"osm-healthcheck {command}",
+        description=what,
+        epilog=epilog,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+
+
 def parser_for(
     command: str, what: str, epilog: str = "", *, objects: bool = False
 ) -> argparse.ArgumentParser:
@@ -23,13 +34,7 @@ def parser_for(
 
     With ``objects`` it reads those of a cluster, too, and without arguments none is assumed.
     """
-    parser = argparse.ArgumentParser(
-        prog=f"osm-healthcheck {command}",
-        description=what,
-        epilog=epilog,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+    parser = command_parser(command, what, epilog)
     parser.add_argument(
         "files",
         nargs="*",

@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from osm_healthcheck.cli.app_arguments import add_output, duration
-from osm_healthcheck.cli.arguments import guarded
+from osm_healthcheck.cli.arguments import command_parser, guarded
 from osm_healthcheck.probes.quote import printable, without_password
 
 if TYPE_CHECKING:
@@ -156,13 +156,7 @@ def _header(text: str) -> "HTTPHeader":
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="osm-healthcheck check",
-        description=_WHAT,
-        epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+    parser = command_parser("check", _WHAT, _EPILOG)
     parser.add_argument("target", metavar="TARGET", help="what to probe, see below")
     parser.add_argument(
         "--timeout",

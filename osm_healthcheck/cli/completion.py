@@ -14,7 +14,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import NoReturn, TextIO
 
-from osm_healthcheck.cli.arguments import guarded
+from osm_healthcheck.cli.arguments import command_parser, guarded
 from osm_healthcheck.cli.commands import COMMANDS, OTHERS, module_of
 
 _SHELLS = ("bash", "zsh", "fish")
@@ -40,13 +40,7 @@ _NO_SPACE, _NO_FILES = 2, 4
 
 def run(argv: Sequence[str]) -> int:
     """Run the command; 0, or 2 where argcomplete is missing."""
-    parser = argparse.ArgumentParser(
-        prog="osm-healthcheck completion",
-        description=_WHAT,
-        epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+    parser = command_parser("completion", _WHAT, _EPILOG)
     parser.add_argument("shell", choices=_SHELLS, help="for which shell")
     shell = parser.parse_args(argv).shell
     try:

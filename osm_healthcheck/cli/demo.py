@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 
 from osm_healthcheck.cli.app_arguments import add_output, duration
-from osm_healthcheck.cli.arguments import guarded
+from osm_healthcheck.cli.arguments import command_parser, guarded
 
 _WHAT = """\
 Start a small bookstore, inject its manifest, start the sidecar, and watch its probes as
@@ -44,12 +44,7 @@ def run(argv: Sequence[str]) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="osm-healthcheck demo",
-        description=_WHAT,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+    parser = command_parser("demo", _WHAT)
     parser.add_argument(
         "--for",
         dest="duration",

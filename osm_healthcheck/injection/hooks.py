@@ -9,14 +9,14 @@ from dataclasses import dataclass, replace
 from typing import cast
 
 from osm_healthcheck.errors import Validation
-from osm_healthcheck.injection.manifest_probe import HANDLERS, own_port_of
+from osm_healthcheck.injection.manifest_probe import own_port_of
 from osm_healthcheck.injection.mesh_rewrites import mesh_of_hook
 from osm_healthcheck.injection.original import eligible_containers, known_part, resolved_port
 from osm_healthcheck.injection.pods import Container, Manifest, Pod
 from osm_healthcheck.probes.constants import HEALTHCHECK_PORT
 from osm_healthcheck.probes.hooks import DeclaredHook, LifecycleHook
 from osm_healthcheck.probes.ports import OwnPorts
-from osm_healthcheck.probes.probe import FieldReader, read_http_get
+from osm_healthcheck.probes.probe import HANDLERS, FieldReader, read_http_get
 from osm_healthcheck.probes.quote import quoted
 
 

@@ -9,11 +9,11 @@ from osm_healthcheck.probes.constants import (
     ORIGINAL_TCP_PORT,
 )
 from osm_healthcheck.probes.ports import OwnPorts
+from osm_healthcheck.probes.probe import HANDLERS
 from osm_healthcheck.probes.quote import quoted
 
 Manifest = dict[str, object]
 _ORIGINAL_HEADERS = (ORIGINAL_TCP_PORT, ORIGINAL_GRPC_PORT, ORIGINAL_GRPC_SERVICE)
-HANDLERS = ("exec", "httpGet", "tcpSocket", "grpc")
 
 
 def handler_name(probe: object) -> str:

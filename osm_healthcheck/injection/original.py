@@ -5,13 +5,15 @@ from dataclasses import dataclass, replace
 from typing import cast
 
 from osm_healthcheck.errors import Validation
-from osm_healthcheck.injection.manifest_probe import HANDLERS, handler_name
+from osm_healthcheck.injection.manifest_probe import handler_name
 from osm_healthcheck.injection.mesh_rewrites import rewriting_mesh
 from osm_healthcheck.injection.opt_out import containers_to_skip
 from osm_healthcheck.injection.pods import Container, Manifest, Pod
 from osm_healthcheck.probes.constants import ProbeKind
 from osm_healthcheck.probes.ports import OwnPorts
 from osm_healthcheck.probes.probe import (
+    FIELDS,
+    HANDLERS,
     ExecAction,
     FieldReader,
     GRPCAction,
@@ -25,15 +27,7 @@ from osm_healthcheck.probes.targets import DeclaredProbe
 
 # Kubernetes' own fields. Others are kept in the manifest, but not told to the sidecar.
 _KNOWN: dict[str, tuple[str, ...]] = {
-    "": (
-        *HANDLERS,
-        "initialDelaySeconds",
-        "timeoutSeconds",
-        "periodSeconds",
-        "successThreshold",
-        "failureThreshold",
-        "terminationGracePeriodSeconds",
-    ),
+    "": FIELDS,
     "httpGet": ("path", "port", "host", "scheme", "httpHeaders"),
     "tcpSocket": ("port", "host"),
     "grpc": ("port", "service"),

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal, cast
 
 from osm_healthcheck.injection.hooks import OriginalHook
-from osm_healthcheck.injection.manifest_probe import HANDLERS, uses_the_network
+from osm_healthcheck.injection.manifest_probe import uses_the_network
 from osm_healthcheck.injection.original import OriginalProbe
 from osm_healthcheck.injection.pods import Manifest, Pod
 from osm_healthcheck.probes.constants import (
@@ -18,7 +18,13 @@ from osm_healthcheck.probes.constants import (
     ORIGINAL_GRPC_SERVICE,
     ORIGINAL_TCP_PORT,
 )
-from osm_healthcheck.probes.probe import GRPCAction, HTTPGetAction, Probe, TCPSocketAction
+from osm_healthcheck.probes.probe import (
+    HANDLERS,
+    GRPCAction,
+    HTTPGetAction,
+    Probe,
+    TCPSocketAction,
+)
 
 HTTPSMode = Literal["passthrough", "request"]
 HTTPS_MODES: tuple[HTTPSMode, ...] = ("passthrough", "request")

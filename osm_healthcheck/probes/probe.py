@@ -5,7 +5,7 @@ The field names, defaults and rules are those of ``core/v1`` (``pkg/apis/core/v1
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple, cast
 
@@ -15,16 +15,16 @@ from osm_healthcheck.probes.ports import PORT_RANGE, is_port
 from osm_healthcheck.probes.quote import quoted
 
 _HEADER_NAME = re.compile(r"[-A-Za-z0-9]+")
-_HANDLERS = ("exec", "httpGet", "tcpSocket", "grpc")
-_FIELDS = {
-    *_HANDLERS,
+HANDLERS = ("exec", "httpGet", "tcpSocket", "grpc")
+FIELDS = (
+    *HANDLERS,
     "initialDelaySeconds",
     "timeoutSeconds",
     "periodSeconds",
     "successThreshold",
     "failureThreshold",
     "terminationGracePeriodSeconds",
-}
+)
 
 
 class HTTPHeader(NamedTuple):
@@ -140,7 +140,7 @@ class FieldReader:
             return default
         return value or default
 
-    def only(self, allowed: set[str]) -> None:
+    def only(self, allowed: Collection[str]) -> None:
         """Add every field that is not in ``allowed``: a misspelt name would pass unnoticed."""
         for name in self.value:
             if name not in allowed:
@@ -153,7 +153,7 @@ def read_probe(reader: FieldReader, kind: ProbeKind) -> Probe | None:
     Every rule that it breaks is an error in ``reader.validation``; ``None`` where no handler can
     be made of it at all.
     """
-    reader.only(_FIELDS)
+    reader.only(FIELDS)
     handler = _read_handler(reader)
     success = reader.number("successThreshold", 1)
     if kind is not ProbeKind.READINESS and success != 1:
@@ -183,7 +183,7 @@ def read_probe(reader: FieldReader, kind: ProbeKind) -> Probe | None:
 
 
 def _read_handler(reader: FieldReader) -> Handler | None:
-    given = [name for name in _HANDLERS if reader.value.get(name) is not None]
+    given = [name for name in HANDLERS if reader.value.get(name) is not None]
     if not given:
         reader.invalid("", "Required value: must specify a handler type")
         return None

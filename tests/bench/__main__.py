@@ -3,16 +3,12 @@
 import argparse
 import contextlib
 import shlex
-import signal
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from types import FrameType
-from typing import NoReturn
 
-from tests.bench import check, go_daemon, life, proxy, report
+from tests.bench import check, errors, go_daemon, life, proxy, report
 from tests.bench.environment import Environment, cores
-from tests.bench.errors import BenchError, UsageError
 from tests.bench.interpreter import ROOT_FLAGS, ROOT_PYTHON, interpreter
 from tests.bench.measurement import Measurement
 
@@ -44,23 +40,8 @@ With CPython 3.15 and lazy imports, in a root directory of its own (needs root):
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run what the command line asks for; return the exit code."""
-    signal.signal(signal.SIGTERM, _end)
     options = _parser().parse_args(arguments)
-    try:
-        _run(options)
-    except UsageError as error:
-        print(f"bench: {error}", file=sys.stderr)
-        return 2
-    except BenchError as error:
-        print(f"bench: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        return 128 + signal.SIGINT
-    return 0
-
-
-def _end(number: int, _frame: FrameType | None) -> NoReturn:
-    sys.exit(128 + number)
+    return errors.run(lambda: _run(options))
 
 
 def _run(options: argparse.Namespace) -> None:

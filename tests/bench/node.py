@@ -10,7 +10,6 @@ daemons are measured for a few pods and added up for more, as the table says.
 import argparse
 import contextlib
 import shutil
-import signal
 import statistics
 import sys
 import tempfile
@@ -18,9 +17,9 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from tests.bench import go_daemon, pods, procfs, report
+from tests.bench import errors, go_daemon, pods, procfs, report
 from tests.bench.environment import Environment, cores
-from tests.bench.errors import BenchError, LeftOutError, UsageError
+from tests.bench.errors import BenchError, LeftOutError
 from tests.bench.interpreter import ROOT_FLAGS, ROOT_PYTHON, interpreter
 from tests.bench.measurement import (
     Column,
@@ -48,19 +47,14 @@ _LAZY_RSS, _CPU, _SPLIT_CPU = 40 * _MB, 1.15, 1.5
 
 def main() -> int:
     """Measure, and print tables; the exit code is that of ``python -m tests.bench``."""
-    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     options = _parser().parse_args()
     options.pods = options.pods or ((1, 5) if options.quick else _COUNTS)
-    try:
+
+    def work() -> None:
         pods.alone(options.root)
         _measure(options)
-    except UsageError as error:
-        print(f"bench: {error}", file=sys.stderr)
-        return 2
-    except BenchError as error:
-        print(f"bench: {error}", file=sys.stderr)
-        return 1
-    return 0
+
+    return errors.run(work)
 
 
 def _measure(options: argparse.Namespace) -> None:

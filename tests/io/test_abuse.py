@@ -1,7 +1,5 @@
 """Requests that nobody should send: each gets an answer or is closed, and reaches nothing."""
 
-from collections.abc import Iterator
-
 import pytest
 
 from tests.io.apps import app, header_lines, hold
@@ -13,20 +11,6 @@ HEAD_LIMIT = 8 * 1024
 PATH = "/osm-liveness-probe/web"
 GET = f"GET {PATH} HTTP/1.1\r\nHost: x\r\n".encode()
 MORE = f"GET {PATH}?second HTTP/1.1\r\nHost: x\r\n\r\n".encode()
-
-
-@pytest.fixture(scope="module")
-def shared() -> Iterator[AttackedPod]:
-    with pod() as running:
-        yield running
-
-
-@pytest.fixture
-def attacked(shared: AttackedPod) -> Iterator[AttackedPod]:
-    """The pod, which is probed during the test and looked over after it."""
-    with shared.kubelet():
-        yield shared
-    shared.assert_undamaged()
 
 
 def padded(length: int, *, lines: int = 1, newline: bool = True) -> bytes:

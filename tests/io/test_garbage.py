@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.io.apps import header_lines
-from tests.io.attacked_pod import AttackedPod, pod
+from tests.io.attacked_pod import AttackedPod
 from tests.io.sidecar import HEALTHCHECK, LIVENESS, READINESS
 from tests.io.wire import Answer, parse
 
@@ -16,19 +16,11 @@ CHUNKED = b"Transfer-Encoding: chunked\r\n"
 LENGTH = b"Content-Length: 5\r\n"
 
 
-@pytest.fixture(scope="module")
-def shared() -> Iterator[AttackedPod]:
-    with pod() as running:
-        yield running
-
-
 @pytest.fixture
-def attacked(shared: AttackedPod) -> Iterator[AttackedPod]:
-    """The pod, which is probed during the test and looked over after it."""
-    with shared.kubelet():
-        yield shared
-    shared.assert_undamaged()
-    assert not any(b"smuggled" in request for request in shared.web.requests)
+def attacked(attacked: AttackedPod) -> Iterator[AttackedPod]:
+    """That pod, whose apps have heard no request that was hidden in another one."""
+    yield attacked
+    assert not any(b"smuggled" in request for request in attacked.web.requests)
 
 
 def refused(attacked: AttackedPod, data: bytes, status: int = 400) -> None:

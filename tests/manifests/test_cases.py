@@ -12,11 +12,10 @@ import yaml
 from osm_healthcheck.errors import InvalidInputError, Validation
 from osm_healthcheck.injection.containers import environment_of
 from osm_healthcheck.injection.inject import inject
-from osm_healthcheck.injection.manifest_probe import HANDLERS
 from osm_healthcheck.injection.pods import SIDECAR, ManifestChange, pods_in
 from osm_healthcheck.probes.declaration import read_declaration
 from osm_healthcheck.probes.ports import OwnPorts
-from osm_healthcheck.probes.probe import HTTPGetAction
+from osm_healthcheck.probes.probe import HANDLERS, HTTPGetAction
 from osm_healthcheck.probes.targets import targets_of
 from osm_healthcheck.probes.url import probe_url
 from tests.manifests.strategies import injection

@@ -11,13 +11,13 @@ from osm_healthcheck.errors import Validation
 from osm_healthcheck.injection.containers import environment_of
 from osm_healthcheck.injection.hooks import hooks_of
 from osm_healthcheck.injection.inject import Injection, inject
-from osm_healthcheck.injection.manifest_probe import HANDLERS, handler_name
+from osm_healthcheck.injection.manifest_probe import handler_name
 from osm_healthcheck.injection.pods import INIT_CONTAINER, SIDECAR, Container, Pod, pods_in
 from osm_healthcheck.injection.record import PREFIX
 from osm_healthcheck.injection.uninject import uninject
 from osm_healthcheck.probes.declaration import read_declaration
 from osm_healthcheck.probes.ports import OwnPorts
-from osm_healthcheck.probes.probe import HTTPGetAction
+from osm_healthcheck.probes.probe import HANDLERS, HTTPGetAction
 from osm_healthcheck.probes.targets import targets_of
 from tests.manifests.strategies import (
     VERSION,
