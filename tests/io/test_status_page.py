@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from osm_healthcheck.server import status
 from osm_healthcheck.server.results import RECENT_RESULTS
 from tests.io.apps import app, hold, http_app, response
 from tests.io.browser import chromium, tab
@@ -100,9 +101,34 @@ def test_there_is_a_bar_for_each_result_the_latest_at_the_right(running: Sidecar
         assert {foot for _, foot, _ in bars} == {int(height) - 1}
         assert 1 <= min(bar for *_, bar in bars) <= max(bar for *_, bar in bars) <= 40
         lengths.append((len(bars), len(re.findall(r"M[\d.]+ 0h5v3h-5z", drawn))))
-        assert int(width) == 6 * RECENT_RESULTS
+        assert (int(width), int(height)) == (6 * RECENT_RESULTS, 45)
+        assert f'd="M0 44h{width}v1h-{width}z"' in drawn  # the line that they stand on
     # how many, and how many of them have the mark of a failure
     assert sorted(lengths) == [(1, 0), (1, 1), (1, 1), (RECENT_RESULTS, 1)]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0.0012, "1.20"), (0.009994, "9.99"), (0.01, "10"), (0.2504, "250"), (1.5, "1,500")],
+)
+def test_milliseconds_have_as_many_digits_as_are_worth_reading(seconds: float, text: str) -> None:
+    assert status._milliseconds(seconds) == text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (-1, "0 s ago"),
+        (59, "59 s ago"),
+        (60, "1 min ago"),
+        (3599, "60 min ago"),
+        (3600, "1 h ago"),
+        (86_400, "1 d ago"),
+        (5 * 86_400, "5 d ago"),
+    ],
+)
+def test_how_long_ago_is_told_in_one_unit(seconds: float, text: str) -> None:
+    assert status._ago(seconds) == text
 
 
 def test_no_text_of_an_app_is_anything_but_text(running: Sidecar) -> None:
