@@ -366,9 +366,19 @@ UNHEALTHY: dict[str, tuple[Callable[[Call], None], str]] = {
     "a compressed message": (_says(b"\x01" + framed(SERVING)[1:]), "code = Internal"),
     "a broken field": (_says(framed(b"\x08\x81")), "code = Internal"),
     "a length past the end": (_says(framed(b"\x12\x7f")), "code = Internal"),
-    "HTTP 503": (_answers_http("503"), "code = Unavailable"),
+    # https://github.com/grpc/grpc/blob/master/doc/http-grpc-status-mapping.md
+    **{
+        f"HTTP {status}": (_answers_http(status), f"code = {code}")
+        for code, statuses in {
+            "Internal": ("400",),
+            "Unauthenticated": ("401",),
+            "PermissionDenied": ("403",),
+            "Unavailable": ("429", "502", "503", "504"),
+            "Unknown": ("418", "500", "501"),
+        }.items()
+        for status in statuses
+    },
     "HTTP 404": (_answers_http("404"), "does not implement"),
-    "HTTP 401": (_answers_http("401"), "code = Unauthenticated"),
     "HTTP 200 without a code": (_answers_http("200"), "code = Unknown"),
     "a reset stream": (
         _resets,

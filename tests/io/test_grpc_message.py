@@ -63,6 +63,10 @@ def _message(content: bytes, flag: int = 0) -> bytes:
         (SERVING[:3], "Internal: unexpected EOF"),
         (SERVING[:6], "Internal: unexpected EOF"),
         (_message(b"", 1), "Internal: grpc: compressed flag set with identity or empty encoding"),
+        (
+            _message(b"\xff\xff", 1),  # what is compressed is not looked into
+            "Internal: grpc: compressed flag set with identity or empty encoding",
+        ),
         (_message(b"", 2), "Internal: grpc: received unexpected payload format 2"),
         (SERVING * 2, TWICE),
     ],
