@@ -58,6 +58,8 @@ class Reader:
 
     async def first_line(self) -> bytes:
         """The status line."""
+        if self._lines >= LINES_A_TURN:
+            await self._give_turn()
         if not self._buffer:
             began = self._head_left < MAX_RESPONSE_HEAD_BYTES
             error = MalformedError if began else BadAnswerError
@@ -114,6 +116,7 @@ class Reader:
         if not buffer.startswith(b"\r\n", at) or size > self._head_left:
             return None
         self._head_left -= size
+        self._lines += len(found) + 1
         del buffer[: at + 2]
         return found
 

@@ -169,6 +169,7 @@ HOP = Hop(probe_url("http", "h", 1, "/"), "", ())
         pytest.param(FIRST + b" \n" * 30_000, id="continuations"),
         pytest.param(FIRST + (b"a:\n" + b" \n" * 60) * 200, id="continuations of many fields"),
         pytest.param(b"HTTP/1.1 100 \n\n" * 4_000 + FIRST, id="informational heads"),
+        pytest.param(b"HTTP/1.1 100 \r\n\r\n" * 3_000 + FIRST, id="plain informational heads"),
         pytest.param(FIRST + b"a:\n" * 480, id="fields"),
     ],
 )
