@@ -120,11 +120,11 @@ class Connection:
     """The server's side of one connection.
 
     A head that is remembered, has come already and can be answered at once is all there is to most
-    connections. Only one that stays is read by the event loop, has a time limit, and counts.
+    connections. Any other one is registered: read by the event loop, counted, with a time limit.
     """
 
     _state = State.NEW
-    _stays = False
+    _is_registered = False
     _reader: HeadReader | None = None
     _inbox: Inbox | None = None
     _task: asyncio.Task[None] | None = None
@@ -143,14 +143,14 @@ class Connection:
         self._peer = peer
 
     def begin(self) -> None:
-        """Read what has come, and answer it or stay."""
+        """Read what has come, and answer it, or register for what is to come."""
         allow_from = self._context.allow_from
         if allow_from is not None and not allow_from.permits(self._peer):
             self._endpoint = _FORBIDDEN
         try:
             data = self._sock.recv(READ_BYTES)
         except (BlockingIOError, InterruptedError):
-            self._stay()
+            self._register()
             self.transport.resume_reading()
             return
         except OSError:
@@ -162,7 +162,7 @@ class Connection:
         if reply is not None:
             self._answer(Event.REQUEST, reply)
             return
-        self._stay()
+        self._register()
         self.transport.receive(data)
         if self._reader is None or not self._reader.whole:
             self.transport.resume_reading()
@@ -267,7 +267,7 @@ class Connection:
         """Send an answer that is whole, and close."""
         if self._state is State.CLOSED:
             return
-        if not self._stays:
+        if not self._is_registered:
             try:
                 sent = self._sock.send(answer)
             except (BlockingIOError, InterruptedError):
@@ -278,14 +278,14 @@ class Connection:
                 self._state = State.CLOSED
                 self._sock.close()
                 return
-            self._stay()
+            self._register()
             answer = answer[sent:]
         self.transport.write(answer)
         self.close()
 
     def start(self, work: Coroutine[Any, Any, None]) -> None:
         """Answer in a task, which ends when the caller leaves."""
-        self._stay()
+        self._register()
         self._task = self._context.loop.create_task(work)
         self._task.add_done_callback(self._answered)
         self.transport.resume_reading()
@@ -323,7 +323,7 @@ class Connection:
 
     def abort(self) -> None:
         """End without a word."""
-        self._stay()
+        self._register()
         self._end(self.transport.abort)
 
     async def receive(self) -> bytes:
@@ -332,11 +332,11 @@ class Connection:
 
     # -- the rest
 
-    def _stay(self) -> None:
-        """Be read by the event loop, be counted, and have a time limit."""
-        if self._stays:
+    def _register(self) -> None:
+        """Have a transport, which the event loop can read, be counted, and have a time limit."""
+        if self._is_registered:
             return
-        self._stays = True
+        self._is_registered = True
         self.transport = SocketTransport(self._sock, self, self._context.loop)
         self._context.limiter.add(self)
         if self._state is State.NEW:
@@ -346,7 +346,7 @@ class Connection:
 
     def _break_off(self) -> None:
         """End at once. FIN after half an answer would read as the end of a whole one."""
-        if self._state in _UNFINISHED or (self._stays and self.transport.unsent()):
+        if self._state in _UNFINISHED or (self._is_registered and self.transport.unsent()):
             self.reset()
         elif self._state is not State.CLOSED:
             self.abort()
@@ -373,7 +373,7 @@ class Connection:
 
     def _answer(self, event: Event, reply: Reply) -> None:
         self._move(event)
-        if self._stays:
+        if self._is_registered:
             self._reader = None
             self._in_flight()
             if self.transport.is_closing():

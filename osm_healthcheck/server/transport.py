@@ -99,7 +99,8 @@ class Acceptor:
 class SocketTransport:
     """One connection; it is not read before `resume_reading`.
 
-    What is called here takes effect before it returns, `TransportUser.connection_lost` included.
+    A call does at once what can be done at once, `TransportUser.connection_lost` included. What is
+    gathered (see `write`) and what the caller has no room for goes first, in a later turn.
     """
 
     __slots__ = (
