@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 
 from osm_healthcheck.errors import OSMHealthcheckError
 from osm_healthcheck.node.handover_path import SECONDS
-from osm_healthcheck.server.pod_server import Listeners
+from osm_healthcheck.server.pod_server import Listeners, close_all
 
 _MAX_LINE = 64 * 1024
 _MAX_DESCRIPTORS = 64
@@ -64,21 +64,28 @@ class Handover:
     """The other side: the sockets that an agent has handed over.
 
     Args:
-        sock: a connection to that agent.
-
-    Raises:
-        HandoverError: where it does not do its part within `SECONDS`.
+        sock: a connection to that agent, which does not block.
     """
 
     def __init__(self, sock: socket.socket) -> None:
         self.listeners: dict[str, Listeners] = {}
         self._sock: socket.socket | None = sock
-        sock.settimeout(SECONDS)
+
+    async def receive(self) -> None:
+        """Take all that is handed over.
+
+        Raises:
+            HandoverError: where the agent does not do its part within `SECONDS`; nothing is taken.
+        """
         try:
-            self._receive(sock)
+            async with asyncio.timeout(SECONDS):
+                while await self._receive_one():
+                    pass
         except (OSError, ValueError, KeyError, TypeError) as error:
             self.close()
-            raise HandoverError(str(error)) from None
+            while self.listeners:
+                close_all(self.listeners.popitem()[1])
+            raise HandoverError(str(error) or f"no end after {SECONDS:g} s") from None
 
     def finish(self) -> None:
         """Tell the old agent that its pods are served here; it closes its sockets."""
@@ -93,21 +100,26 @@ class Handover:
             self._sock.close()
             self._sock = None
 
-    def _receive(self, sock: socket.socket) -> None:
-        while True:
-            line, descriptors, _, _ = socket.recv_fds(sock, _MAX_LINE, _MAX_DESCRIPTORS)
-            sockets = [socket.socket(fileno=one) for one in descriptors]
-            for one in sockets:
-                one.setblocking(False)
-            if not line:
-                raise ValueError("the agent hung up before it had named all pods")
-            said = json.loads(line)
-            if said == {}:
-                return
-            listening: dict[str, list[socket.socket]] = {}
-            for name, one in zip(said["names"], sockets, strict=True):
-                listening.setdefault(name, []).append(one)
-            self.listeners[said["pod"]] = listening
+    async def _receive_one(self) -> bool:
+        """Take the sockets of one pod; ``False`` at the end."""
+        if self._sock is None:
+            return False
+        loop = asyncio.get_running_loop()
+        await _until(self._sock, loop.add_reader, loop.remove_reader)
+        line, descriptors, _, _ = socket.recv_fds(self._sock, _MAX_LINE, _MAX_DESCRIPTORS)
+        sockets = [socket.socket(fileno=one) for one in descriptors]
+        for one in sockets:
+            one.setblocking(False)
+        if not line:
+            raise ValueError("the agent hung up before it had named all pods")
+        said = json.loads(line)
+        if said == {}:
+            return False
+        listening: dict[str, list[socket.socket]] = {}
+        for name, one in zip(said["names"], sockets, strict=True):
+            listening.setdefault(name, []).append(one)
+        self.listeners[said["pod"]] = listening
+        return True
 
 
 async def _hand_over(caller: socket.socket, listening: Mapping[str, Listeners]) -> bool:
@@ -116,7 +128,7 @@ async def _hand_over(caller: socket.socket, listening: Mapping[str, Listeners]) 
     try:
         async with asyncio.timeout(SECONDS):
             for identity, listeners in listening.items():
-                await _room_to_send(caller)
+                await _until(caller, loop.add_writer, loop.remove_writer)
                 _send(caller, identity, listeners)
             await loop.sock_sendall(caller, b"{}")
         async with asyncio.timeout(SECONDS):
@@ -140,11 +152,15 @@ def _send(caller: socket.socket, identity: str, listeners: Listeners) -> None:
     caller.sendmsg([line], [rights])
 
 
-async def _room_to_send(sock: socket.socket) -> None:
-    loop = asyncio.get_running_loop()
-    writable = asyncio.Event()
-    loop.add_writer(sock.fileno(), writable.set)
+async def _until(
+    sock: socket.socket,
+    watch: Callable[[int, Callable[[], None]], object],
+    leave: Callable[[int], object],
+) -> None:
+    """Wait until ``sock`` can be read or written, whichever the loop is told to watch."""
+    is_ready = asyncio.Event()
+    watch(sock.fileno(), is_ready.set)
     try:
-        await writable.wait()
+        await is_ready.wait()
     finally:
-        loop.remove_writer(sock.fileno())
+        leave(sock.fileno())

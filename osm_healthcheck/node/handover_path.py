@@ -46,8 +46,7 @@ class HandoverPath:
         """What `connect` returns."""
         if self._path is None:
             return None
-        sock = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        sock.settimeout(SECONDS)
+        sock = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_NONBLOCK)
         try:
             sock.connect(os.fspath(self._path))
         except (FileNotFoundError, ConnectionRefusedError):

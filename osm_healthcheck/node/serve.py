@@ -191,7 +191,11 @@ async def _hand_over_at(place: HandoverPlace, log: Log) -> HandoverServer | None
 async def _take_over(place: HandoverPlace, log: Log) -> Handover | None:
     try:
         sock = await place.connect()
-        return None if sock is None else Handover(sock)
+        if sock is None:
+            return None
+        handover = Handover(sock)
+        await handover.receive()
+        return handover
     except (OSError, HandoverError) as error:
         log.warning("nothing is taken over from an agent before", reason=str(error))
         return None

@@ -11,10 +11,13 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+from osm_healthcheck.node import handover as handover_module
 from osm_healthcheck.node import messages
 from osm_healthcheck.node.agent import NodeAgent, NodeSettings
 from osm_healthcheck.node.cri import ContainerRuntime
-from osm_healthcheck.node.handover import HandoverServer
+from osm_healthcheck.node.handover import Handover, HandoverError, HandoverServer
 from osm_healthcheck.node.handover_path import HandoverPath
 from osm_healthcheck.node.pod_networks import PodNetworks
 from osm_healthcheck.node.remote_networks import RemoteNetworks
@@ -50,6 +53,7 @@ async def next_agent(path: HandoverPath) -> AsyncIterator[tuple[HandoverServer, 
     server = HandoverServer(sock)
     caller = path.connection()
     assert caller is not None
+    caller.settimeout(PATIENCE)
     with caller, contextlib.closing(server):
         yield server, caller
 
@@ -87,6 +91,37 @@ def receive(caller: socket.socket) -> str:
         with socket.socket(fileno=one) as sock:
             assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
     return str(said.get("pod", ""))
+
+
+def test_what_is_handed_over_is_waited_for_in_the_event_loop() -> None:
+    async def take_over() -> None:
+        before, after = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        after.setblocking(False)
+        taken = Handover(after)
+        with socket.create_server(("127.0.0.1", 0)) as listening:
+            receiving = asyncio.create_task(taken.receive())
+            await asyncio.sleep(0)  # it waits
+            line = json.dumps({"pod": "pod", "names": ["healthcheck"]}).encode()
+            socket.send_fds(before, [line], [listening.fileno()])
+            while not taken.listeners:  # noqa: ASYNC110  # nobody tells
+                await asyncio.sleep(0)
+            [[one]] = taken.listeners["pod"].values()
+            before.close()
+            with pytest.raises(HandoverError, match="hung up before it had named all pods"):
+                await receiving
+            assert (taken.listeners, one.fileno()) == ({}, -1)
+
+    asyncio.run(take_over())
+
+
+def test_an_agent_that_hands_nothing_over_is_waited_for_in_all_so_long(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(handover_module, "SECONDS", 0.01)
+    before, after = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    after.setblocking(False)
+    with before, pytest.raises(HandoverError, match=r"no end after 0\.01 s"):
+        asyncio.run(Handover(after).receive())
 
 
 def test_an_agent_without_files_hands_over_once_it_has_some(tmp_path: Path) -> None:
