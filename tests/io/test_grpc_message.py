@@ -64,7 +64,7 @@ def _message(content: bytes, flag: int = 0) -> bytes:
         (SERVING[:6], "Internal: unexpected EOF"),
         (_message(b"", 1), "Internal: grpc: compressed flag set with identity or empty encoding"),
         (
-            _message(b"\xff\xff", 1),  # what is compressed is not looked into
+            _message(b"\x0f", 1),  # what is compressed is not looked into
             "Internal: grpc: compressed flag set with identity or empty encoding",
         ),
         (_message(b"", 2), "Internal: grpc: received unexpected payload format 2"),

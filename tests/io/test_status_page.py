@@ -115,6 +115,10 @@ def test_milliseconds_have_as_many_digits_as_are_worth_reading(seconds: float, t
     assert status._milliseconds(seconds) == text
 
 
+def test_what_does_not_show_is_written_as_an_escape() -> None:
+    assert status._text("<a> \u202e\x00é") == r"&lt;a&gt; \u202e\x00é"
+
+
 @pytest.mark.parametrize(
     ("seconds", "text"),
     [

@@ -58,7 +58,8 @@ def test_every_tally_is_read_as_it_is(tally: Tally) -> None:
 def test_the_last_result_of_a_probe_is_1_or_0() -> None:
     for result in set(TargetResult) - {TargetResult.PASSED}:
         tally = Tally("tcp://:80", ())
-        tally.recent.append((0.0, result, 0.0, ""))
+        for one in (TargetResult.FAILURE, TargetResult.SUCCESS, result):
+            tally.recent.append((0.0, one, 0.0, ""))
         (sample,) = families(tally)["osm_healthcheck_probe_success"].samples
         assert sample.value == (result is TargetResult.SUCCESS)
 
