@@ -4,7 +4,6 @@ The pod is rewritten by the same `inject` as the command's. Whatever goes wrong 
 pod as it came: a mistake of ours must not keep anybody's pod from starting.
 """
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -282,7 +281,8 @@ def _path(where: str) -> str:
 
 def _denial(manifest: object, errors: Sequence[FieldError]) -> str:
     """A message in the words of the API server's own validation (``NewInvalid``)."""
-    texts = [f"{_field(manifest, _path(one.where))}: {one.problem}" for one in errors]
+    fields = _container_fields(manifest)
+    texts = [f"{_field(fields, _path(one.where))}: {one.problem}" for one in errors]
     found = cast("Any", manifest).get("metadata") if isinstance(manifest, dict) else None
     metadata = found if isinstance(found, dict) else {}
     name = metadata.get("name") or metadata.get("generateName") or ""
@@ -290,13 +290,19 @@ def _denial(manifest: object, errors: Sequence[FieldError]) -> str:
     return f"Pod {quoted(name)} is invalid: {listed}"
 
 
-def _field(manifest: object, path: str) -> str:
+def _field(fields: Mapping[str, str], path: str) -> str:
     """``app.livenessProbe…`` as the API server writes it: ``spec.containers[0].livenessProbe…``."""
-    found = re.match(r"[a-z0-9-]+(?=\.)", path)
-    if found and isinstance(manifest, dict) and isinstance(manifest.get("spec"), dict):
-        for field in ("initContainers", "containers"):
-            containers = manifest["spec"].get(field)
-            for index, one in enumerate(containers if isinstance(containers, list) else []):
-                if isinstance(one, dict) and one.get("name") == found[0]:
-                    return f"spec.{field}[{index}]{path[found.end() :]}"
-    return path
+    name, _, rest = path.partition(".")
+    return f"{fields[name]}.{rest}" if rest and name in fields else path
+
+
+def _container_fields(manifest: object) -> dict[str, str]:
+    """Where the containers stand, by their names; the first of each name."""
+    spec = manifest.get("spec") if isinstance(manifest, dict) else None
+    fields: dict[str, str] = {}
+    for field in ("initContainers", "containers"):
+        containers = spec.get(field) if isinstance(spec, dict) else None
+        for index, one in enumerate(containers if isinstance(containers, list) else []):
+            if isinstance(one, dict):
+                fields.setdefault(str(one.get("name")), f"spec.{field}[{index}]")
+    return fields

@@ -77,6 +77,13 @@ def test_a_second_call_has_nothing_to_do(how: dict[str, Any]) -> None:
     assert (list(again.response.patch), list(again.response.warnings)) == ([], [])
 
 
+def test_a_denial_says_where_each_of_many_containers_stands() -> None:
+    many = [{**_with_port(""), "name": f"app-{number}"} for number in range(5_000)]
+    answer, _ = _admit(_pod(*many), on_invalid="deny")
+    for number in (0, 2_500, 4_999):
+        assert f"spec.containers[{number}].livenessProbe.httpGet.port: " in answer.response.message
+
+
 @pytest.mark.parametrize("on_invalid", ["warn", "deny"])
 @pytest.mark.parametrize("how", [{}, _BY_NODE])
 def test_what_a_newer_version_has_injected_is_left_as_it_is(
