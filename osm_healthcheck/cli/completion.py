@@ -122,4 +122,5 @@ def _answer(
     # The parser is made in the midst of the command. Here it is asked what it takes; nothing in
     # this process, which ends with the answer, is parsed any more.
     argparse.ArgumentParser.parse_args = answer  # type: ignore[method-assign,assignment]
-    importlib.import_module(module_of(name)).run(list(rest[depth:-1]))
+    # serve starts without a parser where it needs none: --help takes one.
+    importlib.import_module(module_of(name)).run([*rest[depth:-1], "--help"])
