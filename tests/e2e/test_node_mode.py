@@ -108,7 +108,7 @@ def _check_verdicts(
     found = Pod(kube, namespace, name)
     try:
         assert found.wait_for_verdict() == READY, agent.log()
-        assert f'namespace="{namespace}"' in agent.metrics()
+        until(lambda: f'namespace="{namespace}"' in agent.metrics(), "the pod is on the page")
         before = found.failures(*told.probe)
         assert told.fault is not None
         told.fault(found, machine)
