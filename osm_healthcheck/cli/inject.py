@@ -21,7 +21,7 @@ from osm_healthcheck.cli.injection_options import (
     injection_for,
     option_problem,
 )
-from osm_healthcheck.cli.output_options import add_output_options, read_sink
+from osm_healthcheck.cli.output_options import add_output_options, add_quiet, read_sink
 from osm_healthcheck.cli.sources import add_sources, sources_of
 from osm_healthcheck.cluster.api import ClusterError
 from osm_healthcheck.errors import FieldError, FieldWarning
@@ -155,7 +155,7 @@ def _parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add_sources(parser)
     add_output_options(parser)
-    add("-q", "--quiet", action="store_true", help="say nothing of what is injected")
+    add_quiet(parser)
     add(
         "--mesh",
         choices=(_AUTO, *MESHES),

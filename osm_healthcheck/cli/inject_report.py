@@ -1,4 +1,4 @@
-"""What ``inject`` says on stderr of each resource, and of all."""
+"""What ``inject`` and ``uninject`` say on stderr of each resource, and of all."""
 
 from osm_healthcheck.cli.files import ManifestReader
 from osm_healthcheck.cli.sources import source_name
@@ -49,6 +49,30 @@ class InjectReport:
 
     def _count(self, what: str) -> None:
         self._counts[what] = self._counts.get(what, 0) + 1
+
+
+class UninjectReport:
+    """One line a resource that is given back; or that there is none.
+
+    ``names_files`` puts the file in front of each line; ``is_diff`` says that nothing is written.
+    """
+
+    def __init__(self, *, names_files: bool, is_diff: bool) -> None:
+        self._names_files = names_files
+        self._done = "would be given back" if is_diff else "given back"
+        self._lines: list[str] = []
+
+    def __call__(
+        self, reader: ManifestReader, path: str, outcome: ManifestChange, has_changed: bool
+    ) -> None:
+        """Keep what became of the resources in one document of the file at ``path``."""
+        prefix = f"{source_name(path)}: " if self._names_files else ""
+        self._lines += [f"{prefix}{_resource(one)} {self._done}" for one in outcome.given_back]
+
+    def finish(self, reader: ManifestReader) -> None:
+        """Everything is written: say so."""
+        for line in self._lines or ["osm-healthcheck uninject: nothing to give back"]:
+            reader.say(line)
 
 
 def _resource(where: str) -> str:

@@ -21,6 +21,12 @@ def add_output_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_quiet(parser: argparse.ArgumentParser) -> None:
+    """Add the option ``quiet``."""
+    what = "say nothing of what was done to each resource"
+    parser.add_argument("-q", "--quiet", action="store_true", help=what)
+
+
 def read_sink(parser: argparse.ArgumentParser, options: argparse.Namespace) -> Sink:
     """Where the output goes; options that contradict each other end the process with 2."""
     if options.diff and options.output:

@@ -6,7 +6,8 @@ from functools import partial
 from osm_healthcheck import __version__
 from osm_healthcheck.cli.arguments import guarded, parser_for
 from osm_healthcheck.cli.files import rewrite
-from osm_healthcheck.cli.output_options import add_output_options, read_sink
+from osm_healthcheck.cli.inject_report import UninjectReport
+from osm_healthcheck.cli.output_options import add_output_options, add_quiet, read_sink
 from osm_healthcheck.cli.sources import add_sources, sources_of
 from osm_healthcheck.injection.uninject import uninject
 
@@ -26,7 +27,12 @@ def run(argv: Sequence[str]) -> int:
     parser = parser_for("uninject", _WHAT, _EPILOG)
     add_sources(parser)
     add_output_options(parser)
+    add_quiet(parser)
     options = parser.parse_args(argv)
     sink = read_sink(parser, options)
     change = partial(uninject, version=__version__)
-    return guarded(lambda: rewrite("uninject", sources_of(options), change, sink, options.output))
+    sources = list(sources_of(options))
+    report = None
+    if not options.quiet:
+        report = UninjectReport(names_files=len(sources) > 1, is_diff=options.diff)
+    return guarded(lambda: rewrite("uninject", sources, change, sink, options.output, report))

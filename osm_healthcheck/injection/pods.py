@@ -328,12 +328,14 @@ class InjectedPod:
 class ManifestChange:
     """A document after a command, and warnings about it; the document given is unchanged.
 
-    ``injected`` are the pods in it that were.
+    ``injected`` are the pods in it that were, ``given_back`` those that no longer are, by their
+    ``where``.
     """
 
     manifest: object
     warnings: tuple[FieldWarning, ...] = ()
     injected: tuple[InjectedPod, ...] = ()
+    given_back: tuple[str, ...] = ()
 
 
 def each_pod(manifest: object, change: Callable[[Pod, Validation], object]) -> ManifestChange:

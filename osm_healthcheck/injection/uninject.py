@@ -53,18 +53,21 @@ def uninject(manifest: object, version: str) -> ManifestChange:
     Raises:
         InvalidInputError: where it is no Kubernetes object, or its annotations are broken.
     """
+    given_back: list[str] = []
 
     def change(pod: Pod, validation: Validation) -> None:
         before = asked_by(pod)
         undone = undo(pod, version, validation)
         if undone is pod and has_lost_record(pod):
             validation.warn(pod.where, f"left alone: {LOST_RECORD}")
+        if undone is not pod:
+            given_back.append(pod.where)
         if undone is not pod and (sidecar := pod.container(SIDECAR)):
             options = (ALLOW_FROM_VARIABLE,)
             warn_of_lost_settings(pod.where, sidecar, (), validation, options=options)
         warn_of_lost_edits(undone, before, "restored as it was before injection", validation)
 
-    return each_pod(manifest, change)
+    return replace(each_pod(manifest, change), given_back=tuple(given_back))
 
 
 def uninjected_pods(manifest: object, version: str, validation: Validation) -> list[Pod]:

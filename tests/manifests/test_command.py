@@ -170,8 +170,15 @@ def test_in_place_replaces_all_files_or_none(tmp_path: Path) -> None:
     before = good.stat()
     assert run(*INJECT, "--in-place", str(good)).returncode == 0
     assert good.stat().st_ino == before.st_ino, "nothing has changed: it must stay"
-    assert run("uninject", "--in-place", str(good)).returncode == 0
+    done = run("uninject", "--in-place", str(good))
+    assert (done.returncode, done.stderr) == (0, 'pod "good" given back\n')
     assert good.read_text() == GOOD
+    again = run("uninject", "--in-place", str(good))
+    assert (again.returncode, again.stderr) == (
+        0,
+        "osm-healthcheck uninject: nothing to give back\n",
+    )
+    assert run("uninject", "--quiet", str(good)).stderr == ""
     assert {one.name for one in tmp_path.iterdir()} == {"good.yaml", "bad.yaml", "link.yaml"}
 
 

@@ -215,6 +215,7 @@ def test_the_diff_is_what_patch_makes_the_output_of(tmp_path: Path) -> None:
     back = run("uninject", "--diff", str(path))
     subprocess.run(["patch", "-s", str(path)], input=back.stdout, text=True, check=True)
     assert (back.returncode, path.read_text()) == (1, before)
+    assert 'pod "good" would be given back\n' in back.stderr
     broken = run(*INJECT, "--diff", text=f"{GOOD}---\n{BAD}")
     assert (broken.returncode, broken.stdout) == (2, "")
     assert run(*INJECT, "--diff", "-o", "json").returncode == 2
