@@ -9,6 +9,7 @@ import pytest
 
 from tests.io.wire import TIMEOUT
 
+_START = 4 * TIMEOUT  # seconds, on a busy machine
 _POD = """\
 apiVersion: v1
 kind: Pod
@@ -47,7 +48,7 @@ def test_a_signal_ends_a_command_that_waits_for_an_answer(
             process.stdin.write(_POD.format(timeout=60, port=port))
             process.stdin.close()
             process.stdin = None
-            listening.settimeout(TIMEOUT)
+            listening.settimeout(_START)
             asked, _ = listening.accept()
             process.send_signal(number)
             said = process.communicate(timeout=TIMEOUT)
