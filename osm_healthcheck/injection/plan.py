@@ -37,7 +37,12 @@ from osm_healthcheck.injection.rewrite import (
     why_no_probe_is_ours,
 )
 from osm_healthcheck.injection.uninject import LOST_RECORD, has_lost_record, is_rewritten
-from osm_healthcheck.probes.constants import HEALTHCHECK_PORT, METRICS_PATH
+from osm_healthcheck.probes.constants import (
+    HEALTHCHECK_PORT,
+    MAX_NODE_DECLARATION_BYTES,
+    MAX_NODE_DECLARED,
+    METRICS_PATH,
+)
 from osm_healthcheck.probes.quote import quoted
 
 _PROMETHEUS = "prometheus.io/"
@@ -176,12 +181,26 @@ def _why_not_by_node(pod: Pod, injection: Injection, validation: Validation) -> 
             where = f"--proxy node, --mesh {injection.mesh.name}"
             validation.warn(where, f"warning: a sidecar answers: {reason}", is_general=True)
         return reason
-    if not (name := sandboxed_runtime(pod)):
-        return ""
-    reason = f"its runtimeClassName {quoted(name)} keeps its network from the node"
-    if by_sidecar:
+    if name := sandboxed_runtime(pod):
+        reason = f"its runtimeClassName {quoted(name)} keeps its network from the node"
+    else:
+        reason = _too_much_for_node(pod, injection)
+    if reason and by_sidecar:
         validation.warn(pod.where, f"warning: a sidecar answers: {reason}")
     return reason
+
+
+def _too_much_for_node(pod: Pod, injection: Injection) -> str:
+    """What of ``pod`` is more than the agent takes; empty where it takes all of it."""
+    found = Validation()  # what is wrong with them is said where they are planned
+    probes = original_probes(pod, found, native=True)
+    hooks = [] if injection.hooks == "leave" else original_hooks(pod, found, native=True)
+    if (count := len(probes) + len(hooks)) > MAX_NODE_DECLARED:
+        return f"it has {count} probes and lifecycle hooks, and node mode takes {MAX_NODE_DECLARED}"
+    declared = environment_value(declaration_of(probes, hooks))
+    if len(declared.encode("utf-8", "surrogatepass")) > MAX_NODE_DECLARATION_BYTES:
+        return f"its probes are longer than the {MAX_NODE_DECLARATION_BYTES} bytes of node mode"
+    return ""
 
 
 def _hooks(pod: Pod, injection: Injection, validation: Validation) -> list[OriginalHook]:

@@ -9,7 +9,7 @@ from osm_healthcheck.errors import InvalidInputError
 from osm_healthcheck.node.pod import Pod, PodNetworkError
 from osm_healthcheck.node.pod_log import PodLog
 from osm_healthcheck.probes.addresses import AllowFrom
-from osm_healthcheck.probes.constants import DECLARED_PROBES
+from osm_healthcheck.probes.constants import DECLARED_PROBES, MAX_NODE_DECLARED
 from osm_healthcheck.probes.declaration import read_all_declared
 from osm_healthcheck.probes.ports import OwnPorts
 from osm_healthcheck.probes.targets import Targets, targets_of
@@ -23,8 +23,6 @@ from osm_healthcheck.wire.lingering import LingeringSockets
 # until a port that is taken is tried again: at first, doubled each time, and at most
 _RETRY_SECONDS = 1.0
 _MAX_RETRY_SECONDS = 10.0
-# Of each, once it has been asked, 10 kB are held, and a scrape has five lines or so.
-MAX_DECLARED = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,7 +209,7 @@ class NodeAgent:
         if wanted.targets is None:
             text = pod.declared.decode("utf-8", "replace")
             wanted.targets = targets_of(
-                *read_all_declared(text, DECLARED_PROBES, own, MAX_DECLARED)
+                *read_all_declared(text, DECLARED_PROBES, own, MAX_NODE_DECLARED)
             )
         name = f"{pod.namespace}/{pod.name}"
         loop = asyncio.get_running_loop()

@@ -12,8 +12,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 
 from osm_healthcheck.errors import OSMHealthcheckError
-from osm_healthcheck.node.pod import MAX_DECLARATION_BYTES
-from osm_healthcheck.probes.constants import DECLARED_PROBES
+from osm_healthcheck.probes.constants import DECLARED_PROBES, MAX_NODE_DECLARATION_BYTES
 from osm_healthcheck.wire import http2_frames as frames
 from osm_healthcheck.wire import protobuf
 from osm_healthcheck.wire.errors import WireError
@@ -257,7 +256,7 @@ def _sandbox(item: bytes) -> Sandbox:
         name=protobuf.text(metadata, 1),
         namespace=protobuf.text(metadata, 3),
         is_ready=state == _READY,
-        declared=None if declared is None else declared[: MAX_DECLARATION_BYTES + 1],
+        declared=None if declared is None else declared[: MAX_NODE_DECLARATION_BYTES + 1],
     )
 
 

@@ -10,9 +10,6 @@ from typing import Protocol
 
 from osm_healthcheck.errors import OSMHealthcheckError
 
-# Ten containers with three probes each have some 6 KiB. All pods of the node wait while it is read.
-MAX_DECLARATION_BYTES = 32 * 1024
-
 ListeningSockets = Mapping[int, Sequence[socket.socket]]
 
 

@@ -13,8 +13,8 @@ from osm_healthcheck.node.bypass import Bypass, BypassError
 from osm_healthcheck.node.cri import ContainerRuntime, RuntimeUnavailableError, Sandbox
 from osm_healthcheck.node.namespace_files import FolderWatch
 from osm_healthcheck.node.network_namespace import NetworkNamespace
-from osm_healthcheck.node.pod import MAX_DECLARATION_BYTES, Pod, PodConsumer
-from osm_healthcheck.probes.constants import DECLARED_PROBES
+from osm_healthcheck.node.pod import Pod, PodConsumer
+from osm_healthcheck.probes.constants import DECLARED_PROBES, MAX_NODE_DECLARATION_BYTES
 
 POLL_SECONDS = 1.0
 # after a namespace file has come, until the runtime lists its pod
@@ -228,8 +228,8 @@ class PodNetworks:
 
     async def _open_network(self, sandbox: Sandbox) -> _Open:
         declared = sandbox.declared or b""
-        if len(declared) > MAX_DECLARATION_BYTES:
-            raise _UnusableError(f"{DECLARED_PROBES} is over {MAX_DECLARATION_BYTES} bytes")
+        if len(declared) > MAX_NODE_DECLARATION_BYTES:
+            raise _UnusableError(f"{DECLARED_PROBES} is over {MAX_NODE_DECLARATION_BYTES} bytes")
         where = await self._runtime.network_of(sandbox.id)
         if not where.namespace_path or not where.addresses:
             raise _UnusableError("the runtime names no network namespace, or no address, of it")

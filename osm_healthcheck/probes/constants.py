@@ -23,6 +23,12 @@ ORIGINAL_TCP_PORT = "Original-Tcp-Port"
 ORIGINAL_GRPC_PORT = "Original-Grpc-Port"
 ORIGINAL_GRPC_SERVICE = "Original-Grpc-Service"
 
+# What node mode takes of one pod. Ten containers with three probes each have some 6 KiB; all pods
+# of the node wait while it is read.
+MAX_NODE_DECLARATION_BYTES = 32 * 1024
+# Of each, once it has been asked, 10 kB are held, and a scrape has five lines or so.
+MAX_NODE_DECLARED = 64
+
 
 class ProbeKind(StrEnum):
     """Which of a container's three probes.

@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 
 from osm_healthcheck.node import agent as agent_module
-from osm_healthcheck.node.agent import MAX_DECLARED, NodeAgent, NodeSettings
+from osm_healthcheck.node.agent import NodeAgent, NodeSettings
 from osm_healthcheck.node.network_namespace import NetworkNamespace
 from osm_healthcheck.node.pod import ListeningSockets, Pod
+from osm_healthcheck.probes.constants import MAX_NODE_DECLARED
 from osm_healthcheck.wire.lingering import LingeringSockets
 from tests.io.sidecar import capture, tcp_probe
 
@@ -98,7 +99,7 @@ def test_ports_that_are_taken_are_tried_in_turns_and_declarations_are_read_once(
         one.close()
 
 
-@pytest.mark.parametrize(("containers", "is_served"), [(MAX_DECLARED, True), (700, False)])
+@pytest.mark.parametrize(("containers", "is_served"), [(MAX_NODE_DECLARED, True), (700, False)])
 def test_of_one_pod_only_so_many_probes_are_answered(containers: int, is_served: bool) -> None:
     need(root=True)
     lines: list[dict[str, Any]] = []

@@ -81,6 +81,28 @@ def test_a_sandbox_of_its_own_is_left_alone(name: str) -> None:
     assert after(manifest, "istio", proxy="node") != manifest
 
 
+@pytest.mark.parametrize(
+    ("probes", "said"),
+    [
+        ([HTTP] * 65, "it has 65 probes and lifecycle hooks, and node mode takes 64"),
+        (
+            [{"httpGet": {"port": 8080, "httpHeaders": [{"name": "A", "value": "x" * 800}]}}] * 41,
+            "its probes are longer than the 32768 bytes of node mode",
+        ),
+    ],
+    ids=["many", "long"],
+)
+def test_more_than_the_agent_takes_is_left_alone(probes: list[Any], said: str) -> None:
+    containers = [app(f"c{number}", livenessProbe=one) for number, one in enumerate(probes)]
+    manifest = pod(*containers)
+    assert after(manifest, "istio", proxy="node") == manifest
+    assert any(said in line for line in warnings(manifest, "istio", proxy="node"))
+    fallback = after(manifest, "istio", proxy="node", node_fallback="sidecar")
+    assert "initContainers" in fallback["spec"]
+    fits = pod(*containers[:20])
+    assert DECLARED_PROBES in after(fits, "istio", proxy="node")["metadata"]["annotations"]
+
+
 def test_verify_knows_it() -> None:
     injected = after(MANIFEST, "istio", proxy="node")
     found = findings(injected)
