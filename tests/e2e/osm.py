@@ -4,6 +4,7 @@ What `osm install` makes, less what only monitoring, tracing and multi-clusters 
 DNS: Envoy finds the controller, which is on the node's network, by `hostAliases`.
 """
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -13,7 +14,8 @@ import yaml
 from .build import custom_resource_definitions
 from .control_plane import ControlPlane
 from .node import ADDRESS
-from .pods import MESH, Manifest
+from .pods import MESH, Manifest, container, pod
+from .process import until
 
 IMAGE = "e2e.local/osm:1"
 NAMESPACE = "osm-system"
@@ -85,7 +87,11 @@ def installed(cluster: ControlPlane, sidecar: str, init: str) -> Iterator[None]:
 
 
 def join(cluster: ControlPlane, namespace: str) -> None:
-    """Let the mesh have a namespace, as `osm namespace add` does, with an account for apps."""
+    """Let the mesh have a namespace, as `osm namespace add` does, with an account for apps.
+
+    Pods that are created from now on are injected: a Service refuses calls for a while after its
+    first pod is ready, until kube-proxy has heard of it.
+    """
     cluster.kubectl("label", "namespace", namespace, "openservicemesh.io/monitored-by=e2e")
     injection = "openservicemesh.io/sidecar-injection=enabled"
     cluster.kubectl("annotate", "namespace", namespace, injection)
@@ -98,6 +104,16 @@ def join(cluster: ControlPlane, namespace: str) -> None:
         _object("v1", "Service", "bookstore") | {"spec": service},
         namespace=namespace,
     )
+    asked = json.dumps(reachable(pod("asked", container())))
+
+    def is_injected() -> bool:
+        create = ("create", "--dry-run=server", "-n", namespace, "-o", "json", "-f", "-")
+        done = cluster.kubectl.run(*create, stdin=asked)
+        return done.returncode == 0 and "envoy" in [
+            one["name"] for one in json.loads(done.stdout)["spec"]["containers"]
+        ]
+
+    until(is_injected, "Open Service Mesh injects")
 
 
 def reachable(manifest: Manifest) -> Manifest:

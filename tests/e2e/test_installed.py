@@ -14,7 +14,7 @@ from .node import Node
 from .pods import container, deployment, http_get, pod
 from .process import NotYetError, until
 from .verdicts import Pod
-from .webhook import MANIFEST, NAME, is_injected, objects
+from .webhook import MANIFEST, NAME, is_injected, objects, wait_until_in_force
 
 pytestmark = pytest.mark.e2e
 
@@ -41,6 +41,7 @@ def installed(whole: tuple[ControlPlane, Node]) -> Iterator[ControlPlane]:
 def _install(cluster: ControlPlane) -> None:
     cluster.kubectl("apply", "-f", str(MANIFEST))
     _wait_for_rollout(cluster)
+    wait_until_in_force(cluster.kubectl)  # kube-proxy, too, has to hear of the replicas
 
 
 def _wait_for_rollout(cluster: ControlPlane) -> None:
