@@ -75,6 +75,15 @@ def test_who_sends_slowly_takes_no_pods_place() -> None:
             assert one.admit(pod, "istio")["patch"]
 
 
+def _answer(one: Injector, body: bytes) -> tuple[int, str]:
+    """Asked again where it was the oldest of too many at once, and so was given up."""
+    while True:
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+            answer = one.request(body=body)
+            if answer[0] != 408:
+                return answer
+
+
 def test_the_worst_bodies_fit_into_the_memory_of_the_chart() -> None:
     limit = int(quantity(yaml.safe_load(_VALUES.read_text())["resources"]["limits"]["memory"]) or 0)
     bodies = [(body, 200) for body in _WORST.values()]
@@ -90,7 +99,7 @@ def test_the_worst_bodies_fit_into_the_memory_of_the_chart() -> None:
             _beginnings(one, 3, b" " * (MAX_BODY_BYTES - 1)),
             concurrent.futures.ThreadPoolExecutor(len(bodies)) as callers,
         ):
-            asked = [callers.submit(one.request, body=body) for body, _ in bodies]
+            asked = [callers.submit(_answer, one, body) for body, _ in bodies]
             answers = [work.result() for work in asked]
             assert [found for found, _ in answers] == [status for _, status in bodies], answers
             assert one.admit(_POD, "istio")["patch"]
