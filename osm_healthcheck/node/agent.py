@@ -45,15 +45,10 @@ class ServedPod:
     server: PodServer
     since: float
 
-    @property
-    def full_name(self) -> str:
-        """Its namespace and name."""
-        return f"{self.pod.namespace}/{self.pod.name}"
-
 
 @dataclass(slots=True)
 class RefusedPod:
-    """A pod that declares probes and cannot be served; ``full_name`` as of `ServedPod`."""
+    """A pod that declares probes and cannot be served; ``full_name`` as of `Pod`."""
 
     full_name: str
     reason: str
@@ -136,7 +131,7 @@ class NodeAgent:
         served = self.served.pop(identity, None)
         if served is not None:
             served.server.abort()
-            self.log.info("pod released", pod=served.full_name)
+            self.log.info("pod released", pod=served.pod.full_name)
 
     def listed(self) -> None:
         """See `PodConsumer`."""
@@ -185,7 +180,7 @@ class NodeAgent:
         except PodNetworkError as error:
             reason = str(error)
         except Exception as error:  # a mistake of ours: its neighbours are served all the same
-            self.log.error(f"pod {pod.namespace}/{pod.name} could not be served", error)
+            self.log.error(f"pod {pod.full_name} could not be served", error)
             reason = f"a mistake in osm-healthcheck: {type(error).__name__}"
         else:
             self.refused.pop(pod.id, None)
@@ -196,7 +191,7 @@ class NodeAgent:
         wanted.pause = min(max(2 * wanted.pause, _RETRY_SECONDS), _MAX_RETRY_SECONDS)
         wanted.again = asyncio.get_running_loop().time() + wanted.pause
         if pod.id in self._wanted:
-            self._refuse(pod.id, f"{pod.namespace}/{pod.name}", reason, is_final=is_final)
+            self._refuse(pod.id, pod.full_name, reason, is_final=is_final)
 
     def _refuse(self, identity: str, name: str, reason: str, *, is_final: bool) -> None:
         known = self.refused.get(identity)
@@ -211,7 +206,6 @@ class NodeAgent:
             wanted.targets = targets_of(
                 *read_all_declared(text, DECLARED_PROBES, own, MAX_NODE_DECLARED)
             )
-        name = f"{pod.namespace}/{pod.name}"
         loop = asyncio.get_running_loop()
         server = PodServer(
             PodSettings(
@@ -222,7 +216,7 @@ class NodeAgent:
             ),
             Network(self.lingering, pod.network.make_socket),
             self.settings.connections,
-            PodLog(self.log, name),
+            PodLog(self.log, pod.full_name),
             loop,
             self.shared,
         )
@@ -234,7 +228,7 @@ class NodeAgent:
             close_all(listening)
             raise
         pod.network.prepare(pod.addresses)
-        self.log.info("pod served", pod=name, listening=addresses)
+        self.log.info("pod served", pod=pod.full_name, listening=addresses)
         return ServedPod(pod, server, loop.time())
 
     async def _listening(self, pod: Pod, ports: "dict[str, int]") -> Listeners:

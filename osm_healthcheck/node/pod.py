@@ -51,6 +51,11 @@ class Pod:
     path: str
     network: PodNetwork
 
+    @property
+    def full_name(self) -> str:
+        """Its namespace and name, with a slash between them."""
+        return f"{self.namespace}/{self.name}"
+
 
 class PodConsumer(Protocol):
     """Who is told of the node's pods. None of this takes time."""
