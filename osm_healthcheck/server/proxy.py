@@ -91,7 +91,7 @@ class ProbeProxy:
         except (TimeoutError, BrokenOffError, DialError, BadAnswerError, RedirectError) as error:
             if response is not None:
                 result = TargetResult.BROKEN
-                reason = f"status {response.status}, then broken off: {error or 'too slow'}"
+                reason = f"status {response.status}, then broken off: {str(error) or 'too slow'}"
             elif isinstance(error, TimeoutError):
                 result, reason = TargetResult.TIMEOUT, f"no answer after {target.deadline:.3f} s"
                 connection.respond(504, f"{target}: {reason}")

@@ -2,16 +2,30 @@
 
 import json
 import re
+import socket
 import subprocess
 import sys
+from collections.abc import Callable
+from time import perf_counter
+from typing import Any
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from osm_healthcheck.server.results import MAX_UNDECLARED_TARGETS
+from osm_healthcheck.probes.targets import CheckTarget
+from osm_healthcheck.server.results import MAX_UNDECLARED_TARGETS, Results, TargetResult
 from osm_healthcheck.server.settings import LEVELS
-from tests.io.apps import app, hold, http_app, response
-from tests.io.sidecar import HEALTHCHECK, Process, http_probe, process, sidecar, tcp_probe
+from tests.io.apps import app, hold, http_app, read_head, response
+from tests.io.sidecar import (
+    HEALTHCHECK,
+    Process,
+    Sidecar,
+    capture,
+    http_probe,
+    process,
+    sidecar,
+    tcp_probe,
+)
 from tests.io.wire import black_hole, closed_port, get
 
 OK, SICK = response(), response("500 Oh no")
@@ -44,6 +58,80 @@ def test_a_line_at_every_change_and_repeated_failures_at_debug_only() -> None:
     assert lines[0]["probes"] == ["shop/readiness"]
     assert lines[0]["target"] == f"http://:{target.port}/ready"
     assert 0 < lines[0]["ms"] < 60_000
+
+
+@pytest.mark.parametrize(
+    ("status", "result"),
+    [(101, "failure"), (200, "success"), (399, "success"), (400, "failure")],
+)
+def test_a_status_is_a_success_where_the_kubelet_takes_it_for_one(status: int, result: str) -> None:
+    with (
+        http_app(response(f"{status} X")) as target,
+        sidecar({"app": {"livenessProbe": http_probe(target.port)}}) as running,
+    ):
+        assert running.probe().status == status
+        (line,) = running.logged("probe result")
+    assert (line["result"], line["reason"]) == (result, f"status {status}")
+
+
+@pytest.mark.parametrize(
+    ("then", "why"), [(socket.socket.close, "unexpected EOF"), (hold, "too slow")]
+)
+def test_an_answer_that_breaks_off_is_told_with_its_status_and_why(
+    then: Callable[[socket.socket], None], why: str
+) -> None:
+    def serve(sock: socket.socket) -> None:
+        read_head(sock)
+        sock.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf")
+        then(sock)
+
+    with (
+        app(serve) as target,
+        sidecar({"app": {"livenessProbe": http_probe(target.port)}}) as running,
+    ):
+        answer = running.probe()
+        page = get(running.address, HEALTHCHECK, "/").body.decode()
+        (line,) = running.logged("probe result")
+    assert (answer.status, answer.body, answer.whole) == (200, b"half", False)
+    reason = f"status 200, then broken off: {why}"
+    assert (line["level"], line["result"], line["reason"]) == ("warning", "broken", reason)
+    assert f'<strong class="bad">broken</strong> {reason}</p>' in page
+    assert f"<td>{reason}</td>" in page
+
+
+def _ask_hook(running: Sidecar) -> object:
+    return get(running.address, HEALTHCHECK, "/osm-post-start-hook/app")
+
+
+@pytest.mark.parametrize("ask", [Sidecar.probe, _ask_hook], ids=["probe", "hook"])
+def test_the_time_of_a_result_is_the_one_that_the_app_took(ask: Callable[[Sidecar], Any]) -> None:
+    """It lies between what the app sees of it and what the caller does, on any machine."""
+    inside: list[float] = []
+
+    def serve(sock: socket.socket) -> None:
+        read_head(sock)
+        began = perf_counter()
+        get(running.address, HEALTHCHECK, "/healthz")  # takes its time
+        inside.append(perf_counter() - began)
+        sock.sendall(response())
+
+    with app(serve) as target:
+        action = http_probe(target.port)
+        containers = {"app": {"livenessProbe": action, "lifecycle": {"postStart": action}}}
+        with sidecar(containers) as running:
+            began = perf_counter()
+            ask(running)
+            outside = perf_counter() - began
+            (line,) = running.logged("probe result")
+    rounding = 0.01
+    assert inside[0] * 1000 - rounding <= line["ms"] <= outside * 1000 + rounding
+
+
+@pytest.mark.parametrize(("seconds", "ms"), [(0.00123456, 1.23), (0.98765432, 987.65), (2, 2000)])
+def test_times_in_the_log_have_a_hundredth_of_a_millisecond(seconds: float, ms: float) -> None:
+    lines: list[dict[str, Any]] = []
+    Results(capture(lines)).record(CheckTarget(80), TargetResult.SUCCESS, seconds)
+    assert [line["ms"] for line in lines] == [ms]
 
 
 def test_a_check_stands_for_all_probes_of_its_target() -> None:
