@@ -72,6 +72,20 @@ def test_an_unclear_request_is_400(undeclared: Sidecar, headers: Headers) -> Non
     assert get(undeclared.address, HEALTHCHECK, CHECK, headers).status == 400
 
 
+@pytest.mark.parametrize(
+    "header", ["Original-Tcp-Port", "Original-Grpc-Port", "Original-Grpc-Service"]
+)
+@pytest.mark.parametrize("length", [80, 81, 4000])
+def test_a_wrong_value_is_told_up_to_80_characters(
+    undeclared: Sidecar, header: str, length: int
+) -> None:
+    port = {"Original-Grpc-Port": "80"} if header == "Original-Grpc-Service" else {}
+    value = "a\t" + "x" * (length - 2)
+    answer = get(undeclared.address, HEALTHCHECK, CHECK, {**port, header: value})
+    assert answer.status == 400
+    assert answer.body.endswith(f": {value[:80]!r}\n".encode())
+
+
 @pytest.mark.parametrize("name", ["Original-Tcp-port", "Original-TCP-Port", "original-tcp-port"])
 def test_the_header_is_matched_without_regard_to_case(undeclared: Sidecar, name: str) -> None:
     with app(hold) as target:

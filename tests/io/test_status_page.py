@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from osm_healthcheck.server import status
-from osm_healthcheck.server.results import RECENT_RESULTS
+from osm_healthcheck.server.results import RECENT_RESULTS, TargetResult
 from tests.io.apps import app, hold, http_app, response
 from tests.io.browser import chromium, tab
 from tests.io.sidecar import HEALTHCHECK, Sidecar, http_probe, sidecar, tcp_probe
@@ -105,6 +105,25 @@ def test_there_is_a_bar_for_each_result_the_latest_at_the_right(running: Sidecar
         assert f'd="M0 44h{width}v1h-{width}z"' in drawn  # the line that they stand on
     # how many, and how many of them have the mark of a failure
     assert sorted(lengths) == [(1, 0), (1, 1), (1, 1), (RECENT_RESULTS, 1)]
+
+
+def test_the_rows_are_the_last_24_results_of_all_targets_the_latest_first(
+    running: Sidecar,
+) -> None:
+    rows = re.findall(r"<tr><td.*?</tr>", page(running).body.decode())
+    found = [re.findall(r"<code>(\w+)://:\d+([^<]*)</code></td><td>([^<]*)<", row) for row in rows]
+    told = [(scheme, path, reason.rpartition(": ")[2]) for [(scheme, path, reason)] in found]
+    assert told[0] == ("http", "/healthz", "status 500")
+    assert [one[0] for one in told[1:3]] == ["tcp", "tcp"]
+    assert [one[2] for one in told[1:3]] == ["connection refused", "connected"]
+    assert told[3][1] == "/&lt;b&gt;?a=1&amp;b=2"
+    assert told[4:] == [("http", "/healthz", "status 200")] * 20
+
+
+def test_a_bar_is_as_high_as_its_result_took_long() -> None:
+    recent = [(0.0, TargetResult.SUCCESS, seconds, "") for seconds in (0.003, 0.001, 0.0, 0.0015)]
+    heights = [float(bar) for bar in re.findall(r"h5v-([\d.]+)h-5z", status._plot(recent))]
+    assert heights == [40, 13.3, 1, 20]  # of 40; the least is 1, or nothing would show
 
 
 @pytest.mark.parametrize(
