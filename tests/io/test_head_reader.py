@@ -131,6 +131,22 @@ def test_it_is_cut_exactly_at_its_end(more: bytes) -> None:
     assert not feed(GET + more).read[0][2]
 
 
+@pytest.mark.parametrize("pieces", [(GET, b"x"), (GET[:9], GET[9:], b"x")])
+def test_what_comes_while_a_head_is_read_is_not_part_of_it_nor_is_it_alone(
+    pieces: tuple[bytes, ...],
+) -> None:
+    told = Owner()
+
+    async def run() -> None:
+        reader = HeadReader(make_server()(), told, asyncio.get_running_loop())
+        for piece in pieces:
+            reader.feed(piece)
+        await turns(told)
+
+    asyncio.run(run())
+    assert [(head, alone) for head, _, alone in told.read] == [(GET, False)]
+
+
 def test_empty_lines_before_a_request_are_passed_over() -> None:
     ((head, _, alone),) = feed(b"\r\n\r\n" + GET).read
     assert (head, alone) == (GET, False)
@@ -197,22 +213,77 @@ def test_a_caller_that_leaves_while_its_request_is_read_is_heard_of_no_more() ->
 class Broken(asyncio.Protocol):
     """A server that fails in the way that it is told to."""
 
-    def __init__(self, error: Exception | None) -> None:
+    def __init__(self, error: Exception) -> None:
         self._error = error
 
     def data_received(self, data: bytes) -> None:
-        if self._error is not None:
-            raise self._error
+        raise self._error
 
 
-@pytest.mark.parametrize("error", [AssertionError(), ValueError("of its own"), KeyError("x")])
-def test_an_exception_in_aiohttp_is_answered_at_once(error: Exception) -> None:
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (AssertionError(), "AssertionError"),
+        (ValueError("of its own"), "of its own"),
+        (ValueError("x" * 200), "x" * 200),
+        (ValueError("x" * 199 + "yz"), "x" * 199 + "y"),  # it may repeat what it cannot read
+    ],
+)
+def test_an_exception_in_aiohttp_is_answered_at_once_and_named(
+    error: Exception, expected: str
+) -> None:
     told = feed(GET[:20], factory=lambda: Broken(error))
-    assert [status for status, _ in told.refused] == [400]
+    assert told.refused == [(400, f"not an HTTP/1.1 request: {expected}")]
 
 
-def test_a_server_that_never_answers_is_not_waited_for() -> None:
-    assert [status for status, _ in feed(GET, factory=lambda: Broken(None)).refused] == [400]
+class Late(asyncio.Protocol):
+    """Stands in for a server that takes ``turns`` turns of the event loop to say what is wrong."""
+
+    def __init__(self, turns: int) -> None:
+        self._turns = turns
+        self._to: asyncio.Transport
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._to = transport
+
+    def data_received(self, data: bytes) -> None:
+        asyncio.get_running_loop().call_soon(self._wait, self._turns)
+
+    def _wait(self, turns: int) -> None:
+        if turns:
+            asyncio.get_running_loop().call_soon(self._wait, turns - 1)
+        else:
+            self._to.write(b"HTTP/1.1 400 Bad Request\r\n\r\nlate\n")
+            self._to.close()
+
+
+@pytest.mark.parametrize(
+    ("turns", "reason"), [(0, "late"), (20, "late"), (21, "it could not be read")]
+)
+def test_a_server_is_waited_for_20_turns(turns: int, reason: str) -> None:
+    told = feed(GET, factory=lambda: Late(turns))
+    assert told.refused == [(400, f"not an HTTP/1.1 request: {reason}")]
+
+
+class Lenient(asyncio.Protocol):
+    """Stands in for an aiohttp that takes a head as whole which does not end with an empty line."""
+
+    def __init__(self, server: asyncio.Protocol) -> None:
+        self._server = server
+        self.connection_made = server.connection_made  # type: ignore[method-assign]
+        self.connection_lost = server.connection_lost  # type: ignore[method-assign]
+
+    def data_received(self, data: bytes) -> None:
+        self._server.data_received(data + b"\r\n")
+
+
+def test_a_head_without_its_end_is_refused_whatever_aiohttp_takes_it_for() -> None:
+    told = feed(GET[:-2], factory=lambda: Lenient(make_server()()))
+    assert told.refused == [
+        (400, "not an HTTP/1.1 request: its head does not end with an empty line")
+    ]
+    assert told.read == []
 
 
 def test_an_exception_of_ours_is_not_taken_for_the_callers_mistake() -> None:

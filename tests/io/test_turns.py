@@ -10,17 +10,15 @@ import socket
 import threading
 from collections.abc import Iterator
 
+import pytest
 import uvloop
 
-from osm_healthcheck.probes.addresses import AllowFrom
 from osm_healthcheck.server.connection import TURN_BYTES, Connection
-from osm_healthcheck.server.connection_limiter import ConnectionLimiter
-from osm_healthcheck.server.head_reader import make_server
-from osm_healthcheck.server.logs import Log
 from osm_healthcheck.server.reply import Caller, RememberedHeads, Reply
 from osm_healthcheck.server.request import Request
 from osm_healthcheck.server.transport import Acceptor
 from osm_healthcheck.wire.stream import CHUNK_BYTES
+from tests.io.connections import Context
 from tests.io.sidecar import capture
 from tests.io.wire import TIMEOUT
 
@@ -28,15 +26,19 @@ ANSWER_BYTES = 3 * TURN_BYTES
 
 
 class BigAnswer:
-    """An endpoint and its one answer, whose pieces are always at hand. ``sent`` are its bytes."""
+    """An endpoint and its one answer, whose pieces are always at hand. ``sent`` are its bytes.
+
+    ``piece_bytes`` is how long each piece is.
+    """
 
     lasting = False
     held_bytes = 0
     head_only = False
 
-    def __init__(self) -> None:
+    def __init__(self, piece_bytes: int) -> None:
         self.remembered = RememberedHeads()
         self.sent = 0
+        self._piece = bytes(piece_bytes)
 
     def resolve(self, _request: Request) -> Reply:
         return self
@@ -49,21 +51,9 @@ class BigAnswer:
 
     async def _answer(self, connection: Caller) -> None:
         while self.sent < ANSWER_BYTES:
-            self.sent += CHUNK_BYTES
-            await connection.write(bytes(CHUNK_BYTES))
+            self.sent += len(self._piece)
+            await connection.write(self._piece)
         connection.close()
-
-
-class Context:
-    """What the connection shares with nobody here."""
-
-    allow_from: AllowFrom | None = None
-
-    def __init__(self, loop: asyncio.AbstractEventLoop, log: Log) -> None:
-        self.loop = loop
-        self.log = log
-        self.limiter = ConnectionLimiter(loop, 16)
-        self.make_reader = make_server()
 
 
 @contextlib.contextmanager
@@ -84,10 +74,10 @@ def reading(address: tuple[str, int]) -> Iterator[None]:
         thread.join(TIMEOUT)
 
 
-async def bytes_at_turns() -> list[int]:
+async def bytes_at_turns(piece_bytes: int) -> list[int]:
     """How much had been sent each time that somebody else had a turn."""
     loop = asyncio.get_running_loop()
-    big = BigAnswer()
+    big = BigAnswer(piece_bytes)
     context = Context(loop, capture([]))
     listener = socket.create_server(("127.0.0.1", 0))
     # All of it fits into the kernel's buffers (it doubles this): nothing but us makes it wait.
@@ -106,8 +96,16 @@ async def bytes_at_turns() -> list[int]:
     return found
 
 
-def test_a_neighbour_has_its_turn_after_so_many_bytes() -> None:
-    found = uvloop.run(bytes_at_turns())
-    assert found[-1] == ANSWER_BYTES
-    between = [after - before for before, after in itertools.pairwise(found)]
-    assert max(between) <= TURN_BYTES + CHUNK_BYTES
+@pytest.mark.parametrize(
+    ("piece_bytes", "turn_bytes"),
+    [
+        (CHUNK_BYTES, TURN_BYTES),
+        (TURN_BYTES, TURN_BYTES),
+        (TURN_BYTES - 1, 2 * (TURN_BYTES - 1)),  # a byte is missing to a turn, each time
+    ],
+)
+def test_a_neighbour_has_its_turn_after_so_many_bytes(piece_bytes: int, turn_bytes: int) -> None:
+    found = uvloop.run(bytes_at_turns(piece_bytes))
+    assert found[-1] >= ANSWER_BYTES
+    between = {after - before for before, after in itertools.pairwise(found)}
+    assert between == {0, turn_bytes}
