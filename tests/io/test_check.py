@@ -1,19 +1,25 @@
 """15904: every status code of the check endpoint."""
 
+import asyncio
+import contextlib
 import re
 import select
 import socket
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+import uvloop
 
-from osm_healthcheck.wire.dial import Attempt, Network
+from osm_healthcheck.server.options import read_settings
+from osm_healthcheck.server.pod_server import PodServer
+from osm_healthcheck.wire.dial import Attempt, Network, NoSocketYetError, tcp_socket
 from osm_healthcheck.wire.errors import RefusedError
 from tests.io.apps import app, hold, reset
-from tests.io.sidecar import HEALTHCHECK, Sidecar, sidecar, tcp_probe
-from tests.io.wire import TIMEOUT, black_hole, closed_port, connect, get, own_address
+from tests.io.sidecar import HEALTHCHECK, Sidecar, capture, sidecar, tcp_probe
+from tests.io.wire import TIMEOUT, Answer, black_hole, closed_port, connect, get, own_address
 
 CHECK = "/osm-healthcheck"
 Headers = dict[str, str] | list[tuple[str, str]]
@@ -213,6 +219,46 @@ def test_target_host_replaces_every_other_address() -> None:
             assert running.check(here.port).status == 404
         with sidecar(None, "--target-host", "localhost") as running:
             assert running.check(here.port).status == 200
+
+
+@pytest.mark.parametrize("listens", [True, False])
+def test_a_refusal_that_comes_late_goes_on_too_and_is_what_is_told(listens: bool) -> None:
+    """Late, because the first socket has to be waited for, as in node mode."""
+    lines: list[dict[str, Any]] = []
+    address = own_address()
+
+    async def check(port: int) -> Answer:
+        loop = asyncio.get_running_loop()
+        coming = loop.create_future()
+        none_yet = [NoSocketYetError(coming)]
+
+        def make_socket(family: socket.AddressFamily) -> socket.socket:
+            if none_yet:
+                loop.call_soon(coming.set_result, 0)
+                raise none_yet.pop()
+            return tcp_socket(family)
+
+        settings = read_settings(["--bind", address], {}).pod
+        network = Network(make_socket=make_socket)
+        pod = PodServer(settings, network, 8, capture(lines), loop)
+        await pod.start()
+        try:
+            headers = {"Original-Tcp-Port": str(port)}
+            return await asyncio.to_thread(get, address, HEALTHCHECK, CHECK, headers)
+        finally:
+            await pod.stop(0)
+
+    with contextlib.ExitStack() as stack:
+        port = stack.enter_context(closed_port())
+        if listens:
+            stack.enter_context(app(hold, "::1", port))
+        answer = uvloop.run(check(port))
+    reason = "connected" if listens else f"dial 127.0.0.1:{port}: connection refused"
+    assert answer.status == (200 if listens else 404)
+    assert answer.body == f"tcp://:{port}: {reason}\n".encode()
+    assert [(line["level"], line["reason"]) for line in lines] == [
+        ("info" if listens else "warning", reason)
+    ]
 
 
 def test_going_on_is_for_refusals_only() -> None:

@@ -1,6 +1,7 @@
 """Too many connections at once: who has to leave, and that the kubelet never has to."""
 
 import contextlib
+import resource
 import select
 import socket
 from collections.abc import Iterator
@@ -54,6 +55,13 @@ def test_of_the_files_that_there_are_each_connection_may_take_three(files: int, 
 def test_too_few_files_for_one_connection_are_an_error(files: int) -> None:
     with open_files(files), pytest.raises(TooFewFilesError, match=f"{files} .*let it have 67 "):
         connection_limit()
+
+
+def test_where_files_have_no_limit_connections_have_ours(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Said in place of the kernel: Linux gives no process more than fs.nr_open.
+    unlimited = (resource.RLIM_INFINITY, resource.RLIM_INFINITY)
+    monkeypatch.setattr(resource, "getrlimit", lambda _: unlimited)
+    assert connection_limit() == MAX_CONNECTIONS
 
 
 def burst(

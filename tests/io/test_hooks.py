@@ -33,6 +33,7 @@ def lifecycle(
 def hooked(port: int, path: str = "/", **more: Any) -> Iterator[Sidecar]:
     with sidecar(lifecycle(port, path, **more)) as running:
         yield running
+    assert [line for line in running.lines if line["level"] == "error"] == []
 
 
 def run(running: Sidecar, path: str = START, **more: Any) -> Answer:

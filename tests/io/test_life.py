@@ -13,6 +13,7 @@ import pytest
 
 from osm_healthcheck.probes.constants import ProbeKind
 from osm_healthcheck.server import pod_server
+from osm_healthcheck.server.listen import ListenError
 from osm_healthcheck.wire.listening import listening_addresses
 from tests.io.apps import app, hold, http_app, read_head, response
 from tests.io.sidecar import (
@@ -140,6 +141,21 @@ def test_an_address_that_is_not_here_is_1() -> None:
     with process("--bind", "192.0.2.1", bind=False) as running:
         assert running.wait() == 1
         assert "cannot listen on 192.0.2.1:15904" in running.text[-1]
+
+
+def test_a_port_in_use_is_told_with_and_without_advice() -> None:
+    address = own_address()
+    with (
+        http_app(response(), address=address, port=15904),
+        pytest.raises(ListenError) as caught,
+        sidecar(address=address),
+    ):
+        pass
+    assert caught.value.problem == f"cannot listen on {address}:15904: address already in use"
+    assert str(caught.value) == (
+        f"{caught.value.problem}: another process has it; end that one, or choose "
+        "--healthcheck-port"
+    )
 
 
 def test_sigterm_goes_on_answering_while_the_app_listens() -> None:

@@ -17,6 +17,7 @@ from osm_healthcheck.server.logs import (
     Log,
     make_log,
 )
+from osm_healthcheck.server.rate_limit import RateLimit
 from osm_healthcheck.server.results import MAX_UNDECLARED_TARGETS
 from tests.io.apps import app, hold, http_app, response
 from tests.io.sidecar import HEALTHCHECK, Sidecar, http_probe, sidecar, tcp_probe
@@ -163,6 +164,36 @@ def test_errors_are_limited_too_and_told_where_only_they_are_shown() -> None:
         (40, "another", {"exc_info": None}),
     ]
     assert log.lines_left_out == 20
+
+
+@pytest.mark.parametrize(("one_target", "burst", "per_second"), [(True, 5, 1), (False, 60, 3)])
+def test_so_many_lines_at_once_and_a_second_as_the_docs_say(
+    one_target: bool, burst: int, per_second: int
+) -> None:
+    now = 1000.0
+    logger = Recorder()
+    log = Log(logger, clock=lambda: now)
+    limit = RateLimit(TARGET_PER_SECOND, TARGET_BURST)
+
+    def written() -> int:
+        def new() -> RateLimit:
+            return limit if one_target else RateLimit(TARGET_PER_SECOND, TARGET_BURST)
+
+        return sum(log.limited(20, new(), RESULT) for _ in range(100))
+
+    assert written() == burst
+    for seconds in (1, 4):
+        now += seconds
+        assert written() == per_second * seconds
+
+
+@pytest.mark.parametrize("length", [512, 513])
+def test_a_text_of_512_characters_is_whole(length: int) -> None:
+    logger = Recorder()
+    log = Log(logger)
+    log.limited(20, RateLimit(TARGET_PER_SECOND, TARGET_BURST), RESULT, reason="x" * length)
+    [(_, _, fields)] = logger.lines
+    assert fields == {"reason": "x" * 512 if length == 512 else "x" * 511 + "…"}
 
 
 def test_what_is_not_shown_takes_no_room() -> None:

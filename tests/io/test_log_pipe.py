@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from osm_healthcheck.server.log_writer import MAX_WAITING_BYTES, LogWriter
+from osm_healthcheck.server.log_writer import LogWriter
 from tests.io.apps import app, hold
 from tests.io.sidecar import HEALTHCHECK
 from tests.io.wire import TIMEOUT, closed_port, get, own_address
@@ -197,8 +197,8 @@ def test_what_waits_is_bounded_and_the_next_line_says_what_is_lost() -> None:
     with small_pipe() as (reading, writing):
         fill(writing)
         writer = LogWriter(writing, notice)
-        line = "x" * 999 + "\n"
-        fit = MAX_WAITING_BYTES // len(line)
+        line = "x" * 1023 + "\n"
+        fit = 64  # 64 KiB, as docs/sidecar.md says
         for _ in range(fit + 10):
             writer.write(line)
         assert writer.lost == 10

@@ -59,8 +59,9 @@ def tcp() -> Iterator[App]:
 
 @pytest.fixture(scope="module")
 def running(web: App, tcp: App) -> Iterator[Sidecar]:
-    probes = {"app": {"livenessProbe": http_probe(web.port), "readinessProbe": tcp_probe(tcp.port)}}
-    with sidecar(probes) as started:
+    http = http_probe(web.port)
+    probes = {"livenessProbe": http, "readinessProbe": tcp_probe(tcp.port)}
+    with sidecar({"app": {**probes, "lifecycle": {"postStart": http}}}) as started:
         yield started
 
 
@@ -100,6 +101,8 @@ def test_what_is_remembered_is_the_target_and_not_its_state(reads: Reader) -> No
         CHECK % 1,  # not declared
         CHECK % 15904,
         CHECK % 99999,
+        b"GET /osm-post-start-hook/app HTTP/1.1\r\nHost: x\r\n\r\n",  # once in a pod's life
+        b"GET /osm-post-start-hook/other HTTP/1.1\r\nHost: x\r\n\r\n",
         b"GET / HTTP/2.0\r\nHost: x\r\n\r\n",
         b"\0",
     ],

@@ -1,6 +1,7 @@
 """Bodies through the probe proxy: what the app says, as it says it, and no more."""
 
 import socket
+import struct
 import threading
 from collections.abc import Iterator
 
@@ -24,6 +25,7 @@ GET = b"GET /osm-liveness-probe HTTP/1.1\r\nHost: x\r\n\r\n"
 GET10 = b"GET /osm-liveness-probe HTTP/1.0\r\n\r\n"
 OK = b"HTTP/1.1 200 OK\r\n"
 CHUNKED = OK + b"Transfer-Encoding: chunked\r\n\r\n"
+_DATA_SEGMENTS_IN = 152  # where tcpi_data_segs_in stands in struct tcp_info of linux/tcp.h
 
 
 def ask(serve: Serve, request: bytes = GET, timeout: int = 1) -> Answer:
@@ -103,6 +105,19 @@ def test_a_body_arrives_whole(
     if request_ is GET10:
         assert got.header("Transfer-Encoding") is None
         assert not (got.header("Content-Length") and b"chunked" in answer)
+
+
+def test_an_answer_that_comes_in_one_piece_goes_on_in_one() -> None:
+    with (
+        http_app(response(body=b"hello")) as running,
+        sidecar({"app": {"livenessProbe": http_probe(running.port)}}) as started,
+        connect(started.address, LIVENESS) as sock,
+    ):
+        sock.sendall(GET)
+        assert parse(*read_to_end(sock)).body == b"hello"
+        info = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 156)
+    (segments,) = struct.unpack_from("I", info, _DATA_SEGMENTS_IN)
+    assert segments == 1
 
 
 @pytest.mark.parametrize(
