@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from osm_healthcheck.server.connection import Connection
-from osm_healthcheck.server.reply import Caller, RememberedHeads, Reply
+from osm_healthcheck.server.head_reader import MAX_HEAD_BYTES
+from osm_healthcheck.server.reply import Caller, Forbidden, RememberedHeads, Reply
 from osm_healthcheck.server.request import Request
 from tests.io.apps import reset
 from tests.io.connections import Context, accepted, read, run, wait_for
@@ -74,6 +75,43 @@ def test_a_caller_that_has_reset_before_it_is_read_is_let_go() -> None:
 
     run(begin)
     assert not lines
+
+
+def head(size: int, more: bytes = b"") -> bytes:
+    """A request's head of so many bytes, with another line in it."""
+    fill = b"X: " + b"x" * (size - len(GET) - len(more) - 5) + b"\r\n"
+    return GET[:-2] + more + fill + b"\r\n"
+
+
+@pytest.mark.parametrize(
+    ("data", "over"),
+    [
+        (head(100), True),
+        (head(MAX_HEAD_BYTES), True),
+        (head(100) + b"x", False),
+        (head(100, b"Content-Length: 4\r\n"), False),
+    ],
+    ids=["short", "8 KiB", "and more", "with a body"],
+)
+def test_only_a_request_that_has_come_whole_is_over_with_its_answer(
+    data: bytes, over: bool
+) -> None:
+    """A caller that may go on sending would be reset by that, and might lose the answer."""
+
+    async def ask() -> None:
+        context = Context(asyncio.get_running_loop(), capture([]))
+        with accepted() as (caller, ours):
+            caller.sendall(data)
+            wait_for(ours, select.POLLIN)
+            Connection(context, Forbidden(), ours, "127.0.0.1").begin()
+            assert (await read(caller)).startswith(b"HTTP/1.1 403 ")
+            assert (ours.fileno() == -1, len(context.limiter) == 0) == (over, over)
+            caller.close()
+            while len(context.limiter):  # noqa: ASYNC110  # nobody tells
+                await asyncio.sleep(0)
+            assert ours.fileno() == -1
+
+    run(ask)
 
 
 @pytest.mark.parametrize(
