@@ -312,7 +312,8 @@ async def _read_reply(connection: HTTP2Connection) -> int:
                 case frames.DATA:
                     await _take_data(reply, frame)
                 case frames.GOAWAY:
-                    farewell = _take_goaway(frame, connection.stream) or farewell
+                    said = _take_goaway(frame, connection.stream)
+                    farewell = farewell or said
     except (StreamFailedError, StreamResetError):
         raise
     except BrokenOffError as error:

@@ -15,8 +15,8 @@ from osm_healthcheck.wire.header_block import Field
 from osm_healthcheck.wire.http2_frames import Frame, quoted
 
 _CONTENT_TYPE = re.compile(rb"application/grpc(?:[+;].*)?", re.DOTALL)
-_INTEGER = re.compile(r"[+-]?[0-9]+")
-_MAX_INTEGER_DIGITS = 30
+_INTEGER = re.compile(rb"[+-]?[0-9]+")
+_OUT_OF_RANGE_DIGITS = 20  # of a number that takes more than 64 bits
 _MAX_DETAIL_BYTES = 1024  # an event is cut there
 # base64.StdEncoding, and base64.RawStdEncoding where the length is no multiple of four
 _PADDED = re.compile(rb"(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?")
@@ -168,14 +168,11 @@ class _Head:
         if not self._http_status:
             problems.append("malformed header: missing HTTP status")
         else:
-            text = self._http_status.decode("latin-1")
-            status = _parse_integer(text)
-            if status is None:
-                raise StatusError(
-                    "Internal",
-                    "transport: malformed http-status: strconv.Atoi: parsing "
-                    f"{quoted(self._http_status)}: invalid syntax",
-                )
+            try:
+                status = _parse_integer(self._http_status, 64)
+            except ValueError as error:
+                reason = f"transport: malformed http-status: strconv.Atoi: {error}"
+                raise StatusError("Internal", reason) from None
             if 100 <= status < 200:
                 if not ends_stream:
                     return
@@ -208,24 +205,26 @@ class _Head:
 
 
 def _status_code(value: bytes) -> int:
-    """``strconv.ParseInt(value, 10, 32)``."""
-    text = value.decode("latin-1")
-    number = _parse_integer(text)
-    if number is None or not -(2**31) <= number < 2**31:
-        reason = "invalid syntax" if number is None else "value out of range"
-        raise StatusError(
-            "Unknown",
-            "transport: malformed grpc-status: strconv.ParseInt: parsing "
-            f"{quoted(value)}: {reason}",
-        )
+    try:
+        return _parse_integer(value, 32)
+    except ValueError as error:
+        reason = f"transport: malformed grpc-status: strconv.ParseInt: {error}"
+        raise StatusError("Unknown", reason) from None
+
+
+def _parse_integer(value: bytes, bits: int) -> int:
+    """``strconv.ParseInt(value, 10, bits)``.
+
+    Raises:
+        ValueError: where it is no such number, in Go's words.
+    """
+    if not _INTEGER.fullmatch(value):
+        raise ValueError(f"parsing {quoted(value)}: invalid syntax")
+    digits = value.lstrip(b"+-0") or b"0"
+    number = int(digits[:_OUT_OF_RANGE_DIGITS]) * (-1 if value.startswith(b"-") else 1)
+    if not -(2 ** (bits - 1)) <= number < 2 ** (bits - 1):
+        raise ValueError(f"parsing {quoted(value)}: value out of range")
     return number
-
-
-def _parse_integer(text: str) -> int | None:
-    """Go's ``strconv`` in base ten; a number that no status has, where it is too long."""
-    if not _INTEGER.fullmatch(text):
-        return None
-    return int(text) if len(text) <= _MAX_INTEGER_DIGITS else 10**_MAX_INTEGER_DIGITS
 
 
 def _code_name(code: int) -> str:

@@ -62,6 +62,22 @@ def headers(pairs: Pairs, flags: int = 0, stream: int = 1) -> bytes:
     return cut(block(pairs), flags, stream)
 
 
+def sized(pairs: Pairs, size: int) -> bytes:
+    """A header block whose list has ``size`` bytes (RFC 9113 section 6.5.2), and is no longer.
+
+    Besides ``pairs`` it has one field of the table again and again.
+    """
+    field = (b"x", b"v" * 3900)
+    field_bytes = _list_bytes([field])
+    count, rest = divmod(size - _list_bytes([*pairs, (b"y", b"")]), field_bytes)
+    indexed = b"\x40" + block([field])[1:] + b"\xbe" * (count - 1)
+    return block(pairs) + indexed + block([(b"y", b"v" * rest)])
+
+
+def _list_bytes(pairs: Pairs) -> int:
+    return sum(len(name) + len(value) + 32 for name, value in pairs)
+
+
 def cut(data: bytes, flags: int = 0, stream: int = 1, size: int = 16384) -> bytes:
     """A header block in frames of ``size``."""
     pieces = [data[at : at + size] for at in range(0, len(data), size)] or [b""]
@@ -189,6 +205,9 @@ def read_request(sock: socket.socket) -> bytes:
 
 
 OK: Pairs = [(b":status", b"200")]
+PSEUDO_HEADERS: Pairs = [
+    (name, b"x") for name in (b":method", b":path", b":scheme", b":authority", b":protocol")
+]
 BODY = frame(DATA, b"body", END)
 FINE = headers(OK) + BODY
 
@@ -201,6 +220,12 @@ def status(code: bytes, *more: tuple[bytes, bytes]) -> Pairs:
 def many(size: int, count: int = 1) -> Pairs:
     """A header list that is ``count`` fields of ``size`` bytes longer."""
     return [*OK, *((b"x-%d" % number, b"v" * size) for number in range(count))]
+
+
+def informational(size: int) -> bytes:
+    """Answers of 103 whose header lists have ``size`` bytes together."""
+    lists = [*[80_000] * (size // 80_000), size % 80_000]
+    return b"".join(cut(sized(status(b"103"), one)) for one in lists)
 
 
 # -- an HTTPS app that has settled on h2
@@ -221,6 +246,7 @@ HTTPS: dict[str, Case] = {
     ),
     "trailers": one(headers(OK) + frame(DATA, b"body") + headers([(b"x", b"y")], END)),
     "103, then an answer": one(headers(status(b"103", (b"link", b"x"))) + FINE),
+    "199, then an answer": one(headers(status(b"199")) + FINE),
     "100, then 101, then an answer": one(headers(status(b"100")) + headers(status(b"101")) + FINE),
     "103 with END_STREAM": one(headers(status(b"103"), END)),
     "a status of 204": one(headers(status(b"204"), END)),
@@ -263,6 +289,12 @@ HTTPS: dict[str, Case] = {
     "GOAWAY with a lower stream, five times": ([Talk(goaway(0))] * 5 + [Talk(FINE)]),
     "GOAWAY with a lower stream for ever": one(goaway(0)),
     "GOAWAY twice, the second lower": ([Talk(goaway(2**31 - 1) + goaway(0)), Talk(FINE)]),
+    "GOAWAY twice, then the end": one(
+        goaway(2**31 - 1, CALM, b"first") + goaway(1, NO, b"second"), end="fin"
+    ),
+    "GOAWAY twice, the second with an error, then the end": one(
+        goaway(2**31 - 1) + goaway(1, CALM, b"second"), end="fin"
+    ),
     "GOAWAY and the end unasked": ([Talk(first=settings() + goaway(0), end="fin"), Talk(FINE)]),
     "GOAWAY on a stream": one(frame(GOAWAY, b"\0" * 8) + FINE),
     "GOAWAY of four bytes": one(frame(GOAWAY, b"\0" * 4, stream=0) + FINE),
@@ -347,6 +379,9 @@ HTTPS: dict[str, Case] = {
     "a status with a blank": one(headers(status(b"200 ")) + BODY),
     "an empty status": one(headers(status(b"")) + BODY),
     "a path in an answer": one(headers([*OK, (b":path", b"/")]) + BODY),
+    "every pseudo-header, and one twice": one(
+        headers([*OK, *PSEUDO_HEADERS, PSEUDO_HEADERS[0]]) + BODY
+    ),
     "an unknown pseudo-header": one(headers([*OK, (b":x", b"/")]) + BODY),
     "a header list of 70 kB": one(headers(many(70_000)) + BODY),
     "a header list of 80 kB": one(headers(many(1000, 80)) + BODY),
@@ -368,6 +403,8 @@ HTTPS: dict[str, Case] = {
     "a length with a zero": one(headers([*OK, (b"content-length", b"004")]) + BODY),
     "an empty length": one(headers([*OK, (b"content-length", b"")]) + BODY),
     "a length past all limits": one(headers([*OK, (b"content-length", b"9" * 30)]) + BODY),
+    "a length of 2**63 - 1": one(headers([*OK, (b"content-length", b"%d" % (2**63 - 1))]) + BODY),
+    "a length of 2**63": one(headers([*OK, (b"content-length", b"%d" % 2**63)]) + BODY),
     "two lengths": one(headers([*OK, (b"content-length", b"4"), (b"content-length", b"5")]) + BODY),
     "a length, and a stream that ends later": one(
         headers([*OK, (b"content-length", b"4")]) + frame(DATA, b"body") + frame(DATA, b"", END)
@@ -386,6 +423,8 @@ HTTPS: dict[str, Case] = {
     "a thousand PINGs": one(ping() * 1000 + FINE),
     "a thousand SETTINGS": one(settings() * 1000 + FINE),
     "a thousand answers of 103": one(headers(status(b"103")) * 1000 + FINE),
+    "answers of 103 of 10 MiB": one(informational(10 * 1024 * 1024) + FINE),
+    "answers of 103 of 10 MiB and a byte": one(informational(10 * 1024 * 1024 + 1) + FINE),
     "a thousand empty DATA": one(headers(OK) + frame(DATA) * 1000 + BODY),
     "a thousand frames that nobody knows": one(frame(UNKNOWN, b"x" * 1000) * 1000 + FINE),
 }
@@ -459,9 +498,13 @@ GRPC: dict[str, Case] = {
     "a status of 99": one(reply(GRPC_OK, [(b"grpc-status", b"99")])),
     "a status of +0": one(reply(GRPC_OK, [(b"grpc-status", b"+0")])),
     "a status of 000": one(reply(GRPC_OK, [(b"grpc-status", b"000")])),
+    "a status of many zeros": one(reply(GRPC_OK, [(b"grpc-status", b"0" * 40)])),
     "a status of -1": one(reply(GRPC_OK, [(b"grpc-status", b"-1")])),
     "a status of letters": one(reply(GRPC_OK, [(b"grpc-status", b"ok")])),
     "an empty status": one(reply(GRPC_OK, [(b"grpc-status", b"")])),
+    "a status of 2**31 - 1": one(reply(GRPC_OK, [(b"grpc-status", b"%d" % (2**31 - 1))])),
+    "a status of 2**31": one(reply(GRPC_OK, [(b"grpc-status", b"%d" % 2**31)])),
+    "a status of -2**31": one(reply(GRPC_OK, [(b"grpc-status", b"%d" % -(2**31))])),
     "a status past all limits": one(reply(GRPC_OK, [(b"grpc-status", b"9" * 20)])),
     "a status twice": one(reply(GRPC_OK, [(b"grpc-status", b"5"), (b"grpc-status", b"0")])),
     "details that agree": one(
@@ -492,6 +535,10 @@ GRPC: dict[str, Case] = {
         headers(status(b"200", (b"content-type", b"text/html"))) + frame(DATA, b"hello", END)
     ),
     "letters": one(headers(status(b"ok"), END)),
+    "a :status of 2**63 - 1": one(headers(status(b"%d" % (2**63 - 1)), END)),
+    "a :status of 2**63": one(headers(status(b"%d" % 2**63), END)),
+    "a :status of 40 digits": one(headers(status(b"9" * 40), END)),
+    "a :status of many zeros": one(headers(status(b"503".zfill(40)), END)),
     "no head": one(headers([(b"x", b"y")], END)),
     "103, then SERVING": one(headers(status(b"103")) + HEALTHY),
     "103 with END_STREAM": one(headers(status(b"103"), END)),
@@ -507,6 +554,12 @@ GRPC: dict[str, Case] = {
     "bad -bin metadata in trailers": one(reply(GRPC_OK, [*TRAILERS, (b"x-bin", b"!!!!")])),
     "metadata of 160 kB": one(
         reply([*GRPC_OK, *((b"x-%d" % number, b"v" * 1600) for number in range(100))])
+    ),
+    "metadata of 16 MiB": one(
+        cut(sized(GRPC_OK, 16 * 1024 * 1024)) + SERVING + headers(TRAILERS, END)
+    ),
+    "metadata of 16 MiB and a byte": one(
+        cut(sized(GRPC_OK, 16 * 1024 * 1024 + 1)) + SERVING + headers(TRAILERS, END)
     ),
     "metadata of 90 kB in one": one(reply([*GRPC_OK, (b"x", b"v" * 90_000)])),
     "trailers of 160 kB": one(
@@ -530,6 +583,9 @@ GRPC: dict[str, Case] = {
         HEALTHY,
         first=settings() + settings(flags=ACK) + frame(WINDOW, b"\0\0\0\1", stream=0) + ping(),
     ),
+    "settings and half a frame, then the rest": one(
+        frame(UNKNOWN, b"x" * 20)[15:] + HEALTHY, first=settings() + frame(UNKNOWN, b"x" * 20)[:15]
+    ),
     "MAX_HEADER_LIST_SIZE=10": one(HEALTHY, first=settings((6, 10))),
     "settings that are only an acknowledgement": one(HEALTHY, first=settings(flags=ACK)),
     "two acknowledgements": one(HEALTHY, first=settings() + settings(flags=ACK) * 2),
@@ -548,7 +604,12 @@ GRPC: dict[str, Case] = {
     "GOAWAY with words, then the end": one(
         settings(flags=ACK) + goaway(1, CALM, b"too_many"), end="fin"
     ),
+    "GOAWAY twice, then the end": one(
+        settings(flags=ACK) + goaway(2**31 - 1, CALM, b"first") + goaway(1, NO, b"second"),
+        end="fin",
+    ),
     "GOAWAY with an even stream": one(goaway(2) + HEALTHY),
+    "GOAWAY with an even stream, then the end": one(settings(flags=ACK) + goaway(2), end="fin"),
     "GOAWAY with a lower stream, then a reply": ([Talk(goaway(0)), Talk(HEALTHY)]),
     "GOAWAY with a lower stream unasked": ([Talk(first=settings() + goaway(0)), Talk(HEALTHY)]),
     "GOAWAY with a lower stream unasked, three times": Case(
@@ -592,6 +653,10 @@ GRPC_RACES: dict[str, tuple[Case, bool]] = {
     "settings, then the end, once": ([Talk(end="fin"), Talk(HEALTHY)], True),
     "settings, then a reset, once": ([Talk(end="reset"), Talk(HEALTHY)], True),
     "GOAWAY unasked, once": ([Talk(first=settings() + goaway(0)), Talk(HEALTHY)], True),
+    "GOAWAY and PING unasked, three times": (
+        [Talk(first=settings() + goaway(0) + ping())] * 3 + [Talk(HEALTHY)],
+        True,
+    ),
     "GOAWAY and the end unasked, three times": (
         [Talk(first=settings() + goaway(0), end="fin")] * 3 + [Talk(HEALTHY)],
         True,
