@@ -11,8 +11,8 @@ import socket
 from collections.abc import Callable
 from typing import Protocol
 
-# As long as the longest head: more than that is no probe.
-READ_BYTES = 8 * 1024
+# A byte more than the longest head, which says that something follows it. More is no probe.
+READ_BYTES = 8 * 1024 + 1
 # What is written piece by piece is sent together, so much at most.
 GATHERED_BYTES = 4 * 1024
 # How long to wait where a connection cannot be accepted; those that are open will end.

@@ -89,9 +89,10 @@ def head(size: int, more: bytes = b"") -> bytes:
         (head(100), True),
         (head(MAX_HEAD_BYTES), True),
         (head(100) + b"x", False),
+        (head(MAX_HEAD_BYTES) + b"x", False),
         (head(100, b"Content-Length: 4\r\n"), False),
     ],
-    ids=["short", "8 KiB", "and more", "with a body"],
+    ids=["short", "8 KiB", "and more", "8 KiB and more", "with a body"],
 )
 def test_only_a_request_that_has_come_whole_is_over_with_its_answer(
     data: bytes, over: bool
