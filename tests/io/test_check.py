@@ -290,6 +290,25 @@ def test_a_second_look_tells_a_reset_from_an_orderly_end(
         assert attempt.sock.fileno() < 0
 
 
+def test_a_connection_that_is_reset_at_once_was_made() -> None:
+    """Its peer's address is gone, and it is no connection to itself for that."""
+    own = own_address()
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        address, port = listener.getsockname()
+
+        class Reset(socket.socket):
+            def getsockname(self) -> tuple[str, int]:
+                reset(listener.accept()[0])
+                return own, port
+
+        with Reset(type=socket.SOCK_STREAM | socket.SOCK_NONBLOCK) as sock:
+            sock.bind((own, port))  # only one with the app's port is looked at
+            attempt = Attempt(address, port, Network(make_socket=lambda family: sock))
+            assert not attempt.pending
+            with pytest.raises(RefusedError, match="connection reset by peer"):
+                attempt.confirm()
+
+
 def test_a_connection_to_itself_is_a_refusal() -> None:
     # Forced: a socket bound to the very port that it then dials connects to itself.
     with socket.socket() as sock:

@@ -1,8 +1,12 @@
 """The answer to a gRPC health check: what is read of it, whatever pieces it comes in."""
 
+from urllib.parse import unquote_to_bytes
+
 import pytest
 
 from osm_healthcheck.wire.grpc_message import MAX_MESSAGE_BYTES, MessageError, MessageReader
+from osm_healthcheck.wire.grpc_reply import Reply, StatusError
+from osm_healthcheck.wire.http2_frames import END_STREAM, HEADERS, Frame
 
 TWICE = (
     "Internal: cardinality violation: expected <EOF> for non server-streaming RPCs, but "
@@ -73,6 +77,18 @@ def _message(content: bytes, flag: int = 0) -> bytes:
 )
 def test_a_message_in_pieces(data: bytes, status: int | str | None, size: int) -> None:
     assert _status(data, size) == status
+
+
+@pytest.mark.parametrize("letter", [b"x", b"%20"], ids=["letters", "in percent"])
+@pytest.mark.parametrize("size", [1023, 1024, 1025])
+def test_of_the_words_of_a_status_1_kib_is_told(letter: bytes, size: int) -> None:
+    """An event holds no more: NoteLengthLimit of pkg/apis/core/validation/events.go."""
+    words = (letter * size)[:size]
+    fields = ((b"grpc-status", b"5"), (b"grpc-message", words))
+    head = ((b"content-type", b"application/grpc"), *fields)
+    with pytest.raises(StatusError) as raised:
+        Reply().take_headers(Frame(HEADERS, END_STREAM, 1, fields=head))
+    assert raised.value.detail.encode() == unquote_to_bytes(words[:1024])
 
 
 def test_a_message_may_have_four_megabytes() -> None:

@@ -12,6 +12,8 @@ from osm_healthcheck.wire.http1 import exchange
 OK = b"HTTP/1.1 200 OK\r\n"
 CHUNKED = OK + b"Transfer-Encoding: chunked\r\n\r\n"
 LONG_TRAILER = b"A: " + b"x" * 5000
+# a chunk that saves nothing for the next ones, and four with 3,984 bytes too many
+EXCESS = b"1\r\nb\r\n" + (b"1;" + b"x" * 3998 + b"\r\nb\r\n") * 4
 
 # what comes, and what it comes to: status, fields and body, or the error of Go's client
 ANSWERS: dict[bytes, tuple[int, list[tuple[bytes, bytes]], bytes] | str] = {
@@ -67,6 +69,15 @@ ANSWERS: dict[bytes, tuple[int, list[tuple[bytes, bytes]], bytes] | str] = {
         b"bbbb",
     ),
     CHUNKED + (b"1;" + b"x" * 4000 + b"\r\nb\r\n") * 5 + b"0\r\n\r\n": (
+        "chunked encoding contains too much non-data"
+    ),
+    # internal/chunked: 16 KiB besides the data, 16 bytes a chunk and twice the data not counted
+    CHUNKED + EXCESS + b"1;" + b"x" * 462 + b"\r\nb\r\n0\r\n\r\n": (
+        200,
+        [(b"Transfer-Encoding", b"chunked")],
+        b"b" * 6,
+    ),
+    CHUNKED + EXCESS + b"1;" + b"x" * 463 + b"\r\nb\r\n0\r\n\r\n": (
         "chunked encoding contains too much non-data"
     ),
     CHUNKED + b"0\r\n": "http: unexpected EOF reading trailer",

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import select
 import socket
 from pathlib import Path
 
@@ -55,6 +56,30 @@ def test_the_oldest_makes_room() -> None:
     with app(hold) as target:
         asyncio.run(run(target.port))
         target.wait_for(lambda target: target.connections == 3 and target.open == 0)
+
+
+def test_who_is_woken_for_nothing_waits_on() -> None:
+    """select(2), BUGS: a socket that is said to have data may have none when it is read."""
+    errors: list[dict[str, object]] = []
+
+    async def run() -> None:
+        loop = asyncio.get_running_loop()
+        loop.set_exception_handler(lambda _, context: errors.append(context))
+        lingering = LingeringSockets()
+        ours, app = socket.socketpair()
+        ours.setblocking(False)
+        app.send(b"x")
+        for _ in range(2):  # both are woken for the byte, and one of them gets it
+            lingering.add(ours.dup(), loop)
+        with ours, app:
+            for _ in range(2):  # in the first turn the loop finds the byte
+                await asyncio.sleep(0)
+            assert select.select([ours], [], [], 0)[0] == []
+            assert len(lingering) == 2
+        await lingering.settle()
+
+    asyncio.run(run())
+    assert errors == []
 
 
 def test_the_app_is_waited_for() -> None:

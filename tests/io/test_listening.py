@@ -2,9 +2,11 @@
 
 import asyncio
 import contextlib
+import errno
 import os
 import shutil
 import socket
+import struct
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -82,6 +84,58 @@ def test_answers_longer_than_one_message_are_whole(source: str) -> None:
         for address in addresses:
             stack.enter_context(listener(address, port))
         assert listening_addresses(port) >= {*addresses, "127.77.0.1"}
+
+
+def _message(kind: int, body: bytes) -> bytes:
+    """A netlink message as netlink(7) has it, up to where the next one begins."""
+    length = 16 + len(body)
+    return struct.pack("=IHHII", length, kind, 2, 0, 0) + body + bytes(-length % 4)
+
+
+def _found(address: str, more: bytes = b"") -> bytes:
+    """A message about a socket; ``more`` are attributes."""
+    packed = socket.inet_pton(socket.AF_INET, address)
+    return _message(20, struct.pack("=4B2s2s16s", 2, 10, 0, 0, b"", b"", packed) + more)
+
+
+def _answers(*datagrams: bytes) -> list[str]:
+    """What is made of these, as the kernel could send them."""
+    kernel, ours = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+    with kernel, ours:
+        ours.setblocking(False)
+        for datagram in datagrams:
+            kernel.send(datagram)
+        return list(sock_diag._answers(ours))
+
+
+_DONE = _message(3, struct.pack("=i", 0))
+
+
+@pytest.mark.parametrize("more", range(9))
+@pytest.mark.parametrize("done", [_DONE, _message(3, b"")], ids=["0", "nothing"])
+def test_a_message_of_any_length_is_followed_by_the_next(more: int, done: bytes) -> None:
+    """NLMSG_NEXT of linux/netlink.h: each begins at a multiple of four bytes."""
+    first, second = _found("127.0.0.1", bytes(more)), _found("127.0.0.2")
+    assert _answers(first + second + done) == ["127.0.0.1", "127.0.0.2"]
+    assert _answers(first, second, done) == ["127.0.0.1", "127.0.0.2"]
+
+
+@pytest.mark.parametrize("kind", [2, 3], ids=["NLMSG_ERROR", "NLMSG_DONE"])
+def test_an_answer_that_ends_with_an_error_is_one(kind: int) -> None:
+    """A kernel without tcp_diag says -ENOENT in NLMSG_DONE (netlink_dump_done of af_netlink.c)."""
+    with pytest.raises(FileNotFoundError):
+        _answers(_found("127.0.0.1") + _message(kind, struct.pack("=i", -errno.ENOENT)))
+
+
+def test_a_table_that_is_missing_hides_no_other(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "tcp6").write_text(
+        _HEADING + "   0: 00000000000000000000000001000000:1F90 00000000:0000 0A \n"
+    )
+    monkeypatch.setattr(sock_diag, "_NETLINK_SOCK_DIAG", _NO_SUCH_PROTOCOL)
+    monkeypatch.setattr(listening, "_TABLES", (tmp_path / "tcp", tmp_path / "tcp6"))
+    assert listening_addresses(8080) == {"::1"}
 
 
 def test_a_process_without_a_capability_may_ask() -> None:

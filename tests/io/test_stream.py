@@ -9,6 +9,33 @@ from osm_healthcheck.wire.lingering import LingeringSockets
 from osm_healthcheck.wire.stream import CHUNK_BYTES, TURN_BYTES, Stream
 
 
+def test_an_answer_is_not_looked_for_before_it_comes() -> None:
+    """Nobody answers as soon as he is asked: a look would be a call for nothing."""
+    looks: list[int] = []
+
+    class Looked(socket.socket):
+        def recv(self, size: int, flags: int = 0) -> bytes:
+            looks.append(size)
+            return super().recv(size, flags)
+
+    async def run() -> None:
+        ours, app = socket.socketpair()
+        with Looked(fileno=ours.detach()) as sock, app:
+            sock.setblocking(False)
+            loop = asyncio.get_running_loop()
+            stream = Stream(sock, loop, ("127.0.0.1", 1), LingeringSockets())
+            for question in (b"one", b"two"):
+                await stream.send(question)
+                answer = asyncio.create_task(stream.receive())
+                await asyncio.sleep(0)
+                assert app.recv(100) == question
+                app.send(question)
+                assert await answer == question
+
+    asyncio.run(run())
+    assert len(looks) == 2
+
+
 @pytest.mark.parametrize("size", [CHUNK_BYTES, 1500, 100])
 def test_others_get_their_turn_while_an_app_floods(size: int) -> None:
     """No more than `TURN_BYTES` are read, in 64 pieces at most, before the loop turns."""

@@ -1,5 +1,6 @@
 """The kubelet's vectors for HTTPS probes, both ways: passed through, and made by the sidecar."""
 
+import asyncio
 import socket
 import ssl
 from collections.abc import Iterator
@@ -8,6 +9,10 @@ from typing import Any
 
 import pytest
 
+from osm_healthcheck.wire.errors import PlainHTTPError
+from osm_healthcheck.wire.lingering import LingeringSockets
+from osm_healthcheck.wire.stream import Stream
+from osm_healthcheck.wire.tls import TLSStream
 from tests.io import vectors
 from tests.io.apps import app, hold, read_until_gone
 from tests.io.h2_app import h2_app
@@ -100,6 +105,25 @@ def test_an_app_without_tls_fails(way: str) -> None:
         assert answer.status == 502
         assert expect["output"].partition(": ")[2] in answer.body.decode()
     assert ends == ["fin"]
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 4, 5, 6, 100])
+def test_an_app_without_tls_fails_likewise_in_pieces(size: int) -> None:
+    """``RecordHeaderError`` of crypto/tls: five bytes tell HTTP from TLS."""
+
+    async def shake_hands() -> None:
+        ours, app = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with ours, app:
+            ours.setblocking(False)
+            text = b"HTTP/1.1 400 Bad Request\r\n\r\n"
+            for at in range(0, len(text), size):
+                app.send(text[at : at + size])
+            loop = asyncio.get_running_loop()
+            stream = Stream(ours, loop, ("127.0.0.1", 1), LingeringSockets())
+            await TLSStream(stream, "127.0.0.1").handshake()
+
+    with pytest.raises(PlainHTTPError):
+        asyncio.run(shake_hands())
 
 
 @WAYS
