@@ -12,11 +12,9 @@ from urllib.parse import unquote_to_bytes
 from osm_healthcheck.wire.errors import WireError
 from osm_healthcheck.wire.grpc_message import FirstField, MessageError, MessageReader
 from osm_healthcheck.wire.header_block import Field
-from osm_healthcheck.wire.http2_frames import Frame, quoted
+from osm_healthcheck.wire.http2_frames import Frame, parse_integer, quoted
 
 _CONTENT_TYPE = re.compile(rb"application/grpc(?:[+;].*)?", re.DOTALL)
-_INTEGER = re.compile(rb"[+-]?[0-9]+")
-_OUT_OF_RANGE_DIGITS = 20  # of a number that takes more than 64 bits
 _MAX_DETAIL_BYTES = 1024  # an event is cut there
 # base64.StdEncoding, and base64.RawStdEncoding where the length is no multiple of four
 _PADDED = re.compile(rb"(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?")
@@ -169,7 +167,7 @@ class _Head:
             problems.append("malformed header: missing HTTP status")
         else:
             try:
-                status = _parse_integer(self._http_status, 64)
+                status = parse_integer(self._http_status, 64)
             except ValueError as error:
                 reason = f"transport: malformed http-status: strconv.Atoi: {error}"
                 raise StatusError("Internal", reason) from None
@@ -206,25 +204,10 @@ class _Head:
 
 def _status_code(value: bytes) -> int:
     try:
-        return _parse_integer(value, 32)
+        return parse_integer(value, 32)
     except ValueError as error:
         reason = f"transport: malformed grpc-status: strconv.ParseInt: {error}"
         raise StatusError("Unknown", reason) from None
-
-
-def _parse_integer(value: bytes, bits: int) -> int:
-    """``strconv.ParseInt(value, 10, bits)``.
-
-    Raises:
-        ValueError: where it is no such number, in Go's words.
-    """
-    if not _INTEGER.fullmatch(value):
-        raise ValueError(f"parsing {quoted(value)}: invalid syntax")
-    digits = value.lstrip(b"+-0") or b"0"
-    number = int(digits[:_OUT_OF_RANGE_DIGITS]) * (-1 if value.startswith(b"-") else 1)
-    if not -(2 ** (bits - 1)) <= number < 2 ** (bits - 1):
-        raise ValueError(f"parsing {quoted(value)}: value out of range")
-    return number
 
 
 def _code_name(code: int) -> str:

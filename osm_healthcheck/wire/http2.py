@@ -4,8 +4,6 @@ The rules are those of ``clientConnReadLoop`` in ``golang.org/x/net/http2/transp
 loaded where it is first needed, because most pods never do.
 """
 
-import re
-
 from osm_healthcheck.probes.redirect import Hop
 from osm_healthcheck.probes.request import Headers
 from osm_healthcheck.wire import http2_frames as frames
@@ -29,6 +27,7 @@ from osm_healthcheck.wire.http2_frames import (
     Frame,
     StreamFailedError,
     error_name,
+    parse_integer,
     quoted,
 )
 from osm_healthcheck.wire.response import Framing
@@ -50,7 +49,6 @@ _NET_HTTP = Client(
 _CONNECTION_HEADERS = frozenset(
     {b"connection", b"keep-alive", b"proxy-connection", b"te", b"transfer-encoding", b"upgrade"}
 )
-_INTEGER = re.compile(rb"[+-]?[0-9]{1,18}")
 _TOO_LONG = "net/http: server replied with more than declared Content-Length; truncated"
 _MAX_BODY_BYTES = 10 * 1024
 _MAX_LENGTH = 2**63 - 1
@@ -147,11 +145,12 @@ class _Answer:
         status = dict(frame.fields).get(b":status", b"")
         if not status:
             raise _malformed(frame, "malformed response from server: missing status pseudo header")
-        if not _INTEGER.fullmatch(status):
+        try:
+            self.status = parse_integer(status, 64)
+        except ValueError:
             raise _malformed(
                 frame, "malformed response from server: malformed non-numeric status pseudo header"
-            )
-        self.status = int(status)
+            ) from None
         if 100 <= self.status <= 199:
             if frame.ends_stream:
                 raise _malformed(frame, "1xx informational response with END_STREAM flag")

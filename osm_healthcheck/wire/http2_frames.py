@@ -48,6 +48,8 @@ _ERROR_CODES = (
     "INADEQUATE_SECURITY HTTP_1_1_REQUIRED"
 ).split()
 _MAX_QUOTED_BYTES = 200
+_INTEGER = re.compile(rb"[+-]?[0-9]+")
+_OUT_OF_RANGE_DIGITS = 20  # of a number that takes more than 64 bits
 _NAME = re.compile(rb"[!#$%&'*+\-.^_`|~0-9a-z]+")
 _NOT_IN_VALUE = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 _REQUEST_FIELDS = frozenset({b":method", b":path", b":scheme", b":authority", b":protocol"})
@@ -116,6 +118,21 @@ def error_name(code: int) -> str:
 def quoted(text: bytes) -> str:
     """What an app sent, for a message: an event is cut at 1,024 bytes, a log line is not."""
     return quote(text[:_MAX_QUOTED_BYTES])
+
+
+def parse_integer(value: bytes, bits: int) -> int:
+    """``strconv.ParseInt(value, 10, bits)`` for what an app sent.
+
+    Raises:
+        ValueError: where it is no such number, in Go's words.
+    """
+    if not _INTEGER.fullmatch(value):
+        raise ValueError(f"parsing {quoted(value)}: invalid syntax")
+    digits = value.lstrip(b"+-0") or b"0"
+    number = int(digits[:_OUT_OF_RANGE_DIGITS]) * (-1 if value.startswith(b"-") else 1)
+    if not -(2 ** (bits - 1)) <= number < 2 ** (bits - 1):
+        raise ValueError(f"parsing {quoted(value)}: value out of range")
+    return number
 
 
 def encode_frame(kind: int, flags: int, stream: int, payload: bytes = b"") -> bytes:
