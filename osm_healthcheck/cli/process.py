@@ -21,6 +21,9 @@ def prepare() -> None:
     # aiohttp makes two TLS contexts when it is imported, with all the machine's CA certificates
     # in each: 2 MB and half of the start for what nobody here ever looks at.
     os.environ["SSL_CERT_FILE"] = os.environ["SSL_CERT_DIR"] = os.devnull
+    # structlog imports rich where that is installed: 4 MB and a fifth of the start, for tracebacks
+    # in colours.
+    sys.modules["rich"] = None  # type: ignore[assignment]
 
 
 def server_parser(command: str, what: str, epilog: str) -> argparse.ArgumentParser:
