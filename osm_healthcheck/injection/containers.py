@@ -13,6 +13,7 @@ ALLOW_FROM_VARIABLE = "OSM_HEALTHCHECK_ALLOW_FROM"
 POD_IP_VARIABLE = "POD_IP"
 SIDECAR_ARGUMENTS = ("--verbosity", "info")
 DEFAULT_USER = 15904
+_json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 # at most 15 characters: IsValidPortName
 _PORT_NAMES = {
     **{kind.port: f"osm-{kind.value}" for kind in ProbeKind},
@@ -111,8 +112,7 @@ def environment_value(declaration: object) -> str:
 
     A dollar sign is written as an escape: the kubelet would take ``$(NAME)`` for a reference.
     """
-    text = json.dumps(declaration, ensure_ascii=False, separators=(",", ":"))
-    return text.replace("$", "\\u0024")
+    return _json(declaration).replace("$", "\\u0024")
 
 
 def environment_of(container: Container) -> dict[str, object]:

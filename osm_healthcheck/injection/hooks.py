@@ -39,10 +39,10 @@ class OriginalHook:
 def hooks_of(container: Container) -> Iterator[tuple[LifecycleHook, Manifest]]:
     """The hooks of a container, as they stand in the manifest."""
     lifecycle = container.value.get("lifecycle")
-    for hook in LifecycleHook:
-        value = lifecycle.get(hook.value) if isinstance(lifecycle, dict) else None
-        if isinstance(value, dict):
-            yield hook, value
+    if isinstance(lifecycle, dict):
+        for hook in LifecycleHook:
+            if isinstance(value := lifecycle.get(hook.value), dict):
+                yield hook, value
 
 
 def original_hooks(pod: Pod, validation: Validation, *, native: bool = True) -> list[OriginalHook]:

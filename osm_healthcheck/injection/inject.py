@@ -5,7 +5,6 @@ a newer version replaces what an older one did.
 """
 
 from collections.abc import Callable
-from dataclasses import replace
 from typing import cast
 
 from osm_healthcheck.errors import Validation
@@ -32,7 +31,7 @@ from osm_healthcheck.injection.pods import (
     Pod,
     each_pod,
 )
-from osm_healthcheck.injection.record import Record
+from osm_healthcheck.injection.record import Record, has_record
 from osm_healthcheck.injection.resources import (
     init_resources,
     raise_pod_resources,
@@ -67,7 +66,7 @@ def inject_each(
 
     def change(pod: Pod, validation: Validation) -> None:
         injection = injection_of(pod)
-        before = asked_by(pod)
+        before = asked_by(pod) if has_record(pod) else {}
         undone = undo(pod, version, validation)
         if validation.errors:
             return
@@ -95,7 +94,7 @@ def inject_each(
     validation = Validation()
     warn_of_unknown_kinds(manifest, validation)
     warnings = (*outcome.warnings, *validation.warnings)
-    return replace(outcome, warnings=warnings, injected=tuple(injected))
+    return ManifestChange(outcome.manifest, warnings, tuple(injected))
 
 
 def _apply(

@@ -11,7 +11,7 @@ from osm_healthcheck.injection.manifest_probe import handler_name, own_port_of
 from osm_healthcheck.injection.original import OriginalProbe
 from osm_healthcheck.injection.pods import Manifest, Pod
 from osm_healthcheck.probes.ports import OwnPorts
-from osm_healthcheck.probes.probe import FieldReader, HTTPHeader, read_http_get
+from osm_healthcheck.probes.probe import FieldReader, HTTPHeader, read_http_headers
 from osm_healthcheck.probes.quote import quoted
 from osm_healthcheck.probes.request import probe_headers, request_headers
 
@@ -75,11 +75,11 @@ def check_annotations(pod: Pod, validation: Validation) -> None:
 
 def check_request(value: Manifest, where: str, validation: Validation) -> None:
     """What the kubelet sends for a rewritten probe or hook; ``where`` is what makes it so long."""
-    action = read_http_get(FieldReader(cast("Manifest", value["httpGet"]), ""))
-    if own_port_of(value, OwnPorts()) is None or action.scheme != "HTTP":
+    action = FieldReader(cast("Manifest", value["httpGet"]), "")
+    if own_port_of(value, OwnPorts()) is None or action.text("scheme", "HTTP") != "HTTP":
         return  # TLS is passed through
-    host, of_headers, problems = _longest_headers(action.http_headers)
-    start = f"GET {action.path} HTTP/1.1\r\nHost: {host}\r\n"
+    host, of_headers, problems = _longest_headers(read_http_headers(action))
+    start = f"GET {action.text('path', '/')} HTTP/1.1\r\nHost: {host}\r\n"
     size = len(start.encode("utf-8", "surrogatepass")) + of_headers + len(b"\r\n")
     if size > HEAD_BYTES:
         validation.error(

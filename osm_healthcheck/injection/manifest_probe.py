@@ -20,8 +20,13 @@ def handler_name(probe: object) -> str:
     """Which handler a probe of a manifest has; empty where that cannot be said."""
     if not isinstance(probe, dict):
         return ""
-    given = [name for name in HANDLERS if isinstance(probe.get(name), dict)]
-    return given[0] if len(given) == 1 else ""
+    given = ""
+    for name in HANDLERS:
+        if isinstance(probe.get(name), dict):
+            if given:
+                return ""
+            given = name
+    return given
 
 
 def uses_the_network(probe: object) -> bool:

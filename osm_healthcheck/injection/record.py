@@ -17,6 +17,7 @@ SKIP_CONTAINERS = f"{PREFIX}skip-containers"
 WARNINGS = f"{PREFIX}warnings"  # the injector's, for pods whose creator sees none: one a line
 MESH = f"{PREFIX}mesh"  # a label, of a pod or a namespace
 _LIFECYCLE = "lifecycle"
+_json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 _OURS = (PROBES, FIELDS, VERSION)
 
 
@@ -72,9 +73,9 @@ def read_record(pod: Pod, known_version: str, validation: Validation) -> Record 
 
     ``known_version`` is our own: what a newer version wrote is not undone by an older one.
     """
-    annotations = pod.annotations
-    if not any(name in annotations for name in _OURS):
+    if not has_record(pod):
         return None
+    annotations = pod.annotations
     where = f"{pod.where}: metadata.annotations"
     version = annotations.get(VERSION)
     if _numbers(version) is None:
@@ -99,6 +100,11 @@ def read_record(pod: Pod, known_version: str, validation: Validation) -> Record 
         )
         return None
     return record
+
+
+def has_record(pod: Pod) -> bool:
+    """Whether an earlier injection has left anything in the annotations of ``pod``."""
+    return not pod.annotations.keys().isdisjoint(_OURS)
 
 
 def is_newer(pod: Pod, known_version: str) -> bool:
@@ -140,7 +146,3 @@ def _numbers(version: object) -> tuple[int, ...] | None:
     parts = version.split(".") if isinstance(version, str) else []
     numbers = tuple(int(part) for part in parts if part.isascii() and part.isdigit())
     return numbers if parts and len(numbers) == len(parts) else None
-
-
-def _json(value: object) -> str:
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))

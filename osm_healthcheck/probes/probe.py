@@ -221,17 +221,18 @@ def read_http_get(action: FieldReader) -> HTTPGetAction:
         path=action.text("path", "/"),
         scheme="HTTPS" if scheme == "HTTPS" else "HTTP",
         host=action.text("host"),
-        http_headers=tuple(_read_headers(action)),
+        http_headers=read_http_headers(action),
     )
 
 
-def _read_headers(action: FieldReader) -> list[HTTPHeader]:
+def read_http_headers(action: FieldReader) -> tuple[HTTPHeader, ...]:
+    """Read the headers of an ``httpGet``; what is wrong with them goes to ``action.validation``."""
     entries = action.value.get("httpHeaders")
     if entries is None:
-        return []
+        return ()
     if not isinstance(entries, list | tuple):
         action.invalid_value("httpHeaders", "must be a list of names and values")
-        return []
+        return ()
     headers = []
     for index, entry in enumerate(entries):
         where = f"httpHeaders[{index}]"
@@ -250,7 +251,7 @@ def _read_headers(action: FieldReader) -> list[HTTPHeader]:
             )
             continue
         headers.append(HTTPHeader(name, header.text("value")))
-    return headers
+    return tuple(headers)
 
 
 def _read_port(action: FieldReader) -> int | str:
