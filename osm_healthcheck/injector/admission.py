@@ -18,6 +18,7 @@ KIND = "AdmissionReview"
 # apiserver/pkg/endpoints/filters/warning.go: what is more is cut off or dropped there
 WARNING_CHARACTERS = 256
 ALL_WARNINGS_CHARACTERS = 4096
+_compact = json.JSONEncoder(separators=(",", ":")).encode
 _MORE = "osm-healthcheck: there is more: run osm-healthcheck inject on the manifest"
 
 
@@ -47,7 +48,7 @@ class AdmissionResponse:
         """The body of the answer: an AdmissionReview in JSON."""
         response: dict[str, Any] = {"uid": self.uid, "allowed": self.allowed}
         if self.patch:
-            patch = json.dumps(self.patch, separators=(",", ":")).encode()
+            patch = _compact(self.patch).encode()
             response["patchType"] = "JSONPatch"
             response["patch"] = base64.b64encode(patch).decode()
         if warnings := list(_limited(self.warnings)):
@@ -60,7 +61,7 @@ class AdmissionResponse:
                 "message": self.message,
             }
         review = {"apiVersion": API_VERSION, "kind": KIND, "response": response}
-        return json.dumps(review, separators=(",", ":")).encode()
+        return _compact(review).encode()
 
 
 def read_review(body: bytes) -> AdmissionRequest:

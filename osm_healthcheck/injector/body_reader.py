@@ -39,6 +39,15 @@ class BodyReader:
         Raises:
             BodyError: where it is too large, does not come in time, or made room for others.
         """
+        if request.content.is_eof():  # of what comes with its head there is nothing to wait for
+            body = request.content.read_nowait()
+        else:
+            body = await self._wait_for(request)
+        if len(body) > MAX_BRACKETS and body.count(b"{") + body.count(b"[") > MAX_BRACKETS:
+            raise BodyError(413, f"must have at most {MAX_BRACKETS} objects and arrays")
+        return body
+
+    async def _wait_for(self, request: web.BaseRequest) -> bytes:
         body = bytearray()
         timeout = asyncio.timeout(_SECONDS)
         try:
@@ -53,8 +62,6 @@ class BodyReader:
             raise BodyError(408, "did not come in time") from None
         finally:
             self._under_way.pop(timeout, None)
-        if body.count(b"{") + body.count(b"[") > MAX_BRACKETS:
-            raise BodyError(413, f"must have at most {MAX_BRACKETS} objects and arrays")
         return bytes(body)
 
     def _make_room(self, timeout: asyncio.Timeout, came: int) -> None:

@@ -4,7 +4,9 @@ The paths and texts are those of OSM's control plane (``pkg/health``), which pro
 """
 
 import json
+import time
 from email.utils import formatdate
+from functools import lru_cache
 
 from aiohttp import web
 
@@ -78,8 +80,13 @@ def respond(
         body=body,
         headers={
             **(headers or {}),
-            "Date": formatdate(usegmt=True),
+            "Date": _date(int(time.time())),
             "Content-Length": str(len(body)),
             "Content-Type": content_type,
         },
     )
+
+
+@lru_cache(maxsize=1)  # most answers are of the same second as the one before
+def _date(second: int) -> str:
+    return formatdate(second, usegmt=True)

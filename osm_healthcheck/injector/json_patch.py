@@ -4,7 +4,7 @@ Only ``add``, ``remove`` and ``replace`` are made. A library of the general case
 for a pod; here lists are compared by what pods have in them, containers that carry a name.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 Operation = dict[str, Any]
@@ -17,7 +17,9 @@ class PatchError(ValueError):
 
 def difference(before: Any, after: Any, path: str = "") -> list[Operation]:
     """The operations that make ``after`` of ``before``; values are not copied."""
-    return list(_difference(before, after, path))
+    operations: list[Operation] = []
+    _add_difference(operations, before, after, path)
+    return operations
 
 
 def apply(document: Any, operations: Sequence[Operation]) -> Any:
@@ -40,27 +42,29 @@ def apply(document: Any, operations: Sequence[Operation]) -> Any:
     return document
 
 
-def _difference(before: Any, after: Any, path: str) -> Iterator[Operation]:
+def _add_difference(operations: list[Operation], before: Any, after: Any, path: str) -> None:
     if before is after or before == after:
         return
     if isinstance(before, dict) and isinstance(after, dict):
-        for key in before.keys() - after.keys():
-            yield {"op": "remove", "path": f"{path}/{_escaped(key)}"}
+        removed = before.keys() - after.keys()
+        operations += [{"op": "remove", "path": f"{path}/{_escaped(key)}"} for key in removed]
         for key, value in after.items():
             if (was := before.get(key, _NOTHING)) is value:
                 continue
             inner = f"{path}/{_escaped(key)}"
             if was is not _NOTHING:
-                yield from _difference(was, value, inner)
+                _add_difference(operations, was, value, inner)
             else:
-                yield {"op": "add", "path": inner, "value": value}
+                operations.append({"op": "add", "path": inner, "value": value})
     elif isinstance(before, list) and isinstance(after, list):
-        yield from _list_difference(before, after, path)
+        _add_list_difference(operations, before, after, path)
     else:
-        yield {"op": "replace", "path": path, "value": after}
+        operations.append({"op": "replace", "path": path, "value": after})
 
 
-def _list_difference(before: list[Any], after: list[Any], path: str) -> Iterator[Operation]:
+def _add_list_difference(
+    operations: list[Operation], before: list[Any], after: list[Any], path: str
+) -> None:
     """What stands at both ends of both lists stays; what is between is removed and added."""
     shorter = min(len(before), len(after))
     first = 0
@@ -69,15 +73,19 @@ def _list_difference(before: list[Any], after: list[Any], path: str) -> Iterator
     last = 0
     while last < shorter - first and _is_same(before[-1 - last], after[-1 - last]):
         last += 1
-    for index in reversed(range(first, len(before) - last)):
-        yield {"op": "remove", "path": f"{path}/{index}"}
-    for index in range(first, len(after) - last):
-        yield {"op": "add", "path": f"{path}/{index}", "value": after[index]}
+    operations += [
+        {"op": "remove", "path": f"{path}/{index}"}
+        for index in reversed(range(first, len(before) - last))
+    ]
+    operations += [
+        {"op": "add", "path": f"{path}/{index}", "value": after[index]}
+        for index in range(first, len(after) - last)
+    ]
     for index in range(first):
-        yield from _difference(before[index], after[index], f"{path}/{index}")
+        _add_difference(operations, before[index], after[index], f"{path}/{index}")
     for index in range(len(after) - last, len(after)):
         was = before[index + len(before) - len(after)]
-        yield from _difference(was, after[index], f"{path}/{index}")
+        _add_difference(operations, was, after[index], f"{path}/{index}")
 
 
 def _is_same(one: Any, other: Any) -> bool:
