@@ -114,8 +114,10 @@ def lower_pod_resources(pod: Pod, record: Record) -> None:
 def _own_quantities(pod: Pod) -> Iterator[tuple[str, Manifest, str]]:
     """The pod's own quantities of CPU and memory: path, the mapping that has it, its name."""
     resources = pod.spec.get("resources")
+    if not isinstance(resources, dict):
+        return
     for field in ("requests", "limits"):
-        listed = resources.get(field) if isinstance(resources, dict) else None
+        listed = resources.get(field)
         for name in _NAMES:
             if isinstance(listed, dict) and listed.get(name) is not None:
                 yield f"{field}.{name}", listed, name

@@ -5,6 +5,14 @@ from collections.abc import Callable
 from typing import Any
 
 import yaml
+from yaml import (
+    DocumentStartEvent,
+    MappingEndEvent,
+    MappingStartEvent,
+    ScalarEvent,
+    SequenceEndEvent,
+    StreamEndEvent,
+)
 
 from osm_healthcheck.manifests.nodes import (
     MERGE,
@@ -56,43 +64,44 @@ Events = Callable[[], Any]
 
 def _is_document(events: Events, value: object) -> bool:
     events()  # the start of the stream
-    if type(events()) is not yaml.DocumentStartEvent:
+    if type(events()) is not DocumentStartEvent:
         return False
     if not _is_node(events(), events, value):
         return False
     events()  # the end of the document
-    return type(events()) is yaml.StreamEndEvent
+    return type(events()) is StreamEndEvent
 
 
 def _is_node(event: Any, events: Events, value: object) -> bool:
     if event.anchor is not None:
         raise _NeedsTreeError
-    if type(event) is yaml.ScalarEvent:
+    kind = type(event)
+    if kind is ScalarEvent:
         found = scalar_value(event)
         # a text is equal to nothing but a text
         return found == value if type(found) is str else same(found, value)
-    if type(event) is yaml.MappingStartEvent:
+    if kind is MappingStartEvent:
         return isinstance(value, dict) and _is_mapping(events, value)
     return isinstance(value, list) and _is_sequence(events, value)
 
 
 def _is_mapping(events: Events, value: dict[str, object]) -> bool:
-    seen = set()
-    while type(event := events()) is not yaml.MappingEndEvent:
-        if type(event) is not yaml.ScalarEvent or event.anchor is not None:
+    missing = set(value)
+    while type(event := events()) is not MappingEndEvent:
+        if type(event) is not ScalarEvent or event.anchor is not None:
             raise _NeedsTreeError
-        key = _key(event)
-        if key in seen or key not in value or not _is_node(events(), events, value[key]):
+        key = scalar_value(event)
+        if type(key) is not str or event.value == MERGE:
+            key = _key(event, key)
+        if key not in missing or not _is_node(events(), events, value[key]):
             return False
-        seen.add(key)
-    return len(seen) == len(value)
+        missing.remove(key)
+    return not missing
 
 
-def _key(event: Any) -> str:
-    found = scalar_value(event)
-    if found == event.value and not (found == MERGE and not event.style):
-        return str(found)
-    node = ScalarNode(0, 0, 0, value=found)
+def _key(event: Any, value: object) -> str:
+    """The key of a mapping that ``event`` is, of which ``value`` is the `scalar_value`."""
+    node = ScalarNode(0, 0, 0, value=value)
     node.plain, node.text = not event.style, event.value
     if is_merge(node):
         raise _NeedsTreeError
@@ -101,7 +110,7 @@ def _key(event: Any) -> str:
 
 def _is_sequence(events: Events, value: list[object]) -> bool:
     count = 0
-    while type(event := events()) is not yaml.SequenceEndEvent:
+    while type(event := events()) is not SequenceEndEvent:
         if count == len(value) or not _is_node(event, events, value[count]):
             return False
         count += 1

@@ -12,6 +12,14 @@ from dataclasses import dataclass, field
 from typing import Any, cast
 
 import yaml
+from yaml import (
+    AliasEvent,
+    MappingEndEvent,
+    MappingStartEvent,
+    ScalarEvent,
+    SequenceEndEvent,
+    StreamEndEvent,
+)
 
 from osm_healthcheck.manifests.scalars import resolve
 from osm_healthcheck.probes.quote import quoted
@@ -138,75 +146,80 @@ class _Composer:
 
     def document(self) -> Node | None:
         self._next()
-        if isinstance(event := self._next(), yaml.StreamEndEvent):
+        if type(self._next()) is StreamEndEvent:
             return None
-        root = self._node(self._next(), 0)
+        root = self._node(self._next(), 0, in_flow=False)
         self._next()
-        if type(event := self._next()) is not yaml.StreamEndEvent:
+        if type(event := self._next()) is not StreamEndEvent:
             raise YAMLTextError("a second document without --- before it", event.start_mark.index)
         return root
 
-    def _node(self, event: Any, depth: int, *, in_flow: bool = False) -> Node:
-        start, column = event.start_mark.index, event.start_mark.column
-        flow = in_flow or bool(getattr(event, "flow_style", False))
-        anchor = event.anchor
+    def _node(self, event: Any, depth: int, in_flow: bool) -> Node:
+        kind = type(event)
         if depth > _DEEPEST:
-            raise YAMLTextError("is nested too deeply", start)
+            raise YAMLTextError("is nested too deeply", event.start_mark.index)
+        if kind is AliasEvent:
+            return self._alias(event, in_flow)
         node: Node
-        if isinstance(event, yaml.AliasEvent):
-            if anchor not in self._anchors:
-                raise YAMLTextError(f"is not YAML: found undefined alias {anchor}", start)
-            return AliasNode(
-                start, start + 1 + len(anchor), column, flow, target=self._anchors[anchor]
-            )
-        if isinstance(event, yaml.ScalarEvent):
-            node = self._scalar(event, flow=flow)
-        elif isinstance(event, yaml.MappingStartEvent):
-            node = MappingNode(start, 0, column, flow)
+        if kind is ScalarEvent:
+            node = self._scalar(event, in_flow)
         else:
-            node = SequenceNode(start, 0, column, flow)
-        if anchor:
-            self._anchors[anchor] = node
+            mark = event.start_mark
+            of_kind = MappingNode if kind is MappingStartEvent else SequenceNode
+            node = of_kind(mark.index, 0, mark.column, in_flow or event.flow_style)
+        if event.anchor:
+            self._anchors[event.anchor] = node
         if isinstance(node, MappingNode):
             self._fill_mapping(node, depth)
         elif isinstance(node, SequenceNode):
             self._fill_sequence(node, depth)
         return node
 
-    def _scalar(self, event: Any, *, flow: bool) -> ScalarNode:
-        start, end = event.start_mark.index, event.end_mark.index
-        plain = not event.style
-        if event.style in ("|", ">"):
+    def _alias(self, event: Any, in_flow: bool) -> AliasNode:
+        start, anchor = event.start_mark.index, event.anchor
+        if anchor not in self._anchors:
+            raise YAMLTextError(f"is not YAML: found undefined alias {anchor}", start)
+        return AliasNode(
+            start,
+            start + 1 + len(anchor),
+            event.start_mark.column,
+            in_flow,
+            target=self._anchors[anchor],
+        )
+
+    def _scalar(self, event: Any, in_flow: bool) -> ScalarNode:
+        mark, style, text = event.start_mark, event.style, event.value
+        start, end = mark.index, event.end_mark.index
+        if style in ("|", ">"):
             # it ends where the next token begins; all but "+" give up trailing blank lines
-            text = self._text[start:end].rstrip(" ")
-            keeps = "+" in text.partition("\n")[0]
-            end = start + len(text.removesuffix("\n") if keeps else text.rstrip())
-        node = ScalarNode(start, end, event.start_mark.column, flow, plain=plain)
+            block = self._text[start:end].rstrip(" ")
+            keeps = "+" in block.partition("\n")[0]
+            end = start + len(block.removesuffix("\n") if keeps else block.rstrip())
         # keys and short words repeat in a list of like objects: one string for all of them
-        node.text = sys.intern(event.value) if len(event.value) < _SHORT else event.value
+        if len(text) < _SHORT:
+            text = sys.intern(text)
         value = scalar_value(event)
-        node.value = node.text if value == node.text else value
-        return node
+        value = text if value == text else value
+        return ScalarNode(start, end, mark.column, in_flow, value, not style, text)
 
     def _fill_mapping(self, node: MappingNode, depth: int) -> None:
-        while not _is(event := self._next(), yaml.MappingEndEvent):
-            key = self._node(event, depth + 1, in_flow=node.flow)
-            value = self._node(self._next(), depth + 1, in_flow=node.flow)
-            node.items.append((key, value))
+        while type(event := self._next()) is not MappingEndEvent:
+            key = self._node(event, depth + 1, node.flow)
+            node.items.append((key, self._node(self._next(), depth + 1, node.flow)))
         if node.flow:
-            node.end = event.end_mark.index
+            node.end = _end_of(event)
         else:
             node.end = node.items[-1][1].end
             node.column = node.items[0][0].column
 
     def _fill_sequence(self, node: SequenceNode, depth: int) -> None:
-        while not _is(event := self._next(), yaml.SequenceEndEvent):
-            node.items.append(self._node(event, depth + 1, in_flow=node.flow))
-        node.end = event.end_mark.index if node.flow else node.items[-1].end
+        while type(event := self._next()) is not SequenceEndEvent:
+            node.items.append(self._node(event, depth + 1, node.flow))
+        node.end = _end_of(event) if node.flow else node.items[-1].end
 
 
-def _is(event: object, kind: type[yaml.Event]) -> bool:
-    return type(event) is kind
+def _end_of(event: Any) -> int:
+    return int(event.end_mark.index)
 
 
 class _Values:
@@ -266,9 +279,9 @@ def scalar_value(event: Any) -> object:
     Raises:
         YAMLTextError: where it is tagged as what it is not.
     """
-    tag, plain = event.tag, not event.style
-    if tag is None or tag == "!":
-        return resolve(event.value) if plain and tag is None else event.value
+    tag = event.tag
+    if tag is None:
+        return event.value if event.style else resolve(event.value)
     if tag in (f"{_TAG}int", f"{_TAG}float", f"{_TAG}bool", f"{_TAG}null"):
         return resolve(event.value)
     if tag == f"{_TAG}binary":

@@ -6,8 +6,6 @@ understood here costs a document its comments at worst, and never its content.
 """
 
 import json
-from array import array
-from bisect import bisect_left
 from collections.abc import Iterable, Iterator
 from difflib import SequenceMatcher
 from typing import cast
@@ -25,6 +23,8 @@ from osm_healthcheck.manifests.nodes import (
     value_of,
 )
 from osm_healthcheck.manifests.scalars import Scalar, write, write_quoted
+
+_COLLECTIONS = (MappingNode, SequenceNode)
 
 
 def patch(text: str, root: Node, before: object, after: object) -> tuple[str, bool]:
@@ -60,9 +60,6 @@ class _Patch:
         self._text = text
         self._root = root
         self._style = _style_of(root)
-        leaves = _leaves(root)
-        self._leaf_starts = array("q", [leaf.start for leaf in leaves])
-        self._leaf_ends = array("q", [leaf.end for leaf in leaves])
         self._expand = _with_aliases(root) if expand else set()
         self._edits: list[tuple[int, int, str]] = []
 
@@ -157,7 +154,7 @@ class _Patch:
             if taken is not None and own[taken][1].start >= merged:
                 free.remove(taken)
                 _, key, value = own[taken]
-                comments = self._comments(key.end, value.end)
+                comments = self._comments(key.end, value)
                 if _is_flow_collection(value):
                     entry = f"{write(name)}: {inline(after[name])}"
                 above = "".join(comment + indentation for comment in comments)
@@ -192,7 +189,7 @@ class _Patch:
             column, written = column + offset, style.sequence(new, column + offset)
         if not is_nested(new) or in_flow:
             column, written = column + style.step, inline(new)
-        comments = self._comments(mark + 1, old.end)
+        comments = self._comments(mark + 1, old)
         if comments or (is_nested(new) and not in_flow):
             return "".join("\n" + " " * column + line for line in [*comments, written])
         return " " + written
@@ -238,7 +235,7 @@ class _Patch:
         if self._is_done(item, before, after) or self._descend(item, before, after):
             return
         dash = self._dash(node, index)
-        if is_nested(after) and not item.flow and not self._comments(dash + 1, item.end):
+        if is_nested(after) and not item.flow and not self._comments(dash + 1, item):
             written = " " + self._style.item(after, node.column + 2)
         else:
             written = self._after_mark(dash, item, after, node.column, 2)
@@ -295,27 +292,22 @@ class _Patch:
             raise _UnpatchableError
         return end - 1 if self._text[end - 1 : end] == "\r" else end
 
-    def _comments(self, start: int, end: int) -> list[str]:
-        """The comments from ``start`` to ``end``: what follows a ``#`` outside every scalar."""
+    def _comments(self, start: int, node: Node) -> list[str]:
+        """The comments from ``start`` to the end of ``node``: ``#`` outside every scalar."""
         comments = []
-        low = start
-        first = bisect_left(self._leaf_starts, start)
-        count = len(self._leaf_starts)
-        for index in range(first, count + 1):
-            leaf_start = self._leaf_starts[index] if index < count else len(self._text)
-            for line in self._text[low : min(leaf_start, end)].splitlines():
+        for leaf in [*_leaves(node), None]:
+            end = leaf.start if leaf else node.end
+            for line in self._text[start:end].splitlines():
                 _, mark, comment = line.partition("#")
                 if mark:
                     comments.append(mark + comment.rstrip())
-            if leaf_start >= end:
-                break
-            low = self._leaf_ends[index]
+            start = leaf.end if leaf else end
         return comments
 
 
 def _is_flow_collection(node: Node) -> bool:
     """Whether ``node`` has a flow style to keep: ``[]`` and ``{}`` have none."""
-    return isinstance(node, MappingNode | SequenceNode) and node.flow and bool(node.items)
+    return isinstance(node, _COLLECTIONS) and node.flow and bool(node.items)
 
 
 def _previous(index: int, kept: Iterable[int]) -> int:
@@ -338,20 +330,12 @@ def _children(node: Node) -> Iterator[Node]:
         yield from node.items
 
 
-def _leaves(root: Node) -> list[Node]:
-    """The scalars and aliases, in the order of the text."""
-    found: list[Node] = []
-    waiting: list[Node] = [root]
-    while waiting:
-        node = waiting.pop()
-        if isinstance(node, MappingNode):
-            for key, value in reversed(node.items):
-                waiting += (value, key)
-        elif isinstance(node, SequenceNode):
-            waiting += reversed(node.items)
-        else:
-            found.append(node)
-    return found
+def _leaves(node: Node) -> Iterator[Node]:
+    """The scalars and aliases in ``node``, in the order of the text."""
+    if isinstance(node, ScalarNode | AliasNode):
+        yield node
+    for child in _children(node):
+        yield from _leaves(child)
 
 
 def _with_aliases(node: Node) -> set[int]:
@@ -368,7 +352,7 @@ def _style_of(root: Node) -> Style:
     nodes = [root]
     for node in nodes:
         for key, value in node.items if isinstance(node, MappingNode) and not node.flow else []:
-            if isinstance(value, MappingNode | SequenceNode) and not value.flow:
+            if isinstance(value, _COLLECTIONS) and not value.flow:
                 distance = value.column - key.column
                 if isinstance(value, MappingNode) and step is None:
                     step = distance
