@@ -45,13 +45,12 @@ def run(argv: Sequence[str]) -> int:
 
 
 def _run(options: argparse.Namespace) -> int:
-    import asyncio
-
+    from osm_healthcheck.cli import coroutines
     from osm_healthcheck.kubelet.verdict import Result
 
     try:
         handler, host = _read_target(options.target, tuple(options.header))
-        outcome = asyncio.run(_probe(handler, host, options.timeout))
+        outcome = coroutines.run(_probe(handler, host, options.timeout))
     except ValueError as error:
         print(
             f"osm-healthcheck check: {printable(without_password(options.target))}: {error}",

@@ -25,13 +25,12 @@ def run(argv: Sequence[str]) -> int:
     options = _parser().parse_args(argv)
 
     def run_demo() -> int:
-        import asyncio
-
+        from osm_healthcheck.cli import coroutines
         from osm_healthcheck.demo.script import run_script
         from osm_healthcheck.server.listen import ListenError
 
         try:
-            return asyncio.run(run_script(options.output, options.duration))
+            return coroutines.run(run_script(options.output, options.duration))
         except ListenError as error:
             print(f"osm-healthcheck demo: {error.problem}; {_ADVICE}", file=sys.stderr)
         except OSError as error:

@@ -78,17 +78,18 @@ def _run(options: argparse.Namespace) -> int:
 
 def _here(options: argparse.Namespace) -> "Sequence[Comparison]":
     """Ask an app that runs here, or whose ports somebody has forwarded."""
-    import asyncio
+    from osm_healthcheck.cli import coroutines
 
     pods = _read(options)
     _print_warnings(pods)
-    return asyncio.run(_diagnose(pods, options))
+    return coroutines.run(_diagnose(pods, options))
 
 
 def _in_cluster(options: argparse.Namespace) -> "Sequence[Comparison]":
     """Ask a pod of the cluster and its sidecar, by a port-forward of their ports."""
     import asyncio
 
+    from osm_healthcheck.cli import coroutines
     from osm_healthcheck.cluster.api import Cluster, ClusterError
     from osm_healthcheck.cluster.port_forward import ADDRESS, port_forward
     from osm_healthcheck.cluster.selection import read_running_pod
@@ -123,7 +124,7 @@ def _in_cluster(options: argparse.Namespace) -> "Sequence[Comparison]":
         return found
 
     with port_forward(cluster, namespace, name, ports_of(pairs)) as ports:
-        return asyncio.run(ask(ports))
+        return coroutines.run(ask(ports))
 
 
 def _print_warnings(pods: "Sequence[PodProbes]") -> None:

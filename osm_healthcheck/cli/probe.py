@@ -46,15 +46,14 @@ def _run(options: argparse.Namespace) -> int:
         for one in error.errors:
             print_error(one)
         return 2
-    import asyncio
-
+    from osm_healthcheck.cli import coroutines
     from osm_healthcheck.kubelet.address import LookupFailedError
     from osm_healthcheck.reports.watching import once, watch
 
     try:
         if options.once:
-            return asyncio.run(once(pods, options.host, options.port_map, options.output))
-        return asyncio.run(
+            return coroutines.run(once(pods, options.host, options.port_map, options.output))
+        return coroutines.run(
             watch(pods, options.host, options.port_map, options.output, options.duration)
         )
     except LookupFailedError as error:

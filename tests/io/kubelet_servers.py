@@ -25,7 +25,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from osm_healthcheck.probes.constants import ProbeKind
 from osm_healthcheck.probes.probe import FieldReader, Probe, read_probe
 from tests.io.apps import App, app, hold, read_head, reset, response
-from tests.io.wire import TIMEOUT
+from tests.io.wire import TIMEOUT, black_hole, closed_port
 
 ADDRESS = "127.0.0.1"
 Server = contextlib.AbstractContextManager["Running"]
@@ -284,35 +284,13 @@ def _redirect(vector: Mapping[str, Any]) -> Iterator[Running]:
 
 
 @contextlib.contextmanager
-def closed_port() -> Iterator[int]:
-    """A port on which nobody listens, and nobody will: it is taken."""
-    with socket.socket() as sock:
-        sock.bind((ADDRESS, 0))
-        yield int(sock.getsockname()[1])
-
-
-@contextlib.contextmanager
-def deaf_port() -> Iterator[int]:
-    """A port that drops SYNs: Linux does that where a listener's queue is full."""
-    with contextlib.ExitStack() as stack:
-        listener = stack.enter_context(socket.socket())
-        listener.bind((ADDRESS, 0))
-        listener.listen(0)
-        for _ in range(4):
-            filler = stack.enter_context(socket.socket())
-            filler.setblocking(False)
-            filler.connect_ex(listener.getsockname())
-        yield int(listener.getsockname()[1])
-
-
-@contextlib.contextmanager
 def _tcp(vector: Mapping[str, Any]) -> Iterator[Running]:
     match vector["server"]["behaviour"]:
         case "port closed":
             with closed_port() as port:
                 yield Running(port)
         case "SYN dropped":
-            with deaf_port() as port:
+            with black_hole() as port:
                 yield Running(port)
         case "NXDOMAIN":
             with _no_such_host(vector["probe"]["tcpSocket"]["host"]):

@@ -18,10 +18,10 @@ from osm_healthcheck.diagnosis.probe_pairs import find_probe_pairs
 from osm_healthcheck.kubelet.address import PodAddress
 from osm_healthcheck.wire.dial import Network
 from tests.io.apps import app, hold, http_app, read_head, response
-from tests.io.kubelet_servers import closed_port, grpc_server, serve_vector
+from tests.io.kubelet_servers import grpc_server, serve_vector
 from tests.io.sidecar import sidecar
 from tests.io.unshare import run_beside_a_holder_of_15904
-from tests.io.wire import TIMEOUT
+from tests.io.wire import TIMEOUT, closed_port
 from tests.kubelet_vectors import group, vector_id
 
 COMMAND = [sys.executable, "-m", "osm_healthcheck"]

@@ -33,6 +33,7 @@ def test_nothing_is_left_of_a_loop_that_has_ended() -> None:
 
     with app(serve) as rude:
         run()  # what a first run loads and keeps is not looked at
+        rude.wait_for(lambda app: app.open == 0)
         before = open_descriptors()
         for _ in range(3):
             run()

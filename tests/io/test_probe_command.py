@@ -16,8 +16,7 @@ import pytest
 import yaml
 
 from tests.io.apps import http_app, response
-from tests.io.kubelet_servers import closed_port
-from tests.io.wire import TIMEOUT
+from tests.io.wire import TIMEOUT, closed_port
 
 COMMAND = [sys.executable, "-m", "osm_healthcheck", "probe"]
 ENVIRON = {**os.environ, "COLUMNS": "150", "LINES": "24", "TERM": "xterm", "NO_COLOR": "1"}

@@ -1,5 +1,7 @@
 """What ends a command while it asks an app: one rule for all, and nothing but a newline is said."""
 
+import asyncio
+import os
 import signal
 import socket
 import subprocess
@@ -7,6 +9,8 @@ import sys
 
 import pytest
 
+from osm_healthcheck.cli import coroutines
+from osm_healthcheck.cli.arguments import guarded
 from tests.io.wire import TIMEOUT
 
 _START = 4 * TIMEOUT  # seconds, on a busy machine
@@ -55,3 +59,63 @@ def test_a_signal_ends_a_command_that_waits_for_an_answer(
             asked.close()
     assert process.returncode == 128 + number
     assert said == ("", "\n" if number == signal.SIGINT else "")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_ends_coroutines_and_never_what_the_loop_is_in_the_middle_of(
+    number: signal.Signals,
+) -> None:
+    """It once left a socket half registered: `cannot write: File exists`, and exit code 2."""
+    done: list[str] = []
+
+    async def work() -> None:
+        def in_the_middle() -> None:
+            os.kill(os.getpid(), number)
+            done.append("what was under way")
+
+        asyncio.get_running_loop().call_soon(in_the_middle)
+        try:
+            await asyncio.Event().wait()
+        finally:
+            done.append("what was begun")
+
+    def run() -> int:
+        coroutines.run(work())
+        return 0
+
+    with pytest.raises(SystemExit) as ended:
+        guarded(run)
+    assert (ended.value.code, done) == (128 + number, ["what was under way", "what was begun"])
+
+
+def test_between_coroutines_a_signal_ends_a_command_as_before() -> None:
+    async def work() -> None:
+        pass
+
+    def run() -> int:
+        coroutines.run(work())
+        os.kill(os.getpid(), signal.SIGTERM)
+        return 0
+
+    with pytest.raises(SystemExit) as ended:
+        guarded(run)
+    assert ended.value.code == 128 + signal.SIGTERM
+
+
+def test_a_second_signal_ends_coroutines_at_once() -> None:
+    text = """
+import asyncio, os, signal
+from osm_healthcheck.cli import coroutines
+from osm_healthcheck.cli.arguments import guarded
+
+async def work():
+    try:
+        os.kill(os.getpid(), signal.SIGTERM)
+        await asyncio.Event().wait()
+    finally:
+        os.kill(os.getpid(), signal.SIGTERM)
+
+guarded(lambda: coroutines.run(work()))
+"""
+    ended = subprocess.run([sys.executable, "-c", text], timeout=TIMEOUT, check=False)
+    assert ended.returncode == -signal.SIGTERM

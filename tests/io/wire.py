@@ -4,6 +4,8 @@ import contextlib
 import itertools
 import os
 import socket
+import sys
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -125,7 +127,15 @@ def black_hole(address: str = "127.0.0.1") -> Iterator[int]:
             filler = stack.enter_context(socket.socket())
             filler.setblocking(False)
             filler.connect_ex((address, port))
+        while not _waiting(listener):  # on a busy machine the kernel delivers them later
+            time.sleep(0.001)
         yield port
+
+
+def _waiting(listener: socket.socket) -> int:
+    """How many connections wait to be accepted: ``tcpi_unacked`` of a socket that listens."""
+    info = listener.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 28)
+    return int.from_bytes(info[24:28], sys.byteorder)
 
 
 @contextlib.contextmanager
