@@ -1,6 +1,6 @@
 """What node mode costs: one process for all pods of a node, beside a sidecar in each.
 
-    python -m tests.bench.node [all|memory|probes|new] [--quick] [--pods 1,10,…] [--root DIR]
+    python -m tests.bench.node [all|memory|probes|new|attacked] [--quick] [--pods 1,…] [--root DIR]
 
 The pods are network namespaces with an app each, which takes root, and the container runtime is the
 tests' double, so that 250 fit on any machine; what is counted is the agent's. Sidecars and Go
@@ -17,9 +17,9 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from tests.bench import errors, go_daemon, pods, procfs, report
+from tests.bench import errors, go_daemon, neighbours, pods, procfs, report
 from tests.bench.environment import Environment, cores
-from tests.bench.errors import BenchError, LeftOutError
+from tests.bench.errors import LeftOutError
 from tests.bench.interpreter import ROOT_FLAGS, ROOT_PYTHON, interpreter
 from tests.bench.measurement import (
     Column,
@@ -117,6 +117,10 @@ class _Node:
             yield from self._probes(made[:most], made[most : most + _FEW], others)
         if what in ("all", "new"):
             yield self._new_pod(made[:-_FEW])
+        if what in ("all", "attacked"):
+            served = made[: max(2, min(_FULL, max(counts)))]
+            with self._agent(served):
+                yield neighbours.measure(self._environment, served[0], served[1:])
 
     def _probes(
         self,
@@ -189,7 +193,7 @@ class _Node:
                     running = [stack.enter_context(start(self._environment, pod)) for pod in others]
                     for server, pod in zip(running, others, strict=True):
                         pods.until_answered(server, pod, pods.CHECK)
-                    _warm_up(others, [pods.CHECK] if start is pods.go else _ALL)
+                    _warm_up(others, [pods.CHECK] if start is pods.go else pods.ALL)
                     memories = [procfs.memory(server.pid) for server in running]
             except LeftOutError as error:
                 notes.append(str(error))
@@ -280,7 +284,7 @@ class _Node:
         seconds = 1.0 if self._environment.quick else 20.0
         rows = {}
         for name, asked in servers.items():
-            latencies, failed = _asked_at_a_rate(asked, seconds)
+            latencies, failed = pods.ask_at_a_rate(asked, _RATE, seconds)
             latencies.sort()
             rows[name] = [
                 {
@@ -334,7 +338,6 @@ _ADDED_UP = (
     f"of sidecars and Go daemons {_FEW} are measured, each in a pod of its own; more are added up: "
     "the whole of one, and of each further one what it shares with none"
 )
-_ALL = (pods.HTTP, pods.CHECK, pods.STARTUP)
 
 
 def _pods(count: int) -> str:
@@ -342,29 +345,14 @@ def _pods(count: int) -> str:
 
 
 def _warm_up(
-    asked: Sequence[Namespace], probes: Sequence[tuple[int, bytes]] = _ALL, times: int = _WARM_UP
+    asked: Sequence[Namespace],
+    probes: Sequence[tuple[int, bytes]] = pods.ALL,
+    times: int = _WARM_UP,
 ) -> None:
     for _ in range(times):
         for pod in asked:
             for probe in probes:
                 pods.require_success(pods.ask(pod, probe))
-
-
-def _asked_at_a_rate(asked: Sequence[Namespace], seconds: float) -> tuple[list[int], int]:
-    """Nanoseconds of each probe, and how many failed."""
-    latencies, failed = [], 0
-    began = time.perf_counter()
-    for number in range(int(seconds * _RATE)):
-        due = began + number / _RATE
-        time.sleep(max(0.0, due - time.perf_counter()))
-        pod = asked[number // len(_ALL) % len(asked)]
-        start = time.perf_counter_ns()
-        try:
-            pods.require_success(pods.ask(pod, _ALL[number % len(_ALL)]))
-        except (OSError, BenchError):
-            failed += 1
-        latencies.append(time.perf_counter_ns() - start)
-    return latencies, failed
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -374,7 +362,7 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
-    whats = ("all", "memory", "probes", "new")
+    whats = ("all", "memory", "probes", "new", "attacked")
     add("what", nargs="?", default="all", choices=whats, help="default: all")
     add("--pods", type=_numbers, default=None, metavar="N,…", help=f"default: {_COUNTS}")
     add("--root", type=Path, metavar="DIR", help="what tests/bench/python315.sh has made")

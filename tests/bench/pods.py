@@ -39,6 +39,7 @@ CHECK = (
     15904,
     f"GET /osm-healthcheck HTTP/1.1\r\nOriginal-Tcp-Port: {APP_PORT}\r\n{_HEAD}".encode(),
 )
+ALL = (HTTP, CHECK, STARTUP)
 _NETNS = Path("/run/netns")
 _PATIENCE_SECONDS = 30.0
 _STATUS = ("127.0.0.1", 9092)
@@ -168,6 +169,37 @@ def require_success(answer: bytes) -> None:
     """Raise where a probe did not succeed."""
     if not answer.startswith(b"HTTP/1.1 200 "):
         raise BenchError(f"a probe was answered by {answer[:200]!r}")
+
+
+def ask_at_a_rate(asked: Sequence[Namespace], rate: float, seconds: float) -> tuple[list[int], int]:
+    """Ask every probe of every pod in turn; nanoseconds of each, sorted, and how many failed."""
+    latencies, failed = [], 0
+    began = time.perf_counter()
+    for number in range(int(seconds * rate)):
+        due = began + number / rate
+        time.sleep(max(0.0, due - time.perf_counter()))
+        pod = asked[number // len(ALL) % len(asked)]
+        start = time.perf_counter_ns()
+        try:
+            require_success(ask(pod, ALL[number % len(ALL)]))
+        except (OSError, BenchError):
+            failed += 1
+        latencies.append(time.perf_counter_ns() - start)
+    return sorted(latencies), failed
+
+
+@contextlib.contextmanager
+def attacker(environment: Environment, pod: Namespace, kind: str) -> Iterator[None]:
+    """Somebody in a pod who attacks its own probes' ports; see servers/attacker.py."""
+    own = environment.own_python
+    path = str(_NETNS / pod.name)
+    command = own.command("tests.bench.servers.attacker", kind, pod.ipv4, path)
+    # behind the apps and those who probe, which have the same core
+    slow = ["nice", "-n", "19", *command]
+    core = environment.cores.load
+    with running(f"attacker ({kind})", slow, core=core, environment=own.environment) as process:
+        yield
+        process.require_alive()
 
 
 def until_answered(server: Process, pod: Namespace, probe: tuple[int, bytes]) -> None:

@@ -1,0 +1,73 @@
+"""What the probes of other pods take while somebody attacks those of one."""
+
+import contextlib
+from collections.abc import Sequence
+
+from tests.bench import pods
+from tests.bench.environment import Environment
+from tests.bench.measurement import (
+    Column,
+    Figures,
+    Measurement,
+    Target,
+    percentile,
+    ratios,
+    results,
+    rotations,
+)
+from tests.net.namespaces import Namespace
+
+_CALM = "calm"
+_ATTACKS = {
+    "flood": "connections that are reset at once",
+    "strangers": "requests, never the same, that are refused",
+    "stall": "1,000 connections with half a head",
+}
+_RATE = 100
+_TIMES = 3.0
+
+
+def measure(
+    environment: Environment, attacked: Namespace, neighbours: Sequence[Namespace]
+) -> Measurement:
+    """The neighbours are probed in calm and under each attack in turn, round by round."""
+    seconds = 1.0 if environment.quick else 5.0
+    rounds: dict[str, list[Figures]] = {_CALM: [], **{what: [] for what in _ATTACKS.values()}}
+    kinds = {what: kind for kind, what in _ATTACKS.items()}
+    order = rotations(rounds)
+    for turn in range(environment.rounds):
+        for name in order[turn % len(order)]:
+            with contextlib.ExitStack() as stack:
+                if name != _CALM:
+                    stack.enter_context(pods.attacker(environment, attacked, kinds[name]))
+                pods.ask_at_a_rate(neighbours, _RATE, 1.0)  # the attack has begun by then
+                latencies, failed = pods.ask_at_a_rate(neighbours, _RATE, seconds)
+            rounds[name].append(
+                {
+                    "p50": percentile(latencies, 0.5) / 1e6,
+                    "p99": percentile(latencies, 0.99) / 1e6,
+                    "most": latencies[-1] / 1e6,
+                    "failed": failed,
+                }
+            )
+    ratios(rounds, "p99", _CALM, "p99_x")
+    shown = results(rounds)
+    return Measurement(
+        name="attacked",
+        title=f"{_RATE} probes a second of {len(neighbours)} pods while one beside them is "
+        f"attacked: {environment.rounds} rounds of {seconds:.0f} s each, {environment.python}",
+        columns=(
+            Column("p50", "p50 ms", 2),
+            Column("p99", "p99 ms", 2),
+            Column("p99_x", "x calm", 2),
+            Column("most", "most ms", 1),
+            Column("failed", "failed"),
+        ),
+        servers=shown,
+        targets=[
+            Target.at_most(f"{what}: p99 at most 3 x that in calm", _TIMES, found.median["p99_x"])
+            for what, found in shown.items()
+            if what != _CALM
+        ],
+        notes=["the attacker is in the pod, and has what others leave it of the core of the load"],
+    )
