@@ -6,7 +6,7 @@ import os
 import resource
 import socket
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -49,9 +49,14 @@ class AttackedPod:
         assert self.sidecar.check(self.dead).status == 404
 
     @contextlib.contextmanager
-    def kubelet(self) -> Iterator[None]:
-        """Probe on and on while the block runs: every answer has to be right."""
+    def kubelet(self) -> Iterator[Callable[[], None]]:
+        """Probe on and on while the block runs: every answer has to be right.
+
+        Gives a function that waits until the probes that are under way are answered: on a busy
+        machine a probe can be silent for so long that it has to make room for silent callers.
+        """
         stop = threading.Event()
+        changed = threading.Condition()
         rounds = 0
         failures: list[BaseException] = []
 
@@ -60,14 +65,22 @@ class AttackedPod:
             try:
                 while not (stop.wait(_PERIOD_SECONDS) and rounds):
                     self.probe_all()
-                    rounds += 1
+                    with changed:
+                        rounds += 1
+                        changed.notify_all()
             except BaseException as error:
                 failures.append(error)
+
+        def answered() -> None:
+            with changed:
+                before = rounds
+                while rounds == before and thread.is_alive():
+                    changed.wait(_PERIOD_SECONDS)
 
         thread = threading.Thread(target=run, daemon=True)
         thread.start()
         try:
-            yield
+            yield answered
         finally:
             stop.set()
             thread.join()

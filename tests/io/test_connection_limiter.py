@@ -139,10 +139,11 @@ def test_silent_callers_are_held_up_to_the_cap_then_the_oldest_makes_room(data: 
 @pytest.mark.parametrize("data", [b"", b"GET / HTTP/1.1\r\n"], ids=repr)
 def test_10000_callers_that_say_nothing_keep_no_probe_waiting(data: bytes) -> None:
     with pod() as attacked, callers() as sockets:
-        with attacked.kubelet():
+        with attacked.kubelet() as answered:
             for _ in range(10):
                 burst(attacked, sockets, 1000, data)
                 attacked.probe_all()
+                answered()
         accepted(attacked)
         assert descriptors(attacked.process.popen.pid) <= MAX_CONNECTIONS + 64
         assert sum(map(is_open, sockets)) <= MAX_CONNECTIONS
@@ -153,10 +154,11 @@ def test_10000_callers_that_say_nothing_keep_no_probe_waiting(data: bytes) -> No
 def test_10000_callers_that_come_and_go_leave_nothing_behind() -> None:
     with pod() as attacked:
         before = descriptors(attacked.process.popen.pid)
-        with attacked.kubelet():
+        with attacked.kubelet() as answered:
             for _ in range(10):
                 with callers() as sockets:
                     burst(attacked, sockets, 1000, b"GET ")
+                    answered()
         attacked.assert_undamaged()
         assert descriptors(attacked.process.popen.pid) <= before + 8
 
@@ -216,12 +218,13 @@ def receive(sock: socket.socket) -> bytes:
 
 def test_few_descriptors_mean_few_connections_and_no_errors() -> None:
     with slow_pod(files=SCARCE) as (attacked, slow), callers() as sockets:
-        with attacked.kubelet():
+        with attacked.kubelet() as answered:
             for number in range(SCARCE_CAP // 2):
                 sockets.append(attacked.open(LIVENESS, SLOW))
                 reached(slow, number + 1)
             for _ in range(10):
                 burst(attacked, sockets, 30)
+                answered()
         assert descriptors(attacked.process.popen.pid) < SCARCE
         assert slow.open >= SCARCE_CAP // 2  # they have asked, and were worth more than the silent
         attacked.assert_undamaged()
