@@ -10,7 +10,6 @@ from tests.bench.measurement import (
     Figures,
     Measurement,
     Target,
-    percentile,
     ratios,
     results,
     rotations,
@@ -41,15 +40,7 @@ def measure(
                 if name != _CALM:
                     stack.enter_context(pods.attacker(environment, attacked, kinds[name]))
                 pods.ask_at_a_rate(neighbours, _RATE, 1.0)  # the attack has begun by then
-                latencies, failed = pods.ask_at_a_rate(neighbours, _RATE, seconds)
-            rounds[name].append(
-                {
-                    "p50": percentile(latencies, 0.5) / 1e6,
-                    "p99": percentile(latencies, 0.99) / 1e6,
-                    "most": latencies[-1] / 1e6,
-                    "failed": failed,
-                }
-            )
+                rounds[name].append(pods.ask_at_a_rate(neighbours, _RATE, seconds))
     ratios(rounds, "p99", _CALM, "p99_x")
     shown = results(rounds)
     return Measurement(
@@ -57,11 +48,9 @@ def measure(
         title=f"{_RATE} probes a second of {len(neighbours)} pods while one beside them is "
         f"attacked: {environment.rounds} rounds of {seconds:.0f} s each, {environment.python}",
         columns=(
-            Column("p50", "p50 ms", 2),
-            Column("p99", "p99 ms", 2),
-            Column("p99_x", "x calm", 2),
+            *pods.RATE_COLUMNS,
+            Column("p99_x", "p99 x calm", 2),
             Column("most", "most ms", 1),
-            Column("failed", "failed"),
         ),
         servers=shown,
         targets=[

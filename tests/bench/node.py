@@ -282,25 +282,13 @@ class _Node:
 
     def _at_a_rate(self, servers: Mapping[str, Sequence[Namespace]]) -> Measurement:
         seconds = 1.0 if self._environment.quick else 20.0
-        rows = {}
-        for name, asked in servers.items():
-            latencies, failed = pods.ask_at_a_rate(asked, _RATE, seconds)
-            latencies.sort()
-            rows[name] = [
-                {
-                    "p50": percentile(latencies, 0.5) / 1e6,
-                    "p99": percentile(latencies, 0.99) / 1e6,
-                    "failed": failed,
-                }
-            ]
+        rows = {
+            name: [pods.ask_at_a_rate(asked, _RATE, seconds)] for name, asked in servers.items()
+        }
         return Measurement(
             name="rate",
             title=f"{_RATE} probes a second for {seconds:.0f} s, {self._environment.python}",
-            columns=(
-                Column("p50", "p50 ms", 2),
-                Column("p99", "p99 ms", 2),
-                Column("failed", "failed"),
-            ),
+            columns=pods.RATE_COLUMNS,
             servers=results(rows),
             targets=[],
             notes=["liveness, readiness, startup in turn, by one caller on a core of its own"],

@@ -17,6 +17,7 @@ from pathlib import Path
 from tests.bench import go_daemon
 from tests.bench.environment import Environment
 from tests.bench.errors import BenchError, UsageError
+from tests.bench.measurement import Column, Figures, percentile
 from tests.bench.process import Process, running
 from tests.net.container_runtime import FakeRuntime
 from tests.net.namespaces import Namespace
@@ -171,8 +172,15 @@ def require_success(answer: bytes) -> None:
         raise BenchError(f"a probe was answered by {answer[:200]!r}")
 
 
-def ask_at_a_rate(asked: Sequence[Namespace], rate: float, seconds: float) -> tuple[list[int], int]:
-    """Ask every probe of every pod in turn; nanoseconds of each, sorted, and how many failed."""
+RATE_COLUMNS = (
+    Column("p50", "p50 ms", 2),
+    Column("p99", "p99 ms", 2),
+    Column("failed", "failed"),
+)
+
+
+def ask_at_a_rate(asked: Sequence[Namespace], rate: float, seconds: float) -> Figures:
+    """Ask every probe of every pod in turn: milliseconds of one, and how many failed."""
     latencies, failed = [], 0
     began = time.perf_counter()
     for number in range(int(seconds * rate)):
@@ -185,7 +193,13 @@ def ask_at_a_rate(asked: Sequence[Namespace], rate: float, seconds: float) -> tu
         except (OSError, BenchError):
             failed += 1
         latencies.append(time.perf_counter_ns() - start)
-    return sorted(latencies), failed
+    latencies.sort()
+    return {
+        "p50": percentile(latencies, 0.5) / 1e6,
+        "p99": percentile(latencies, 0.99) / 1e6,
+        "most": latencies[-1] / 1e6,
+        "failed": failed,
+    }
 
 
 @contextlib.contextmanager
