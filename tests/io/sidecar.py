@@ -82,7 +82,8 @@ def sidecar(
         waiting = loop.create_task(ready.wait())
         await asyncio.wait({task, waiting}, return_when=asyncio.FIRST_COMPLETED)
         waiting.cancel()
-        started.set()
+        if not task.done():
+            started.set()
         await task
 
     def main() -> None:
@@ -90,6 +91,7 @@ def sidecar(
             uvloop.run(run())
         except BaseException as error:
             failure.append(error)
+        finally:
             started.set()
 
     thread = threading.Thread(target=main, daemon=True)
@@ -100,7 +102,8 @@ def sidecar(
     try:
         yield Sidecar(address, lines)
     finally:
-        stop[0]()
+        with contextlib.suppress(RuntimeError):  # its loop is closed: it has failed
+            stop[0]()
         thread.join(TIMEOUT)
         assert not thread.is_alive(), "the sidecar did not end"
         if failure:
