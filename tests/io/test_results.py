@@ -157,8 +157,9 @@ def test_the_deadline_of_a_target_is_the_longest_of_its_probes() -> None:
         with sidecar(probes) as running:
             answer = running.check(port)
             (line,) = running.logged("probe result")
-    assert b"no answer after 1.9" in answer.body
+    assert b"no answer after " in answer.body
     assert line["result"] == "timeout"
+    assert line["ms"] > 1900
 
 
 def test_the_lines_of_the_process_are_json_in_osm_s_form() -> None:
