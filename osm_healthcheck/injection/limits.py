@@ -13,7 +13,7 @@ from osm_healthcheck.injection.pods import Manifest, Pod
 from osm_healthcheck.probes.ports import OwnPorts
 from osm_healthcheck.probes.probe import FieldReader, HTTPHeader, read_http_headers
 from osm_healthcheck.probes.quote import quoted
-from osm_healthcheck.probes.request import probe_headers, request_headers
+from osm_healthcheck.probes.request import http1_lines, probe_headers, request_headers
 
 # What the sidecar takes; a longer head is answered with 431.
 HEAD_BYTES = 8 * 1024
@@ -94,7 +94,7 @@ def check_request(value: Manifest, where: str, validation: Validation) -> None:
 @functools.lru_cache(maxsize=64)  # most probes of a cluster have one of a few lists of headers
 def _longest_headers(declared: tuple[HTTPHeader, ...]) -> tuple[str, int, tuple[str, ...]]:
     """Of a request at its longest: the host, the bytes of all other headers, what is refused."""
-    lines = request_headers(declared, _LONGEST_USER_AGENT)
+    lines = http1_lines(request_headers(declared, _LONGEST_USER_AGENT))
     counts = Counter(name for name, _ in lines)
     problems = [
         f"Duplicate value: {quoted(name.decode())}: HTTP has this header once, and the "

@@ -2,9 +2,10 @@
 
 From ``pkg/probe/http/request.go`` and Go's ``net/http`` (``Request.write``, ``Transport``):
 names are put into canonical form, ``Host`` names the host, an empty ``User-Agent`` or ``Accept``
-is not sent, ``Content-Length``, ``Transfer-Encoding`` and ``Trailer`` never are.
+is not sent, ``Content-Length`` never is.
 
-Header lines are pairs of bytes, as they stand on the wire.
+Header lines are pairs of bytes, with the value as it was declared; `http1_lines` has them as they
+stand on the wire of HTTP/1.1. HTTP/2 takes them in another way (``wire/http2.py``).
 """
 
 import re
@@ -34,7 +35,10 @@ _HOP_BY_HOP = frozenset(
         b"upgrade",
     }
 )
-_NEVER_SENT = frozenset({"Content-Length", "Transfer-Encoding", "Trailer"})
+# reqWriteExcludeHeader, but for those that are never lines here
+_NOT_BY_HTTP1 = frozenset({b"Transfer-Encoding", b"Trailer"})
+# hasToken of net/http/header.go
+_UPGRADE = re.compile(rb"(?:^|[ ,\t])upgrade(?:$|[ ,\t])", re.IGNORECASE)
 # newProbeRequest and Request.write: it is the first value that counts, as it was declared
 _NOT_SENT_EMPTY = frozenset({"User-Agent", "Accept"})
 # the two that Go's transport adds on its own, after all others
@@ -62,17 +66,33 @@ def probe_headers(declared: Iterable[HTTPHeader]) -> ProbeHeaders:
     refusal = ""
     for header in declared:
         name = _canonical(header.name)
-        value = header.value.strip(" \t\r\n")
         if re.search(r"[\x00-\x08\x0a-\x1f\x7f]", header.value):
             refusal = f'net/http: invalid header field value for "{name}"'
         elif name == "Host":
             host = _punycode(header.value) if host is None else host
-        elif name not in _NEVER_SENT:
+        elif name != "Content-Length":
             again = name in first
             empty = not first.setdefault(name, header.value)
             if not ((empty and name in _NOT_SENT_EMPTY) or (again and name == "User-Agent")):
-                lines.append((name.encode("latin-1"), value.encode("utf-8", "surrogateescape")))
+                value = header.value.encode("utf-8", "surrogateescape")
+                lines.append((name.encode("latin-1"), value))
     return ProbeHeaders(host or "", tuple(lines), refusal)
+
+
+def http1_lines(lines: Iterable[tuple[bytes, bytes]]) -> Headers:
+    """What of a request's header lines goes out by HTTP/1.1 (``Header.writeSubset``)."""
+    return tuple((name, value.strip(b" \t")) for name, value in lines if name not in _NOT_BY_HTTP1)
+
+
+def requires_http1(lines: Iterable[tuple[bytes, bytes]]) -> bool:
+    """Whether a request is by HTTP/1.1 whatever the app prefers (``Request.requiresHTTP1``)."""
+    first: dict[bytes, bytes] = {}
+    for name, value in lines:
+        first.setdefault(name, value)
+    return (
+        first.get(b"Upgrade", b"").lower() == b"websocket"
+        and _UPGRADE.search(first.get(b"Connection", b"")) is not None
+    )
 
 
 def request_headers(

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Sequence
 
 from osm_healthcheck.probes.redirect import Hop
+from osm_healthcheck.probes.request import requires_http1
 from osm_healthcheck.wire import http1
 from osm_healthcheck.wire.dial import Network, dial
 from osm_healthcheck.wire.errors import BrokenOffError, UnprocessedError
@@ -73,7 +74,7 @@ async def ask_on(
 async def _ask_securely(stream: Stream, method: str, hop: Hop, *, http2: bool) -> Response:
     from osm_healthcheck.wire.tls import TLSStream
 
-    secure = TLSStream(stream, hop.url.hostname, http2=http2)
+    secure = TLSStream(stream, hop.url.hostname, http2=http2 and not requires_http1(hop.lines))
     try:
         await secure.handshake()
         if secure.protocol == "h2":

@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterable
 
 from osm_healthcheck.probes.redirect import Hop
-from osm_healthcheck.probes.request import Headers, is_upgrade
+from osm_healthcheck.probes.request import Headers, http1_lines, is_upgrade
 from osm_healthcheck.wire.errors import BrokenOffError, MalformedError
 from osm_healthcheck.wire.http1_reader import BLANKS, Reader, quoted, quoted_all
 from osm_healthcheck.wire.response import PROBED_BODY_BYTES, Framing
@@ -38,7 +38,7 @@ def encode_request(method: str, hop: Hop) -> bytes:
     lines = [
         f"{method} {hop.url.request_target} HTTP/1.1\r\nHost: {hop.authority}".encode("latin-1")
     ]
-    lines += [name + b": " + value for name, value in hop.lines]
+    lines += [name + b": " + value for name, value in http1_lines(hop.lines)]
     lines.append(b"\r\n")
     return b"\r\n".join(lines)
 

@@ -4,8 +4,11 @@ The rules are those of ``clientConnReadLoop`` in ``golang.org/x/net/http2/transp
 loaded where it is first needed, because most pods never do.
 """
 
+import re
+
+from osm_healthcheck.probes.quote import quote
 from osm_healthcheck.probes.redirect import Hop
-from osm_healthcheck.probes.request import Headers
+from osm_healthcheck.probes.request import CLOSE, Headers
 from osm_healthcheck.wire import http2_frames as frames
 from osm_healthcheck.wire.errors import (
     BadAnswerError,
@@ -47,8 +50,14 @@ _NET_HTTP = Client(
 )
 # RFC 9113 section 8.2.2: they mean nothing on a connection that is shared
 _CONNECTION_HEADERS = frozenset(
-    {b"connection", b"keep-alive", b"proxy-connection", b"te", b"transfer-encoding", b"upgrade"}
+    {b"connection", b"keep-alive", b"proxy-connection", b"transfer-encoding", b"upgrade"}
 )
+# what of them a request may have all the same (checkConnHeaders); CLOSE is HTTP/1.1's alone
+_TAKEN = {
+    b"Upgrade": frozenset({b"", b"chunked"}),
+    b"Transfer-Encoding": frozenset({b"", b"chunked"}),
+    b"Connection": frozenset({b"", b"close", b"keep-alive"}),
+}
 _TOO_LONG = "net/http: server replied with more than declared Content-Length; truncated"
 _MAX_BODY_BYTES = 10 * 1024
 _MAX_LENGTH = 2**63 - 1
@@ -68,15 +77,7 @@ async def exchange(stream: ByteStream, method: str, hop: Hop) -> "HTTP2Response"
         BrokenOffError: where the answer has a body without a place in it, which ends early.
     """
     connection = HTTP2Connection(stream, _NET_HTTP)
-    connection.request(
-        [
-            (b":authority", hop.authority.encode("latin-1")),
-            (b":method", method.encode()),
-            (b":path", hop.url.request_target.encode("latin-1")),
-            (b":scheme", hop.url.scheme.encode()),
-            *((n.lower(), v) for n, v in hop.lines if n.lower() not in _CONNECTION_HEADERS),
-        ]
-    )
+    connection.request(_request_fields(method, hop))
     answer = _Answer(connection, method)
     try:
         while not answer.headers:
@@ -92,6 +93,42 @@ async def exchange(stream: ByteStream, method: str, hop: Hop) -> "HTTP2Response"
     if response.framing is Framing.NONE and method != "HEAD":
         await response.finish()
     return response
+
+
+def _request_fields(method: str, hop: Hop) -> list[Field]:
+    """The request as ``EncodeHeaders`` of ``net/http/internal/httpcommon`` writes it.
+
+    Raises:
+        BadAnswerError: where it refuses to.
+    """
+    lines = [line for line in hop.lines if line is not CLOSE]
+    for name, taken in _TAKEN.items():
+        values = [value for declared, value in lines if declared == name]
+        lowered = [value.lower() if name == b"Connection" else value for value in values]
+        # of Upgrade the first one counts
+        if not taken.issuperset(lowered[:1]) or (name != b"Upgrade" and len(values) > 1):
+            listed = " ".join(map(quote, values))
+            raise BadAnswerError(f"http2: invalid {name.decode()} request header: [{listed}]")
+    if not hop.authority:
+        raise BadAnswerError("http2: invalid Host header")
+    fields = [
+        (b":authority", hop.authority.encode("latin-1")),
+        (b":method", method.encode()),
+        (b":path", hop.url.request_target.encode("latin-1")),
+        (b":scheme", hop.url.scheme.encode()),
+    ]
+    for name, value in lines:
+        if (name := name.lower()) == b"cookie":
+            fields += [(name, crumb) for crumb in _crumbs(value)]
+        elif name not in _CONNECTION_HEADERS:
+            fields.append((name, value))
+    return fields
+
+
+def _crumbs(cookie: bytes) -> list[bytes]:
+    """The pairs of a ``Cookie``, each a field of its own (RFC 9113 section 8.2.3)."""
+    *pairs, last = re.split(b"; *", cookie)
+    return [*pairs, last] if last else pairs
 
 
 class _RetryError(BrokenOffError):
@@ -208,7 +245,9 @@ class HTTP2Response:
         else:
             self.framing = Framing.LENGTH
         # Go pays no heed to a length that is none; who gets the answer over HTTP/1 would.
-        dropped = _CONNECTION_HEADERS | (set() if self._left is not None else {b"content-length"})
+        dropped = _CONNECTION_HEADERS | {b"te"}
+        if self._left is None:
+            dropped |= {b"content-length"}
         self.headers: Headers = tuple(
             (name, value)
             for name, value in answer.headers

@@ -11,7 +11,7 @@ from osm_healthcheck.kubelet.handlers import run_handler
 from osm_healthcheck.probes.probe import Handler
 from tests.io.kubelet import NO_VERDICT, PATIENCE
 
-_FILE = Path(__file__).parent.parent / "vectors" / "go-http2.json"
+FILE = Path(__file__).parent.parent / "vectors" / "go-http2.json"
 _OWN = re.compile(r"127\.0\.0\.1:\d+->")
 # what an app comes to that Go gives up at its timeout
 _TIMED_OUT = re.compile("timeout:|Timeout|deadline")
@@ -22,7 +22,7 @@ Expected = tuple[str, str | None]
 @cache
 def expected(kind: str) -> dict[str, Expected]:
     """By name: the result, and the text where it is always the same."""
-    return {name: (one, two) for name, (one, two) in json.loads(_FILE.read_text())[kind].items()}
+    return {name: (one, two) for name, (one, two) in json.loads(FILE.read_text())[kind].items()}
 
 
 def patience(kind: str, name: str) -> int:

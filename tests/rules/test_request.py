@@ -11,10 +11,12 @@ from osm_healthcheck.probes.request import (
     ProbeHeaders,
     end_to_end,
     hook_headers,
+    http1_lines,
     is_upgrade,
     probe_headers,
     proxied_headers,
     request_headers,
+    requires_http1,
 )
 from tests.io import vectors
 
@@ -80,9 +82,31 @@ def test_host(pairs: list[tuple[str, str]], host: str) -> None:
     assert made_of(*pairs) == ProbeHeaders(host)
 
 
-@pytest.mark.parametrize("name", ["Content-Length", "transfer-encoding", "TRAILER"])
-def test_what_is_never_sent(name: str) -> None:
-    assert made_of((name, "5")) == ProbeHeaders()
+def test_what_is_never_sent() -> None:
+    assert made_of(("content-LENGTH", "5")) == ProbeHeaders()
+
+
+@pytest.mark.parametrize("name", ["transfer-encoding", "TRAILER"])
+def test_what_http_1_does_not_send(name: str) -> None:
+    made = made_of((name, "5"), ("x-a", " b\t"))
+    assert made.lines == lines((name.title(), "5"), ("X-A", " b\t"))
+    assert http1_lines(made.lines) == lines(("X-A", "b"))
+
+
+@pytest.mark.parametrize(
+    ("pairs", "required"),
+    [
+        ([("Connection", "upgrade"), ("Upgrade", "websocket")], True),
+        ([("Connection", "a,\tUPGRADE b"), ("Upgrade", "WebSocket"), ("Upgrade", "x")], True),
+        ([("Connection", "upgrade"), ("Upgrade", "h2c"), ("Upgrade", "websocket")], False),
+        ([("Connection", "a"), ("Connection", "upgrade"), ("Upgrade", "websocket")], False),
+        ([("Connection", "upgraded"), ("Upgrade", "websocket")], False),
+        ([("Connection", "upgrade")], False),
+        ([("Upgrade", "websocket")], False),
+    ],
+)
+def test_what_takes_http_1(pairs: list[tuple[str, str]], required: bool) -> None:
+    assert requires_http1(made_of(*pairs).lines) is required
 
 
 @pytest.mark.parametrize("name", ["User-Agent", "accept"])
@@ -94,7 +118,7 @@ def test_an_empty_one_of_these_is_not_sent(name: str) -> None:
 @pytest.mark.parametrize("name", ["User-Agent", "Accept"])
 def test_their_first_value_counts_as_it_was_declared(name: str) -> None:
     assert made_of((name, ""), (name, "b")).lines == ()
-    assert made_of((name, " ")).lines == lines((name, ""))
+    assert http1_lines(made_of((name, " ")).lines) == lines((name, ""))
 
 
 def test_there_is_one_user_agent_and_any_number_of_accepts() -> None:
@@ -116,7 +140,8 @@ def test_a_control_character_stops_the_whole_request(name: str, value: str) -> N
 
 def test_a_tab_and_other_letters_do_not() -> None:
     made = made_of(("X-N", " a\tb "), ("X-E", "é"))
-    assert made == ProbeHeaders("", lines(("X-N", "a\tb"), ("X-E", "é")))
+    assert made == ProbeHeaders("", lines(("X-N", " a\tb "), ("X-E", "é")))
+    assert http1_lines(made.lines) == lines(("X-N", "a\tb"), ("X-E", "é"))
 
 
 # -- towards the app
