@@ -5,11 +5,15 @@ import sys
 import tempfile
 from pathlib import Path
 
+from tests.differential import http2
 from tests.differential.compare import compare
 from tests.differential.kubernetes import NoGoError, build
 from tests.differential.record import FILE, record
 from tests.differential.report import render
 from tests.differential.zoo import GROUPS
+from tests.io.go_http2 import FILE as HTTP2_FILE
+
+_RECORDS = f"write {FILE.name} and {HTTP2_FILE.name} anew"
 
 
 def main() -> int:
@@ -19,7 +23,7 @@ def main() -> int:
     parser.add_argument("--workers", type=int, default=4, help="cases at a time (default: 4)")
     parser.add_argument("--match", default="", help="only cases whose name holds this text")
     parser.add_argument("--all", action="store_true", help="known differences in full, too")
-    parser.add_argument("--record", action="store_true", help=f"write {FILE.name} anew")
+    parser.add_argument("--record", action="store_true", help=_RECORDS)
     arguments = parser.parse_args()
     if unknown := set(arguments.groups) - set(GROUPS):
         parser.error(f"no such group: {', '.join(sorted(unknown))}; there are {', '.join(GROUPS)}")
@@ -31,6 +35,7 @@ def main() -> int:
             return 2
         if arguments.record:
             record(program)
+            http2.record(program)
             return 0
         new = 0
         for group in arguments.groups or GROUPS:

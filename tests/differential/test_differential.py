@@ -5,17 +5,8 @@ from pathlib import Path
 import pytest
 
 from tests.differential.compare import compare
-from tests.differential.kubernetes import NoGoError, build
 from tests.differential.report import render
 from tests.differential.zoo import GROUPS
-
-
-@pytest.fixture(scope="module")
-def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    try:
-        return build(tmp_path_factory.mktemp("go"))
-    except NoGoError as error:
-        pytest.skip(str(error))
 
 
 @pytest.mark.slow

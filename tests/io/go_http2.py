@@ -34,6 +34,10 @@ def patience(kind: str, name: str) -> int:
 def by_our_prober(handler: Handler, seconds: float, port: int) -> Expected:
     """What our own prober makes of it, in the terms of the file."""
     found = asyncio.run(run_handler(handler, seconds, PodAddress(), {}))
-    text = (found.error or found.output).replace(f":{port}", ":PORT")
-    result = NO_VERDICT if found.error is not None else found.result
-    return result, _OWN.sub("127.0.0.1:OWN->", text)
+    return in_its_terms(found.result, found.output, found.error, port)
+
+
+def in_its_terms(result: str, output: str, error: str | None, port: int) -> tuple[str, str]:
+    """What a prober concludes of the app on ``port``, in the terms of the file."""
+    text = (error or output).replace(f":{port}", ":PORT")
+    return NO_VERDICT if error is not None else result, _OWN.sub("127.0.0.1:OWN->", text)

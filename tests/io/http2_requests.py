@@ -5,7 +5,7 @@ What Go's client makes of each is in ``tests/vectors/go-http2.json``, by the sam
 
 from hpack import Decoder
 
-from tests.io.http2_cases import HEADERS, PREFACE
+from tests.io.http2_cases import HEADERS, PREFACE, Talker
 
 Declared = tuple[tuple[str, str], ...]
 
@@ -43,7 +43,15 @@ REQUESTS: dict[str, Declared] = {
 WEBSOCKET: Declared = (("Connection", "a, Upgrade"), ("Upgrade", "WebSocket"))
 
 
-def fields_of(request: bytes) -> list[list[str]]:
+def seen(app: Talker) -> list[list[str]] | None:
+    """The header list of the one request that has come to ``app``."""
+    port = str(app.port)
+    for request in filter(None, app.requests):
+        return [[name, value.replace(port, "PORT")] for name, value in _fields_of(request)]
+    return None
+
+
+def _fields_of(request: bytes) -> list[list[str]]:
     """The header list of a request, sorted: Go has no order of its own."""
     at = len(PREFACE)
     while request[at + 3] != HEADERS:

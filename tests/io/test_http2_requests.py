@@ -12,7 +12,7 @@ from tests.io.apps import app as serving
 from tests.io.apps import read_head, response
 from tests.io.go_http2 import FILE, by_our_prober
 from tests.io.http2_cases import FINE, Talker, one, talker
-from tests.io.http2_requests import REQUESTS, WEBSOCKET, fields_of
+from tests.io.http2_requests import REQUESTS, WEBSOCKET, seen
 from tests.io.kubelet import PATIENCE, ask, verdict
 from tests.io.sidecar import LIVENESS, http_probe, sidecar
 from tests.io.tls import server_context
@@ -27,14 +27,6 @@ CALLERS = ("user-agent", "accept")
 def app() -> Iterator[Talker]:
     with talker(server_context("h2")) as running:
         yield running
-
-
-def seen(app: Talker) -> list[list[str]] | None:
-    """The header list of the one request that has come."""
-    port = str(app.port)
-    for request in filter(None, app.requests):
-        return [[name, value.replace(port, "PORT")] for name, value in fields_of(request)]
-    return None
 
 
 @pytest.mark.parametrize("name", REQUESTS)
