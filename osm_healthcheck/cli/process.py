@@ -8,12 +8,21 @@ import sys
 from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any
 
+from osm_healthcheck.cli.requirements import unmet_requirements
+
 if TYPE_CHECKING:
     from osm_healthcheck.server.logs import Log
 
 
 def prepare() -> None:
-    """Set the process up, before anything that takes time is imported."""
+    """Set the process up, before anything that takes time is imported.
+
+    It ends with 1 where that could not work.
+    """
+    if unmet := list(unmet_requirements()):
+        for one in unmet:
+            print(f"osm-healthcheck: {one}", file=sys.stderr)
+        raise SystemExit(1)
     # Until the event loop takes them over, signals end the start, also for PID 1 of a container,
     # whose default is to ignore them.
     for number in (signal.SIGTERM, signal.SIGINT):

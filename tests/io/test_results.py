@@ -293,5 +293,6 @@ main(json.loads(sys.argv[1]))
     assert "hpack" not in loaded("--probes", json.dumps(one))  # its TLS is passed through
     commands = {name for name in bare if name.startswith("osm_healthcheck.cli.")}
     assert commands == {
-        f"osm_healthcheck.cli.{name}" for name in ("commands", "main", "process", "serve")
+        f"osm_healthcheck.cli.{name}"
+        for name in ("commands", "main", "process", "requirements", "serve")
     }
