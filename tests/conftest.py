@@ -12,6 +12,11 @@ import struct
 from fcntl import ioctl
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+# Properties are about values, not about how long a busy machine takes to draw and to try them.
+settings.register_profile("unhurried", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("unhurried")
 
 WORKERS = 2
 """Tests wait for events up to a limit: with more processes than cores some would not hold it."""

@@ -121,7 +121,6 @@ def attacked() -> Iterator[AttackedPod]:
     max_examples=400,
     derandomize=True,
     database=None,
-    deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(

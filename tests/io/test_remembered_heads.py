@@ -281,7 +281,8 @@ VALUES = st.sampled_from(
 
 @given(METHODS, TARGETS, VERSIONS, st.lists(st.tuples(NAMES, VALUES), max_size=5), st.booleans())
 @settings(
-    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=150,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 def test_every_head_is_answered_alike_twice(
     running: Sidecar,

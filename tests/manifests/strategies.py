@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from hypothesis import HealthCheck, assume, settings
+from hypothesis import assume
 from hypothesis import strategies as st
 
 from osm_healthcheck.errors import InvalidInputError
@@ -186,10 +186,6 @@ injections = st.builds(
     hooks=st.sampled_from(["rewrite", "leave"]),
     allow_from=st.sampled_from(["", "10.0.0.0/8,fd00::"]),
 )
-
-
-# The machine that runs the tests may be busy: only what is asserted can fail.
-unhurried = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 def injected(manifest: object, how: Injection) -> Any:

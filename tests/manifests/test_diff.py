@@ -7,13 +7,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from osm_healthcheck.cli.diff_output import differences
-from tests.manifests.strategies import unhurried
 from tests.manifests.test_command import INJECT, run
 
 _lines = st.lists(st.sampled_from("aabbcdefgh"), max_size=30)
 
 
-@unhurried
 @given(_lines, _lines)
 def test_what_is_equal_and_what_differs_are_the_whole_of_both(old: Any, new: Any) -> None:
     low = new_low = 0

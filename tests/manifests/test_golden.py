@@ -10,7 +10,7 @@ import yaml
 from hypothesis import given, settings
 
 from osm_healthcheck.cli import inject, uninject
-from tests.manifests.strategies import injected, injection, templates, unhurried
+from tests.manifests.strategies import injected, injection, templates
 
 _GOLDEN = Path(__file__).parent / "golden"
 _RELEASES = ("1.29", "1.37")
@@ -84,7 +84,7 @@ def test_uninject_gives_back_the_text(name: str, capsys: pytest.CaptureFixture[s
     )
 
 
-@settings(unhurried, max_examples=50)
+@settings(max_examples=50)
 @given(templates())
 def test_what_is_added_to_any_pod_is_valid(template: dict[str, Any]) -> None:
     deployment = {

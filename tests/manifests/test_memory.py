@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 from osm_healthcheck.manifests import compare
 from osm_healthcheck.manifests.compare import has_value, same
 from osm_healthcheck.manifests.nodes import compose, value_of
-from tests.manifests.strategies import unhurried
 from tests.manifests.test_patch import _mappings, _styles, _values
 
 _ITEM = """\
@@ -61,7 +60,6 @@ def test_a_list_of_a_thousand_items(tmp_path: Path) -> None:
     assert int(done.stdout) < 80, f"{done.stdout} MB"
 
 
-@unhurried
 @given(_mappings, _mappings, _styles)
 def test_it_has_the_value_that_it_has(one: Any, other: Any, style: Any) -> None:
     text = yaml.safe_dump(one, allow_unicode=True, sort_keys=False, **style)
@@ -71,7 +69,6 @@ def test_it_has_the_value_that_it_has(one: Any, other: Any, style: Any) -> None:
     assert has_value(text, other) == same(value, other)
 
 
-@unhurried
 @given(_values, st.integers(0, 3))
 def test_a_value_that_differs_anywhere_is_another(value: Any, times: int) -> None:
     text = yaml.safe_dump({"a": [value] * times}, allow_unicode=True)

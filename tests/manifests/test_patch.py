@@ -11,7 +11,6 @@ from osm_healthcheck.manifests.compare import same
 from osm_healthcheck.manifests.nodes import YAMLTextError, compose, value_of
 from osm_healthcheck.manifests.patch import patch
 from osm_healthcheck.manifests.scalars import resolve, write
-from tests.manifests.strategies import unhurried
 
 _words = st.sampled_from(
     [
@@ -55,7 +54,6 @@ def read(text: str) -> Any:
     return value_of(root)
 
 
-@unhurried
 @given(_mappings, _mappings, _styles)
 def test_the_new_value_is_there(before: Any, after: Any, style: Any) -> None:
     text = yaml.safe_dump(before, allow_unicode=True, sort_keys=False, **style)
@@ -65,7 +63,6 @@ def test_the_new_value_is_there(before: Any, after: Any, style: Any) -> None:
     assert same(read(result), after)
 
 
-@unhurried
 @given(_scalars)
 def test_a_scalar_is_read_back_as_it_was_written(value: Any) -> None:
     for flow in (False, True):

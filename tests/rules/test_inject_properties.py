@@ -25,7 +25,6 @@ from tests.manifests.strategies import (
     injection,
     injections,
     templates,
-    unhurried,
     workloads,
 )
 
@@ -40,7 +39,6 @@ def _pod(template: dict[str, object]) -> dict[str, Any]:
     return {"apiVersion": "v1", "kind": "Pod", **template}
 
 
-@unhurried
 @given(workloads(), injections)
 def test_injecting_again_changes_nothing(manifest: dict[str, object], how: Injection) -> None:
     once = injected(manifest, how)
@@ -49,7 +47,6 @@ def test_injecting_again_changes_nothing(manifest: dict[str, object], how: Injec
     assert once == given, "the manifest given must stay as it is"
 
 
-@unhurried
 @given(workloads(), injections)
 def test_uninject_gives_back_what_was_there(manifest: dict[str, object], how: Injection) -> None:
     before = copy.deepcopy(manifest)
@@ -64,7 +61,6 @@ def test_uninject_gives_back_what_was_there(manifest: dict[str, object], how: In
     assert json.dumps(back, sort_keys=True) == json.dumps(manifest, sort_keys=True)
 
 
-@unhurried
 @given(workloads(), injections, injections)
 def test_injecting_in_another_way_replaces_the_first(
     manifest: dict[str, object], first: Injection, second: Injection
@@ -72,7 +68,6 @@ def test_injecting_in_another_way_replaces_the_first(
     assert injected(injected(manifest, first), second) == injected(manifest, second)
 
 
-@unhurried
 @given(templates(), injections)
 def test_a_container_that_came_after_us_gets_its_turn(
     template: dict[str, Any], how: Injection
@@ -86,7 +81,6 @@ def test_a_container_that_came_after_us_gets_its_turn(
     assert injected(once, how) == injected(whole, how)
 
 
-@unhurried
 @given(workloads(), injections)
 def test_nothing_else_changes(manifest: dict[str, object], how: Injection) -> None:
     changed = injected(manifest, how)
@@ -141,7 +135,7 @@ def _without(mapping: Any, names: set[str]) -> dict[str, object]:
     return {name: value for name, value in mapping.items() if name not in names}
 
 
-@settings(unhurried, max_examples=150)
+@settings(max_examples=150)
 @given(templates(), st.sampled_from(["none", "istio"]), st.sampled_from(["passthrough", "request"]))
 def test_the_sidecar_answers_every_probe_that_asks_it(
     template: dict[str, Any], mesh: str, https: str

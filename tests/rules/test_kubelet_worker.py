@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from osm_healthcheck.kubelet.events import Event
@@ -89,7 +89,6 @@ class History:
         return count
 
 
-@settings(deadline=None)
 @given(st.data(), specs())
 def test_rules_of_the_kubelet(data: st.DataObject, spec: PodSpec) -> None:
     history = History(PodLifecycle(spec, 0.0))
@@ -234,7 +233,6 @@ def test_readiness_is_tried_again_at_once_when_it_is_lost() -> None:
     assert history.pod.is_triggered(readiness)
 
 
-@settings(deadline=None)
 @given(
     st.integers(1, 10),
     st.lists(st.floats(0, 35, allow_nan=False), min_size=1, max_size=20),

@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 
 from osm_healthcheck.errors import Validation
 from osm_healthcheck.injection.pods import pods_in
@@ -19,7 +19,7 @@ from osm_healthcheck.injector.pod_admission import Admission, OnInvalid, Outcome
 from osm_healthcheck.mesh.annotations import MESHES
 from osm_healthcheck.probes.constants import DECLARED_PROBES
 from tests.io.injector import review
-from tests.manifests.strategies import injected, injection, templates, unhurried
+from tests.manifests.strategies import injected, injection, templates
 
 _MESHES = [name for name, mesh in MESHES.items() if not mesh.injector]
 _LABEL = "healthcheck.openservicemesh.io/mesh"
@@ -58,7 +58,6 @@ def _with_port(port: object) -> dict[str, Any]:
     return {"name": "app", "image": "a", "livenessProbe": {"httpGet": {"port": port}}}
 
 
-@settings(unhurried)
 @given(templates())
 def test_a_pod_becomes_what_inject_makes_of_it(template: dict[str, Any]) -> None:
     pod = {"apiVersion": "v1", "kind": "Pod", **copy.deepcopy(template)}

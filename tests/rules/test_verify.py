@@ -19,7 +19,6 @@ from tests.manifests.strategies import (
     injection,
     injections,
     templates,
-    unhurried,
 )
 
 MESHES_AROUND = tuple(MESHES.values())
@@ -75,7 +74,6 @@ def live(mesh: str = "istio", **options: Any) -> Any:
     return pod
 
 
-@unhurried
 @given(templates(), injections)
 def test_what_inject_writes_is_right(template: dict[str, Any], how: Any) -> None:
     pod = injected({"apiVersion": "v1", "kind": "Pod", **template}, how)
