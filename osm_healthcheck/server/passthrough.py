@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Sequence
 from time import perf_counter
 
-from osm_healthcheck.probes.targets import HTTPTarget
+from osm_healthcheck.probes.targets import ANSWER_MARGIN, HTTPTarget
 from osm_healthcheck.server.reply import Caller
 from osm_healthcheck.server.results import Results, TargetResult
 from osm_healthcheck.wire.dial import Network, dial
@@ -26,14 +26,17 @@ async def pass_through(
     Where the app refuses there is nobody who could say so in TLS: the connection is closed, which
     fails the probe as a refusal does. Where the app stalls or resets, the connection is reset: FIN
     would be the end of an answer without a length (Go takes it for one without ``close_notify``).
+    That comes after the kubelet has given up itself: Go minds no end of a redirect's body, and one
+    before that would have it follow a redirect that it does not follow without us.
     """
+    limit = target.deadline + 2 * ANSWER_MARGIN
     started = perf_counter()
     stream: Stream | None = None
     heard = False
     broken = False
     reason = ""
     try:
-        async with asyncio.timeout(target.deadline):
+        async with asyncio.timeout(limit):
             stream, _ = await dial(addresses, target.port, network)
             upstream = loop.create_task(_to_app(connection, stream, first))
             try:
@@ -42,8 +45,11 @@ async def pass_through(
                     await connection.write(data)
             finally:
                 upstream.cancel()
-        result = TargetResult.PASSED if heard else TargetResult.BROKEN
-        reason = "passed through" if heard else "the app closed the connection without a byte"
+        result, reason = TargetResult.PASSED, "passed through"
+        if perf_counter() - started > target.deadline:  # it ended because its caller did
+            result, reason = TargetResult.TIMEOUT, f"not over after {target.deadline:.3f} s"
+        elif not heard:
+            result, reason = TargetResult.BROKEN, "the app closed the connection without a byte"
     except RefusedError as error:
         result, reason = TargetResult.REFUSED, str(error)
     except NoSocketError as error:

@@ -5,6 +5,7 @@ import os
 import socket
 import ssl
 import threading
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -167,6 +168,45 @@ def test_an_answer_without_a_length_ends_as_the_app_ends_it(
             sock.settimeout(TIMEOUT)
             assert read_to_end(sock) == (b"", orderly)
     assert results(running) == [result]
+
+
+def test_the_kubelet_gives_up_before_we_do(client: ssl.SSLContext) -> None:
+    """Go reads 2 KiB of a redirect's body, and follows it however that ends."""
+
+    def serve(secure: ssl.SSLSocket) -> None:
+        read_head(secure)
+        secure.sendall(b"HTTP/1.1 302 Found\r\nLocation: /next\r\n\r\nhal")
+        hold(secure)
+
+    began = time.monotonic()
+    with tls_app(serve) as target, passing(target.port, 1) as running:
+        with secured(running, client) as secure:
+            secure.sendall(GET)
+            with socket.socket(fileno=os.dup(secure.fileno())) as sock:
+                sock.settimeout(TIMEOUT)
+                assert not read_to_end(sock)[1]
+        assert time.monotonic() - began > 1
+    assert results(running) == ["timeout"]
+
+
+@pytest.mark.parametrize("said", [b"", b"half"])
+def test_an_app_that_ends_when_its_caller_has_given_up_was_too_slow(said: bytes) -> None:
+    def serve(sock: socket.socket) -> None:
+        sock.sendall(said)
+        hold(sock)
+
+    with app(serve) as target, passing(target.port, 1) as running:
+        with connect(running.address, LIVENESS) as sock:
+            sock.sendall(b"\x16\x03\x01\x00\x01\x01")
+            sock.settimeout(1)
+            with contextlib.suppress(OSError):  # ours may come first on a busy machine
+                while sock.recv(100):
+                    pass
+            with contextlib.suppress(OSError):
+                sock.shutdown(socket.SHUT_WR)
+                read_to_end(sock)
+        target.wait_for(lambda app: app.open == 0)
+    assert results(running) == ["timeout"]
 
 
 def test_a_handshake_that_the_app_refuses_is_the_apps_answer() -> None:
