@@ -24,6 +24,8 @@ from .watch import flood
 
 _PER_ROUND = 2000
 _CALLERS = 20
+_FLAT_BYTES = 2_000_000
+"""What the sidecar's memory may differ by: pages of the allocator, and not a byte a probe."""
 
 Seen = Counter[tuple[str, str]]
 """How often which probe had which verdict."""
@@ -58,9 +60,12 @@ class Soaked:
 
     @property
     def good(self) -> bool:
-        """Whether every verdict was right, and nothing is left over."""
+        """Whether every verdict was right, nothing is left over, and memory is flat."""
         return (
-            not self.wrong and not self.connections and self.descriptors[1] <= self.descriptors[0]
+            not self.wrong
+            and not self.connections
+            and self.descriptors[1] <= self.descriptors[0]
+            and self.memory[1] - self.memory[0] <= _FLAT_BYTES
         )
 
 

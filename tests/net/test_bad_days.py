@@ -1,5 +1,7 @@
 """On bad days every verdict is the one without a mesh, and nothing is left over."""
 
+from typing import Any
+
 import pytest
 
 from . import soak
@@ -38,6 +40,22 @@ def test_a_soak(https: str) -> None:
     assert soaked.wrong == []
     assert soaked.good, soak.table([soaked])
     assert soaked.probes.total() >= 20_000
+
+
+@pytest.mark.parametrize(
+    ("found", "good"),
+    [
+        ({}, True),
+        ({"memory": (50_000_000, 51_000_000)}, True),
+        ({"memory": (50_000_000, 53_000_000)}, False),
+        ({"descriptors": (20, 19)}, True),
+        ({"descriptors": (20, 21)}, False),
+        ({"connections": 1}, False),
+        ({"wrong": ["one"]}, False),
+    ],
+)
+def test_what_a_good_soak_is(found: dict[str, Any], good: bool) -> None:
+    assert soak.Soaked("by request", **found).good is good
 
 
 def test_the_failure_threshold_that_covers_a_gap() -> None:
