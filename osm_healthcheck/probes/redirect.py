@@ -15,6 +15,9 @@ from osm_healthcheck.probes.request import CLOSE, GZIP, Headers
 from osm_healthcheck.probes.url import URL, URLError, parse
 
 MAX_REQUESTS = 10
+# Of a ``Location``, and of the URL that it makes. The kubelet sets none: a URL is as long as a head
+# may be, and is read and written a dozen times, in one turn of the event loop.
+MAX_URL_BYTES = 8 * 1024
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 # makeHeadersCopier in Go's client.go: they describe a body, which 307 and 308 alone would keep
 _BODY_HEADERS = frozenset(
@@ -23,11 +26,17 @@ _BODY_HEADERS = frozenset(
 # httpguts.ValidHostHeader, and removeZone
 _HOST_HEADER = re.compile(r"[A-Za-z0-9!$%&'()*+,\-.:;=\[\]_~]*")
 _ZONE = re.compile(r"%[^%\]]*\]")
+_UP_TO_PATH = re.compile(r"(?:[A-Za-z][A-Za-z0-9+.-]*:)?(?://[^/?#]*)?")
 _KEEP_BODY = frozenset({307, 308})
 
 
 class RedirectError(OSMHealthcheckError):
     """A redirect that makes the probe fail: one too many, or to nowhere. The words are Go's."""
+
+
+class _TooLongError(RedirectError):
+    def __init__(self) -> None:
+        super().__init__(f"redirect to a URL of more than {MAX_URL_BYTES} bytes")
 
 
 class Hop(NamedTuple):
@@ -78,12 +87,18 @@ def location_of(status: int, headers: Headers) -> str:
 def next_hop(status: int, location: str, hops: list[Hop]) -> Hop | None:
     """The request that follows ``hops`` on a redirect with ``status`` to ``location``.
 
-    ``None`` where the kubelet stops and takes the redirect itself for the (warning) answer.
+    ``None`` where the kubelet stops and takes the redirect itself for the (warning) answer. Of
+    ``hops`` count their number, the first and the last.
 
     Raises:
         RedirectError: where it fails the probe instead.
     """
     first, last = hops[0], hops[-1]
+    is_long = len(location.encode("utf-8", "surrogateescape")) > MAX_URL_BYTES
+    if is_long and (start := _UP_TO_PATH.match(location)):
+        location = start[0]  # which tells whether it leads elsewhere
+        if len(location) > MAX_URL_BYTES:
+            raise _TooLongError
     try:
         url = last.url.join(location)
     except URLError as error:
@@ -94,6 +109,8 @@ def next_hop(status: int, location: str, hops: list[Hop]) -> Hop | None:
         return None
     if len(hops) >= MAX_REQUESTS:
         raise RedirectError(f"Get {_quoted(location)}: stopped after {MAX_REQUESTS} redirects")
+    if is_long or len(str(url)) > MAX_URL_BYTES:
+        raise _TooLongError
     if url.scheme not in ("http", "https"):
         raise RedirectError(f'Get {url.quoted}: unsupported protocol scheme "{url.scheme}"')
     if url.port > 65535:

@@ -14,6 +14,7 @@ Texts are handled as UTF-8 bytes behind ``str`` (``latin-1``), so that every inp
 
 import ipaddress
 import re
+from functools import cache
 from typing import NamedTuple
 
 from osm_healthcheck.errors import OSMHealthcheckError
@@ -354,7 +355,13 @@ def _unescape(text: str) -> str:
 
 
 def _escape(text: str, safe: frozenset[str]) -> str:
-    return "".join(c if c in safe else f"%{ord(c):02X}" for c in text)
+    return text.translate(_escapes(safe))
+
+
+@cache
+def _escapes(safe: frozenset[str]) -> dict[int, str]:
+    """What stands for each character that is not ``safe``."""
+    return {byte: f"%{byte:02X}" for byte in range(256) if chr(byte) not in safe}
 
 
 def _quoted(raw: str) -> str:

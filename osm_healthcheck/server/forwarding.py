@@ -60,7 +60,7 @@ async def follow_redirects(
         if hop.url.port in ports:
             # Without us nothing listens there; asking ourselves would be an answer of our own.
             raise RedirectError(f"redirect to {hop.url.quoted}, which is the sidecar's own port")
-        hops.append(hop)
+        hops = [*([first] * len(hops)), hop]  # what was between them may be long
         response = await ask(hop)
     return response
 

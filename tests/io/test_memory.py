@@ -4,15 +4,17 @@ import contextlib
 import json
 import socket
 import threading
+from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
 from osm_healthcheck.probes.constants import ProbeKind
 from tests.io.apps import app, read_head, read_until_gone
-from tests.io.cgroup import memory_cgroup
-from tests.io.sidecar import HEALTHCHECK, LIVENESS, http_probe, process
+from tests.io.cgroup import MemoryCgroup, memory_cgroup
+from tests.io.sidecar import HEALTHCHECK, LIVENESS, Process, http_probe, process
 from tests.io.tls import server_context
-from tests.io.wire import TIMEOUT, connect, get
+from tests.io.wire import TIMEOUT, connect, get, parse, read_to_end
 
 PROBES = 100
 # what injection sets; a container's limit counts the memory of its sockets, too
@@ -64,23 +66,71 @@ class WorstApp:
             assert self._changed.wait_for(lambda: self._stuck >= PROBES, 4 * TIMEOUT), self._stuck
 
 
+class RedirectingApp:
+    """Redirects each request nine times, with ``size`` bytes, and answers when all are there."""
+
+    def __init__(self, size: int) -> None:
+        self._tail = b"/" + b"x" * size
+        self._all_there = threading.Barrier(PROBES)
+
+    def serve(self, sock: socket.socket) -> None:
+        count = int(read_head(sock).split(b"/", 2)[1].split(b" ")[0])
+        if count < 9:
+            sock.sendall(b"HTTP/1.1 302 Found\r\nLocation: /%d%b\r\n" % (count + 1, self._tail))
+            sock.sendall(b"Content-Length: 0\r\n\r\n")
+        else:
+            self._all_there.wait(4 * TIMEOUT)
+            sock.sendall(OK + b"Content-Length: 0\r\n\r\n")
+
+
+class Hundred:
+    """A sidecar in the memory that a pod has, and who has asked it for so many probes at once."""
+
+    def __init__(
+        self, sidecar: Process, cgroup: MemoryCgroup, callers: list[socket.socket]
+    ) -> None:
+        self._sidecar = sidecar
+        self._cgroup = cgroup
+        self.callers = callers
+
+    def assert_fit(self) -> None:
+        assert get(self._sidecar.address, HEALTHCHECK, "/healthz").status == 200
+        assert sum(self._cgroup.peak()) <= LIMIT, self._cgroup.peak()
+
+
+@contextlib.contextmanager
+def a_hundred(probe: dict[str, Any]) -> Iterator[Hundred]:
+    declared = {f"c{number}": {"livenessProbe": probe} for number in range(PROBES)}
+    with memory_cgroup() as cgroup, contextlib.ExitStack() as stack:
+        cgroup.limit(LIMIT)
+        running = process("--probes", json.dumps(declared), prefix=cgroup.prefix)
+        sidecar = stack.enter_context(running)
+        sidecar.wait_for("ready")
+        callers = []
+        for container in declared:
+            caller = stack.enter_context(connect(sidecar.address, LIVENESS))
+            path = f"{ProbeKind.LIVENESS.path}/{container}"
+            caller.sendall(f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+            callers.append(caller)
+        yield Hundred(sidecar, cgroup, callers)
+
+
 @pytest.mark.parametrize(("name", "scheme"), CASES)
 def test_a_hundred_at_once_fit(name: str, scheme: str) -> None:
     worst = WorstApp(APPS[name], tls=scheme == "HTTPS")
-    containers = [f"c{number}" for number in range(PROBES)]
-    with memory_cgroup() as cgroup, app(worst.serve) as running:
-        cgroup.limit(LIMIT)
-        probe = http_probe(running.port, scheme=scheme, timeoutSeconds=LONG)
-        declared = {name: {"livenessProbe": probe} for name in containers}
-        with (
-            process("--probes", json.dumps(declared), prefix=cgroup.prefix) as sidecar,
-            contextlib.ExitStack() as callers,
-        ):
-            sidecar.wait_for("ready")
-            for container in containers:
-                caller = callers.enter_context(connect(sidecar.address, LIVENESS))
-                path = f"{ProbeKind.LIVENESS.path}/{container}"
-                caller.sendall(f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
-            worst.wait_until_all_are_stuck()
-            assert get(sidecar.address, HEALTHCHECK, "/healthz").status == 200
-            assert sum(cgroup.peak()) <= LIMIT, cgroup.peak()
+    with (
+        app(worst.serve) as running,
+        a_hundred(http_probe(running.port, scheme=scheme, timeoutSeconds=LONG)) as hundred,
+    ):
+        worst.wait_until_all_are_stuck()
+        hundred.assert_fit()
+
+
+@pytest.mark.parametrize(("size", "status"), [(8000, 200), (60_000, 502)])
+def test_a_hundred_that_are_redirected_fit(size: int, status: int) -> None:
+    with (
+        app(RedirectingApp(size).serve) as running,
+        a_hundred(http_probe(running.port, "/0", timeoutSeconds=LONG)) as hundred,
+    ):
+        assert {parse(*read_to_end(one)).status for one in hundred.callers} == {status}
+        hundred.assert_fit()

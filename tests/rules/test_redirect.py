@@ -2,7 +2,13 @@
 
 import pytest
 
-from osm_healthcheck.probes.redirect import Hop, RedirectError, location_of, next_hop
+from osm_healthcheck.probes.redirect import (
+    MAX_URL_BYTES,
+    Hop,
+    RedirectError,
+    location_of,
+    next_hop,
+)
 from osm_healthcheck.probes.request import CLOSE, GZIP, Headers
 from osm_healthcheck.probes.url import parse
 
@@ -112,6 +118,43 @@ def test_ten_requests_and_no_more() -> None:
     with pytest.raises(RedirectError, match='Get "/x": stopped after 10 redirects'):
         next_hop(302, "/x", hops)
     assert next_hop(302, "http://elsewhere/", hops) is None  # that comes first
+
+
+ROOM = MAX_URL_BYTES - len("http://10.0.0.1:8080/")
+
+
+def test_a_url_is_followed_as_long_as_it_may_be() -> None:
+    assert len(str(followed("/" + "a" * ROOM).url)) == MAX_URL_BYTES
+
+
+@pytest.mark.parametrize(
+    "location",
+    [
+        "/" + "a" * (ROOM + 1),
+        "/" + "é" * (ROOM // 6 + 1),  # six bytes each, once they are escaped
+        "x" * ROOM,  # beside /a/
+        "?" + "q" * 60_000,
+        "#" + "f" * 60_000,
+        "http://10.0.0.1/" + "a/../" * 12_000,
+        "http://" + "u" * 60_000 + "@10.0.0.1/",
+        "http://" + "[" * 60_000,
+    ],
+    ids=lambda location: location[:20],
+)
+def test_a_longer_one_is_not(location: str) -> None:
+    with pytest.raises(RedirectError) as caught:
+        next_hop(302, location, [hop()])
+    assert str(caught.value) == "redirect to a URL of more than 8192 bytes"
+
+
+@pytest.mark.parametrize("location", ["//elsewhere/", "http://elsewhere?", "mailto:"])
+def test_to_another_host_it_may_be_of_any_length(location: str) -> None:
+    assert next_hop(302, location + "a" * 60_000, [hop()]) is None
+
+
+def test_of_several_requests_the_first_and_the_last_count() -> None:
+    hops = [hop(), hop("http://10.0.0.1:1/"), hop("http://10.0.0.1:2/x")]
+    assert next_hop(302, "y", hops) == next_hop(302, "y", [hops[0], hops[0], hops[2]])
 
 
 def test_the_host_header_ends_with_the_first_absolute_location() -> None:
