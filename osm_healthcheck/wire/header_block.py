@@ -32,10 +32,13 @@ class DecodingError(Exception):
 
 
 class HPACKDecoder:
-    """Decodes the header blocks of one connection; no string may exceed ``max_string`` bytes."""
+    """Decodes the header blocks of one connection.
 
-    def __init__(self, max_string: int) -> None:
-        self._max_string = max_string
+    No field may exceed ``max_field`` bytes, as it comes and decoded: so much of it waits in memory.
+    """
+
+    def __init__(self, max_field: int) -> None:
+        self._max_field = max_field
         self._dynamic: deque[Field] = deque()  # the newest comes first
         self._dynamic_bytes = 0
         self._table_limit = _MAX_TABLE_BYTES
@@ -90,13 +93,13 @@ class HPACKDecoder:
         # Nothing is decoded before all has come: a field may arrive a byte at a time.
         start = name_end = at
         if not index:
-            start, name_end = self._string(at)
-        value_start, end = self._string(name_end)
+            start, name_end = self._string(at, self._max_field)
+        value_start, end = self._string(name_end, self._max_field - (name_end - start))
         if index:
             name = self._entry(index)[0]
         else:
-            name = yield from self._text(at, start, name_end)
-        value = yield from self._text(name_end, value_start, end)
+            name = yield from self._text(at, start, name_end, self._max_field)
+        value = yield from self._text(name_end, value_start, end, self._max_field - len(name))
         if indexed:
             self._dynamic.appendleft((name, value))
             self._dynamic_bytes += len(name) + len(value) + FIELD_OVERHEAD
@@ -137,46 +140,46 @@ class HPACKDecoder:
                 raise DecodingError("varint integer overflow")
         raise _NeedMoreError
 
-    def _string(self, at: int) -> tuple[int, int]:
+    def _string(self, at: int, limit: int) -> tuple[int, int]:
         """Where the content of the string at ``at`` starts and ends (RFC 7541 section 5.2)."""
         length, at = self._integer(7, at)
-        if length > self._max_string:
+        if length > limit:
             raise DecodingError("string too long")
         if at + length > len(self._buffer):
             raise _NeedMoreError
         return at, at + length
 
-    def _text(self, at: int, start: int, end: int) -> Generator[None, None, bytes]:
-        text = bytes(self._buffer[start:end])
+    def _text(self, at: int, start: int, end: int, limit: int) -> Generator[None, None, bytes]:
         if self._buffer[at] & 0x80:
-            text = yield from _huffman(text)
-        if len(text) > self._max_string:
+            return (yield from self._huffman(start, end, limit))
+        if end - start > limit:
             raise DecodingError("string too long")
-        return text
+        return bytes(self._buffer[start:end])
+
+    def _huffman(self, start: int, end: int, limit: int) -> Generator[None, None, bytes]:
+        """Decode a Huffman string with hpack's table, in turns, from where it has come to."""
+        table = HUFFMAN_TABLE
+        decoded = bytearray()
+        state, flags = 0, HUFFMAN_COMPLETE
+        for at in range(start, end, _HUFFMAN_TURN_BYTES):
+            if at > start:
+                yield
+            for byte in self._buffer[at : min(at + _HUFFMAN_TURN_BYTES, end)]:
+                for nibble in (byte >> 4, byte & 0x0F):
+                    state, flags, symbol = table[state * 16 + nibble]
+                    if flags & HUFFMAN_EMIT_SYMBOL:
+                        decoded.append(symbol)
+                    elif flags & HUFFMAN_FAIL:
+                        raise DecodingError("invalid Huffman-encoded data")
+            if len(decoded) > limit:
+                raise DecodingError("string too long")
+        if not flags & HUFFMAN_COMPLETE:
+            raise DecodingError("invalid Huffman-encoded data")
+        return bytes(decoded)
 
 
 class _NeedMoreError(Exception):
     """The rest of a field has not come yet."""
-
-
-def _huffman(text: bytes) -> Generator[None, None, bytes]:
-    """Decode a Huffman string with hpack's table, in turns."""
-    table = HUFFMAN_TABLE
-    decoded = bytearray()
-    state, flags = 0, HUFFMAN_COMPLETE
-    for start in range(0, len(text), _HUFFMAN_TURN_BYTES):
-        for byte in text[start : start + _HUFFMAN_TURN_BYTES]:
-            for nibble in (byte >> 4, byte & 0x0F):
-                state, flags, symbol = table[state * 16 + nibble]
-                if flags & HUFFMAN_EMIT_SYMBOL:
-                    decoded.append(symbol)
-                elif flags & HUFFMAN_FAIL:
-                    raise DecodingError("invalid Huffman-encoded data")
-        if start:
-            yield
-    if not flags & HUFFMAN_COMPLETE:
-        raise DecodingError("invalid Huffman-encoded data")
-    return bytes(decoded)
 
 
 def encode(fields: Iterator[Field] | list[Field]) -> bytes:

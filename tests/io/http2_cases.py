@@ -57,6 +57,12 @@ def length(text: bytes) -> bytes:
     return out + bytes([number])
 
 
+def zeros(size: int) -> bytes:
+    """A string of ``size`` bytes in Huffman's code, a multiple of 5: each zero has five bits."""
+    first, *rest = length(bytes(size))
+    return bytes([first | 0x80, *rest]) + bytes(size)
+
+
 def headers(pairs: Pairs, flags: int = 0, stream: int = 1) -> bytes:
     """HEADERS, and CONTINUATION where one frame does not hold them."""
     return cut(block(pairs), flags, stream)

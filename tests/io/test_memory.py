@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from osm_healthcheck.probes.constants import ProbeKind
+from tests.io import http2_cases as h2
 from tests.io.apps import app, read_head, read_until_gone
 from tests.io.cgroup import MemoryCgroup, memory_cgroup
 from tests.io.sidecar import HEALTHCHECK, LIVENESS, Process, http_probe, process
@@ -21,6 +22,7 @@ PROBES = 100
 LIMIT = 64 << 20
 OK = b"HTTP/1.1 200 OK\r\n"
 LONG = 60
+NAME = b"x" * 97_000
 BODY = b"\r\n" + b"x" * (8 << 20)
 APPS = {
     "half a line": OK + b"A: " + b"x" * (63 << 10),
@@ -83,6 +85,31 @@ class RedirectingApp:
             sock.sendall(OK + b"Content-Length: 0\r\n\r\n")
 
 
+# a header block of one field, which is decoded when its last byte has come
+FIELDS = {
+    "a name and a value in Huffman's code": b"\0" + h2.length(NAME) + NAME + h2.zeros(97_000),
+    "both in Huffman's code": b"\0" + h2.zeros(60_000) + h2.zeros(38_000),
+}
+
+
+class LongFieldApp:
+    """Sends ``block`` over HTTP/2, and its last byte when all others have come that far."""
+
+    def __init__(self, block: bytes) -> None:
+        self._answer = h2.cut(block)
+        self._all_there = threading.Barrier(PROBES)
+        self._tls = server_context("h2")
+
+    def serve(self, sock: socket.socket) -> None:
+        with self._tls.wrap_socket(sock, server_side=True) as stream:
+            stream.sendall(h2.settings())
+            h2.read_request(stream)
+            stream.sendall(self._answer[:-1])
+            self._all_there.wait(4 * TIMEOUT)
+            stream.sendall(self._answer[-1:])
+            read_until_gone(stream)
+
+
 class Hundred:
     """A sidecar in the memory that a pod has, and who has asked it for so many probes at once."""
 
@@ -133,4 +160,14 @@ def test_a_hundred_that_are_redirected_fit(size: int, status: int) -> None:
         a_hundred(http_probe(running.port, "/0", timeoutSeconds=LONG)) as hundred,
     ):
         assert {parse(*read_to_end(one)).status for one in hundred.callers} == {status}
+        hundred.assert_fit()
+
+
+@pytest.mark.parametrize("name", FIELDS)
+def test_a_hundred_long_fields_fit(name: str) -> None:
+    with (
+        app(LongFieldApp(FIELDS[name]).serve) as running,
+        a_hundred(http_probe(running.port, scheme="HTTPS", timeoutSeconds=LONG)) as hundred,
+    ):
+        assert {parse(*read_to_end(one)).status for one in hundred.callers} == {502}
         hundred.assert_fit()
