@@ -131,7 +131,7 @@ def proxied_headers(declared: Iterable[HTTPHeader], user_agent: str, accept: str
     probe declares none of that name (a declared empty one means none), up to
     `MAX_CALLER_VALUE_BYTES`. A longer one is left out.
     """
-    return request_headers(declared, _short(user_agent), _short(accept))
+    return request_headers(declared, short(user_agent), short(accept))
 
 
 def hook_headers(declared: Iterable[HTTPHeader], user_agent: str, accept: str) -> Headers:
@@ -141,7 +141,7 @@ def hook_headers(declared: Iterable[HTTPHeader], user_agent: str, accept: str) -
     its connections, and takes gzip where neither ``Accept-Encoding`` nor ``Range`` is declared
     (``persistConn.roundTrip`` of ``net/http``).
     """
-    lines = _kubelets_own(declared, _short(user_agent), _short(accept))
+    lines = _kubelets_own(declared, short(user_agent), short(accept))
     if not any(value for name, value in lines if name in (b"Accept-Encoding", b"Range")):
         lines.append(GZIP)
     return tuple(lines)
@@ -167,8 +167,10 @@ def is_upgrade(lines: Iterable[tuple[bytes, bytes]]) -> bool:
     return named and b"upgrade" in _nominated(lines)
 
 
-def _short(value: str) -> str:
-    return value if len(value) <= MAX_CALLER_VALUE_BYTES else ""
+def short(value: str) -> str:
+    """What a caller says of itself, or ``""`` where it says too much for an app to hear."""
+    size = len(value.encode("utf-8", "surrogateescape"))
+    return value if size <= MAX_CALLER_VALUE_BYTES else ""
 
 
 def _closes(lines: Iterable[tuple[bytes, bytes]]) -> bool:

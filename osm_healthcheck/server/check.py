@@ -23,6 +23,7 @@ from osm_healthcheck.probes.constants import (
 )
 from osm_healthcheck.probes.hooks import is_hook_path
 from osm_healthcheck.probes.ports import OwnPorts, parse_port
+from osm_healthcheck.probes.request import short
 from osm_healthcheck.probes.targets import CheckTarget, Targets
 from osm_healthcheck.server.page import LoopbackReply, Page, PageReply
 from osm_healthcheck.server.reply import (
@@ -282,7 +283,7 @@ class _CheckReply:
         self.target = target
         self.head_only = request.head_only
         grpc = target.service is not None
-        self.user_agent = (request.first("User-Agent") or "kube-probe/") if grpc else ""
+        self.user_agent = (short(request.first("User-Agent")) or "kube-probe/") if grpc else ""
         self.connected = text_answer(200, f"{target}: {_CONNECTED}", head_only=self.head_only)
         self.held_bytes = len(self.user_agent) + len(self.connected)
 

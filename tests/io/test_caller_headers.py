@@ -7,10 +7,11 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.io import http2_cases as h2
 from tests.io.apps import App, header_lines, http_app, read_head, response
 from tests.io.apps import app as serving
 from tests.io.kubelet import request
-from tests.io.sidecar import LIVENESS, READINESS, Sidecar, http_probe, sidecar
+from tests.io.sidecar import HEALTHCHECK, LIVENESS, READINESS, Sidecar, http_probe, sidecar
 from tests.io.wire import Answer, connect, exchange, parse, read_to_end
 
 DECLARED = [{"name": "x-declared", "value": "declared"}, {"name": "X-Twice", "value": "1"}]
@@ -100,10 +101,50 @@ def test_of_a_repeated_one_the_app_is_sent_the_first_or_nothing(
     assert set(web.requests[before:]) == {plain}
 
 
-@pytest.mark.parametrize("size", [600, 7000])
-def test_a_name_that_is_too_long_is_left_out(running: Sidecar, web: App, size: int) -> None:
-    data = GET.replace(b"kube-probe/1.34", b"x" * size) + ACCEPT + b"\r\n"
+TOO_LONG = pytest.mark.parametrize(
+    "agent", [b"x" * 513, b"x" * 7000, "é".encode() * 257], ids=["513", "7000", "in bytes"]
+)
+
+
+@TOO_LONG
+def test_a_name_that_is_too_long_is_left_out(running: Sidecar, web: App, agent: bytes) -> None:
+    data = GET.replace(b"kube-probe/1.34", agent) + ACCEPT + b"\r\n"
     assert not [line for line in header_lines(ask(running, web, data)) if "User-Agent" in line]
+
+
+@pytest.mark.parametrize("agent", [b"x" * 512, "é".encode() * 256], ids=["512", "in bytes"])
+def test_a_name_that_is_just_not_goes_on(running: Sidecar, web: App, agent: bytes) -> None:
+    data = GET.replace(b"kube-probe/1.34", agent) + ACCEPT + b"\r\n"
+    assert b"\r\nUser-Agent: %b\r\n" % agent in ask(running, web, data)
+
+
+@TOO_LONG
+def test_one_that_is_too_long_is_left_out_of_a_grpc_check(agent: bytes) -> None:
+    with h2.talker() as app:
+        app.play(h2.one(h2.reply(h2.GRPC_OK)))
+        with sidecar({"app": {"livenessProbe": {"grpc": {"port": app.port}}}}) as running:
+            for name in (b"kube-probe/", agent):
+                answer = exchange(
+                    running.address,
+                    HEALTHCHECK,
+                    b"GET /osm-healthcheck HTTP/1.1\r\nHost: x\r\nX-Forwarded-Host: evil\r\n"
+                    b"Original-Grpc-Port: %d\r\nUser-Agent: %b\r\n\r\n" % (app.port, name),
+                )
+                assert answer.status == 200
+    plain, long = (request.partition(b"grpc-timeout")[0] for request in app.requests)
+    assert b"kube-probe/ grpc-go" in plain
+    assert long == plain
+
+
+def test_a_hook_is_made_as_it_is_declared_whatever_a_caller_adds(web: App) -> None:
+    hook = {"preStop": {"httpGet": {"path": "/stop", "port": web.port, "httpHeaders": DECLARED}}}
+    request = b"GET /osm-pre-stop-hook/app HTTP/1.1\r\nHost: x\r\nUser-Agent: kube-lifecycle/\r\n"
+    with sidecar({"app": {"lifecycle": hook}}) as running:
+        before = len(web.requests)
+        for more in (b"", b"X-Forwarded-Host: evil\r\nx-declared: smuggled\r\nTE: trailers\r\n"):
+            assert exchange(running.address, HEALTHCHECK, request + more + b"\r\n").status == 200
+    plain, attacked = web.requests[before:]
+    assert attacked == plain
 
 
 def test_what_the_probe_declares_of_these_two_wins(running: Sidecar, web: App) -> None:
