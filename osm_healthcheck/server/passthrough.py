@@ -1,6 +1,7 @@
 """TLS bytes from the kubelet to the app and back, without a look inside."""
 
 import asyncio
+import socket
 from collections.abc import Sequence
 from time import perf_counter
 
@@ -10,6 +11,10 @@ from osm_healthcheck.server.results import Results, TargetResult
 from osm_healthcheck.wire.dial import Network, dial
 from osm_healthcheck.wire.errors import BrokenOffError, NoSocketError, RefusedError
 from osm_healthcheck.wire.stream import Stream
+
+# Of what a caller sends the kernel keeps so much until the app reads it; left alone, it keeps up to
+# 4 MiB. It doubles the number.
+UPSTREAM_BUFFER_BYTES = 16 * 1024
 
 
 async def pass_through(
@@ -38,6 +43,7 @@ async def pass_through(
     try:
         async with asyncio.timeout(limit):
             stream, _ = await dial(addresses, target.port, network)
+            stream.sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, UPSTREAM_BUFFER_BYTES)
             upstream = loop.create_task(_to_app(connection, stream, first))
             try:
                 while data := await stream.receive():

@@ -334,6 +334,29 @@ def test_several_https_probes_of_a_kind_have_no_tls_passed_through() -> None:
     assert one.connections == two.connections == 0
 
 
+def test_little_is_kept_for_an_app_that_does_not_read() -> None:
+    """Left alone, the kernel would keep megabytes of each caller, in the sidecar's memory."""
+
+    def serve(sock: socket.socket) -> None:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        done.wait(TIMEOUT)
+
+    done = threading.Event()
+    sent = 0
+    with (
+        app(serve) as deaf,
+        passing(deaf.port, 2) as running,
+        connect(running.address, LIVENESS) as caller,
+    ):
+        caller.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+        caller.sendall(b"\x16")
+        with contextlib.suppress(ConnectionResetError, BrokenPipeError):  # at the deadline
+            while True:
+                sent += caller.send(bytes(8192))
+        done.set()
+    assert 0 < sent < 512 * 1024
+
+
 def test_no_descriptor_is_left_behind(client: ssl.SSLContext) -> None:
     with tls_app(greet) as target, closed_port() as dead:
         probes = {
