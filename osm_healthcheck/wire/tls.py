@@ -26,6 +26,11 @@ _CIPHERS = (
 # with a key share in the first message, so that no second one is called for
 _OLD_GROUPS = "X25519:P-256:P-384:P-521"
 _GROUPS = f"?*X25519MLKEM768:?SecP256r1MLKEM768:?SecP384r1MLKEM1024:*{_OLD_GROUPS}"
+# What an app shows of itself: certificates, and the names of those that it wants. OpenSSL makes 25
+# times as much of it at worst, and keeps that as long as the connection. Go takes 256 KiB.
+MAX_HANDSHAKE_BYTES = 32 * 1024
+# A small certificate takes half a millisecond. Who shows more than this is read beside the loop.
+HANDSHAKE_TURN_BYTES = 4 * 1024
 _HANDSHAKE, _ALERT = 0x16, 0x15  # RFC 8446 section 5.1
 # crypto/tls alertText, where it is not the name that RFC 8446 section 6 gives the alert
 _ALERT_TEXTS = {
@@ -72,6 +77,8 @@ class TLSStream:
     def __init__(self, stream: Stream, hostname: str, *, http2: bool = True) -> None:
         self._stream = stream
         self._began = b""
+        self._received = 0
+        self._is_in_thread = False
         self._broken: BrokenOffError | None = None
         self._incoming = ssl.MemoryBIO()
         self._outgoing = ssl.MemoryBIO()
@@ -88,8 +95,11 @@ class TLSStream:
         """
         while True:
             try:
-                self._tls.do_handshake()
+                await self._advance()
             except ssl.SSLWantReadError:
+                if self._received > MAX_HANDSHAKE_BYTES:
+                    reason = f"tls: handshake of more than {MAX_HANDSHAKE_BYTES} bytes"
+                    raise BadAnswerError(reason) from None
                 try:
                     await self._flush()
                     await self._more()
@@ -106,6 +116,20 @@ class TLSStream:
                 await asyncio.sleep(0)  # hundreds of small ones may have come
             if reason := await refusal(certificate):
                 raise BadAnswerError(f"tls: failed to parse certificate from server: {reason}")
+
+    async def _advance(self) -> None:
+        """Go on with the handshake, as far as it goes with what has come."""
+        if self._received <= HANDSHAKE_TURN_BYTES:
+            self._tls.do_handshake()
+            return
+        # Where this is cancelled the thread goes on, and nobody else may touch what it works on.
+        self._is_in_thread = True
+        try:
+            await asyncio.to_thread(self._tls.do_handshake)
+        except ssl.SSLError:
+            self._is_in_thread = False
+            raise
+        self._is_in_thread = False
 
     def _certificates(self) -> list[bytes]:
         """What the app has shown of itself; before Python 3.13 only the first can be had."""
@@ -156,10 +180,13 @@ class TLSStream:
 
     def abandon(self) -> None:
         """See `ByteStream`."""
-        with contextlib.suppress(ssl.SSLError):  # it waits for the app's farewell; ours is ready
-            self._tls.unwrap()
-        if farewell := self._outgoing.read():
-            self._stream.send_now(farewell)
+        if not self._is_in_thread:
+            with contextlib.suppress(
+                ssl.SSLError
+            ):  # it waits for the app's farewell; ours is ready
+                self._tls.unwrap()
+            if farewell := self._outgoing.read():
+                self._stream.send_now(farewell)
         self._stream.abandon()
 
     def _handshake_reason(self, error: ssl.SSLError) -> str:
@@ -183,6 +210,7 @@ class TLSStream:
 
     async def _more(self) -> None:
         if data := await self._stream.receive():
+            self._received += len(data)
             if len(self._began) < 5:
                 self._began = (self._began + data)[:5]
             self._incoming.write(data)

@@ -14,7 +14,7 @@ from tests.io import http2_cases as h2
 from tests.io.apps import app, read_head, read_until_gone
 from tests.io.cgroup import MemoryCgroup, memory_cgroup
 from tests.io.sidecar import HEALTHCHECK, LIVENESS, Process, http_probe, process
-from tests.io.tls import server_context
+from tests.io.tls import crowded_context, server_context
 from tests.io.wire import TIMEOUT, connect, get, parse, read_to_end
 
 PROBES = 100
@@ -167,6 +167,27 @@ def test_a_hundred_that_are_redirected_fit(size: int, status: int) -> None:
 def test_a_hundred_long_fields_fit(name: str) -> None:
     with (
         app(LongFieldApp(FIELDS[name]).serve) as running,
+        a_hundred(http_probe(running.port, scheme="HTTPS", timeoutSeconds=LONG)) as hundred,
+    ):
+        assert {parse(*read_to_end(one)).status for one in hundred.callers} == {502}
+        hundred.assert_fit()
+
+
+def test_a_hundred_large_certificates_fit() -> None:
+    context = crowded_context(7000)
+
+    def serve(sock: socket.socket) -> None:
+        with (
+            contextlib.suppress(OSError),
+            context.wrap_socket(sock, server_side=True) as stream,
+        ):
+            read_head(stream)
+            all_there.wait(4 * TIMEOUT)
+            stream.sendall(OK + b"Content-Length: 0\r\n\r\n")
+
+    all_there = threading.Barrier(PROBES)
+    with (
+        app(serve) as running,
         a_hundred(http_probe(running.port, scheme="HTTPS", timeoutSeconds=LONG)) as hundred,
     ):
         assert {parse(*read_to_end(one)).status for one in hundred.callers} == {502}

@@ -5,9 +5,14 @@ import functools
 import ssl
 import tempfile
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 
 import trustme
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 
 @functools.cache
@@ -31,6 +36,27 @@ def server_context(*alpn: str, client_certificate: bool = False) -> ssl.SSLConte
     if client_certificate:
         context.verify_mode = ssl.CERT_REQUIRED
         authority().configure_trust(context)
+    return context
+
+
+def crowded_context(names: int) -> ssl.SSLContext:
+    """A server whose certificate is for a subject of so many names, each of 12 bytes."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.NameAttribute(x509.NameOID.COMMON_NAME, "a")
+    builder = x509.CertificateBuilder(
+        issuer_name=x509.Name([name]),
+        subject_name=x509.Name([name] * names),
+        public_key=key.public_key(),
+        serial_number=1,
+        not_valid_before=datetime(2025, 1, 1),
+        not_valid_after=datetime(2035, 1, 1),
+    )
+    pem = builder.sign(key, hashes.SHA256()).public_bytes(Encoding.PEM)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    with tempfile.NamedTemporaryFile() as file:
+        file.write(pem + key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+        file.flush()
+        context.load_cert_chain(file.name)
     return context
 
 
