@@ -20,7 +20,7 @@ from osm_healthcheck.wire.errors import (
     WireError,
     authority,
 )
-from osm_healthcheck.wire.grpc_message import framed
+from osm_healthcheck.wire.grpc_message import PIECE_BYTES, framed
 from osm_healthcheck.wire.grpc_reply import Reply, StatusError, keeps
 from osm_healthcheck.wire.header_block import Field
 from osm_healthcheck.wire.http2_connection import (
@@ -50,8 +50,6 @@ _MAX_BACKOFF = 120.0
 # grpc-go waits for nothing where a connection ends before a call is on it
 _FIRST_PAUSE = 0.01
 _MAX_PAUSE = 0.1
-# of a message that is read at a time: a millisecond or two
-_PIECE_BYTES = 4096
 # grpc-go http_util.go http2ErrConvTab: what HTTP/2's errors mean to gRPC
 _RESETS = {
     "CANCEL": "Canceled",
@@ -308,7 +306,7 @@ async def _read_reply(connection: HTTP2Connection) -> int:
             frame = await connection.next_frame()
             match frame.type:
                 case frames.HEADERS:
-                    reply.take_headers(frame)
+                    await reply.take_headers(frame)
                 case frames.DATA:
                     await _take_data(reply, frame)
                 case frames.GOAWAY:
@@ -332,9 +330,9 @@ async def _read_reply(connection: HTTP2Connection) -> int:
 
 async def _take_data(reply: Reply, frame: Frame) -> None:
     data = frame.payload
-    while len(data) > _PIECE_BYTES:
-        reply.take_data(data[:_PIECE_BYTES], ends_stream=False)
-        data = data[_PIECE_BYTES:]
+    while len(data) > PIECE_BYTES:
+        reply.take_data(data[:PIECE_BYTES], ends_stream=False)
+        data = data[PIECE_BYTES:]
         await asyncio.sleep(0)
     reply.take_data(data, ends_stream=frame.ends_stream)
 

@@ -7,6 +7,8 @@ from osm_healthcheck.wire.errors import WireError
 from osm_healthcheck.wire.http2_frames import quoted
 
 MAX_MESSAGE_BYTES = 4 * 1024 * 1024
+# So much is read before others get their turn: a millisecond or two.
+PIECE_BYTES = 4096
 _PREFIX_BYTES = 5
 _MAX_VARINT_BYTES = 10
 _MAX_FIELD_NUMBER = 2**29 - 1

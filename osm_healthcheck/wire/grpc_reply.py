@@ -4,13 +4,19 @@ From ``http2_client.go`` (``operateHeaders``, ``handleData``) and ``http_util.go
 ``internal/transport``, and from ``csAttempt.recvMsg``.
 """
 
+import asyncio
 import base64
 import re
 from http import HTTPStatus
 from urllib.parse import unquote_to_bytes
 
 from osm_healthcheck.wire.errors import WireError
-from osm_healthcheck.wire.grpc_message import FirstField, MessageError, MessageReader
+from osm_healthcheck.wire.grpc_message import (
+    PIECE_BYTES,
+    FirstField,
+    MessageError,
+    MessageReader,
+)
 from osm_healthcheck.wire.header_block import Field
 from osm_healthcheck.wire.http2_frames import Frame, parse_integer, quoted
 
@@ -63,8 +69,8 @@ class Reply:
         self._has_headers = False
         self._message = MessageReader()
 
-    def take_headers(self, frame: Frame) -> None:
-        """Take a frame of HEADERS, which may be the trailers.
+    async def take_headers(self, frame: Frame) -> None:
+        """Take a frame of HEADERS, which may be the trailers. Others get their turn meanwhile.
 
         Raises:
             StatusError: where the call has failed.
@@ -83,7 +89,7 @@ class Reply:
             self._has_headers = True
             self._message.encoding = head.encoding
             return
-        self._finish(head)
+        await self._finish(head)
 
     def take_data(self, data: bytes, *, ends_stream: bool) -> None:
         """Take a piece of the message.
@@ -105,12 +111,12 @@ class Reply:
         """The ``status`` field of the message in a whole reply."""
         return self._message.finish() or 0
 
-    def _finish(self, head: "_Head") -> None:
+    async def _finish(self, head: "_Head") -> None:
         try:
             message = self._message.finish()
         except MessageError as error:
             raise StatusError(error.code, str(error)) from None
-        head.check_status()
+        await head.check_status()
         if message is None:
             raise StatusError(
                 "Internal",
@@ -187,10 +193,10 @@ class _Head:
             problems.append(self._content_type_error)
         raise StatusError(code, "; ".join(problems))
 
-    def check_status(self) -> None:
+    async def check_status(self) -> None:
         """Refuse every status but OK."""
         if len(self._details) == 1:  # google.rpc.Status, whose first field is the code
-            detailed = _first_field(_decode_base64(self._details[0]))
+            detailed = await _first_field(_decode_base64(self._details[0]))
             if detailed is not None and detailed != self._code:
                 raise StatusError(
                     "Internal",
@@ -236,10 +242,13 @@ def _decode_base64(value: bytes) -> bytes:
     return base64.b64decode(value + b"=" * (-len(value) % 4))
 
 
-def _first_field(message: bytes) -> int | None:
+async def _first_field(message: bytes) -> int | None:
     field = FirstField()
     try:
-        field.feed(message)
+        for at in range(0, len(message), PIECE_BYTES):
+            if at:
+                await asyncio.sleep(0)
+            field.feed(message[at : at + PIECE_BYTES])
         field.finish()
     except MessageError:
         return None

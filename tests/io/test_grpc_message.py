@@ -1,12 +1,20 @@
 """The answer to a gRPC health check: what is read of it, whatever pieces it comes in."""
 
+import asyncio
+import base64
 from urllib.parse import unquote_to_bytes
 
 import pytest
 
-from osm_healthcheck.wire.grpc_message import MAX_MESSAGE_BYTES, MessageError, MessageReader
+from osm_healthcheck.wire.grpc_message import (
+    MAX_MESSAGE_BYTES,
+    PIECE_BYTES,
+    MessageError,
+    MessageReader,
+)
 from osm_healthcheck.wire.grpc_reply import Reply, StatusError
 from osm_healthcheck.wire.http2_frames import END_STREAM, HEADERS, Frame
+from tests.io.turns import Turns
 
 TWICE = (
     "Internal: cardinality violation: expected <EOF> for non server-streaming RPCs, but "
@@ -87,7 +95,7 @@ def test_of_the_words_of_a_status_1_kib_is_told(letter: bytes, size: int) -> Non
     fields = ((b"grpc-status", b"5"), (b"grpc-message", words))
     head = ((b"content-type", b"application/grpc"), *fields)
     with pytest.raises(StatusError) as raised:
-        Reply().take_headers(Frame(HEADERS, END_STREAM, 1, fields=head))
+        asyncio.run(Reply().take_headers(Frame(HEADERS, END_STREAM, 1, fields=head)))
     assert raised.value.detail.encode() == unquote_to_bytes(words[:1024])
 
 
@@ -99,3 +107,21 @@ def test_a_message_may_have_four_megabytes() -> None:
     )
     content = b"\x12" + b"\xfb\xff\xff\x01" + bytes(MAX_MESSAGE_BYTES - 5)
     assert _status(_message(content), 65536) == 0
+
+
+@pytest.mark.parametrize("field", [b"\x10\x01", b"\x1b\x1c", b"\x08\x05"])
+def test_long_details_give_others_their_turn(field: bytes) -> None:
+    details = field * (15 * PIECE_BYTES // 2)
+    trailers = (
+        (b"content-type", b"application/grpc"),
+        (b"grpc-status", b"5"),
+        (b"grpc-status-details-bin", base64.b64encode(details)),
+    )
+
+    async def take() -> int:
+        turns = Turns()
+        with pytest.raises(StatusError):
+            await Reply().take_headers(Frame(HEADERS, END_STREAM, 1, fields=trailers))
+        return turns.end()
+
+    assert asyncio.run(take()) >= 14
