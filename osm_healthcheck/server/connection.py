@@ -210,7 +210,7 @@ class Connection:
 
     def pause_writing(self) -> None:
         """Let `write` wait: the caller reads too slowly."""
-        self._drained = self._context.loop.create_future()
+        self._drained = self._context.limiter.paused(self)
 
     def resume_writing(self) -> None:
         """Let `write` go on."""

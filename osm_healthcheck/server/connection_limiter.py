@@ -14,6 +14,8 @@ from typing import Protocol
 from osm_healthcheck.errors import OSMHealthcheckError
 
 MAX_CONNECTIONS = 1024
+# Of those whose callers do not read what they are sent: each holds buffers here and in the kernel.
+MAX_UNREAD = 128
 # Descriptors for all that is not a probe: logs, listeners, the event loop.
 _RESERVED_FILES = 64
 # A connection may hold one to the app, and one more that is being given back.
@@ -100,6 +102,7 @@ class ConnectionLimiter:
         self.refused = 0
         self._all: dict[LimitedConnection, None] = {}
         self._waiting: dict[LimitedConnection, None] = {}
+        self._unread: dict[LimitedConnection, asyncio.Future[None]] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._gone: asyncio.Future[None] | None = None
 
@@ -124,9 +127,27 @@ class ConnectionLimiter:
     def make_room(self) -> None:
         """End one connection; see `add`."""
         few = len(self._waiting) <= max(1, len(self._all) * _FEW)
-        oldest = next(iter(self._all if few else self._waiting))
-        self.remove(oldest)
-        oldest.expire()
+        self._refuse(next(iter(self._all if few else self._waiting)))
+
+    def paused(self, connection: LimitedConnection) -> "asyncio.Future[None]":
+        """Note that the caller of ``connection`` does not read, until what is returned is done.
+
+        Of more than `MAX_UNREAD` the one that has not read for longest ends.
+        """
+        read: asyncio.Future[None] = self._loop.create_future()
+        read.add_done_callback(lambda _: self._resumed(connection, read))
+        self._unread[connection] = read
+        if len(self._unread) > MAX_UNREAD:
+            self._refuse(next(iter(self._unread)))
+        return read
+
+    def _resumed(self, connection: LimitedConnection, read: "asyncio.Future[None]") -> None:
+        if self._unread.get(connection) is read:
+            del self._unread[connection]
+
+    def _refuse(self, connection: LimitedConnection) -> None:
+        self.remove(connection)
+        connection.expire()
         self.refused += 1
 
     def request_received(self, connection: LimitedConnection) -> None:
@@ -141,6 +162,7 @@ class ConnectionLimiter:
     def remove(self, connection: LimitedConnection) -> None:
         """Forget a connection that has ended."""
         self._waiting.pop(connection, None)
+        self._unread.pop(connection, None)
         if connection in self._all:
             del self._all[connection]
             if self._shared is not None:

@@ -12,7 +12,7 @@ BACKLOG = 4096
 # What the kernel holds for one connection; accepted sockets inherit it. Left to itself it grows to
 # megabytes for each caller that does not read, which a pod's memory limit counts as ours. What has
 # been received comes in one piece, so this bounds that piece too.
-SEND_BUFFER_BYTES = 32 * 1024
+SEND_BUFFER_BYTES = 8 * 1024
 RECEIVE_BUFFER_BYTES = 8 * 1024
 _NO_IPV6 = frozenset({errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL, errno.EPROTONOSUPPORT})
 

@@ -10,6 +10,7 @@ import pytest
 
 from osm_healthcheck.server.connection_limiter import (
     MAX_CONNECTIONS,
+    MAX_UNREAD,
     TooFewFilesError,
     connection_limit,
 )
@@ -263,11 +264,11 @@ def test_1000_slow_readers_of_a_big_body_fit_into_memory() -> None:
             for _ in range(1000):
                 sockets.append(small_socket(attacked))
                 sockets[-1].sendall(SLOW)
-            slow.wait_for(lambda app: app.open == 1000)
+            slow.wait_for(lambda app: app.connections == 1000 and app.open == MAX_UNREAD)
             for _ in range(3):
-                for sock in sockets:
+                for sock in sockets[-MAX_UNREAD:]:
                     assert sock.recv(1024)
-        assert slow.open == 1000
+        assert slow.open == MAX_UNREAD
         attacked.assert_undamaged()
         for sock in sockets:
             sock.close()

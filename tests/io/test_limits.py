@@ -177,6 +177,7 @@ def test_the_rest_of_an_answer_waits_for_a_slow_caller(monkeypatch: pytest.Monke
     # What the kernel takes differs between machines. Of so many sizes, some end in our own memory,
     # with the app done and gone: what is left there is still the caller's to take.
     monkeypatch.setattr(connection, "LINGER_SECONDS", 0.0)
+    monkeypatch.setattr(connection_limiter, "MAX_UNREAD", 1000)
     sizes = range(20_000, 120_000, 500)
 
     def serve(sock: socket.socket) -> None:

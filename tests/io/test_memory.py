@@ -12,6 +12,7 @@ import pytest
 from osm_healthcheck.probes.constants import ProbeKind
 from tests.io import http2_cases as h2
 from tests.io.apps import app, read_head, read_until_gone
+from tests.io.attacked_pod import open_files
 from tests.io.cgroup import MemoryCgroup, memory_cgroup
 from tests.io.sidecar import HEALTHCHECK, LIVENESS, Process, http_probe, process
 from tests.io.tls import crowded_context, server_context
@@ -161,6 +162,33 @@ def test_a_hundred_that_are_redirected_fit(size: int, status: int) -> None:
     ):
         assert {parse(*read_to_end(one)).status for one in hundred.callers} == {status}
         hundred.assert_fit()
+
+
+def test_a_thousand_that_read_nothing_of_a_long_page_fit() -> None:
+    """Whoever reaches the port can have an app's page sent, and leave it unread."""
+
+    def serve(sock: socket.socket) -> None:
+        read_head(sock)
+        with contextlib.suppress(OSError):
+            sock.sendall(OK + b"\r\n" + bytes(200_000))
+
+    probe = http_probe(0, timeoutSeconds=LONG)
+    with app(serve) as running, memory_cgroup() as cgroup, contextlib.ExitStack() as stack:
+        cgroup.limit(LIMIT)
+        probe["httpGet"]["port"] = running.port
+        declared = json.dumps({"app": {"livenessProbe": probe}})
+        with open_files(4096):
+            sidecar = stack.enter_context(process("--probes", declared, prefix=cgroup.prefix))
+        sidecar.wait_for("ready")
+        callers = []
+        for _ in range(1000):
+            caller = stack.enter_context(socket.socket())
+            caller.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1)
+            caller.connect((sidecar.address, LIVENESS))
+            caller.sendall(b"GET /osm-liveness-probe HTTP/1.1\r\nHost: x\r\n\r\n")
+            callers.append(caller)
+        running.wait_for(lambda app: app.connections == 1000)
+        Hundred(sidecar, cgroup, callers).assert_fit()
 
 
 @pytest.mark.parametrize("name", FIELDS)

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from osm_healthcheck.server.connection_limiter import ConnectionLimiter, SharedLimit
+from osm_healthcheck.server.connection_limiter import MAX_UNREAD, ConnectionLimiter, SharedLimit
 from tests.io.wire import TIMEOUT
 
 
@@ -60,6 +60,44 @@ def test_one_that_was_answered_and_stays_leaves_before_one_that_is_being_answere
         limiter.answered(one)
     assert over(connections + added(limiter, 1)) == [1]
     assert not asking.is_over
+
+
+def test_of_too_many_that_do_not_read_the_one_that_has_not_for_longest_leaves(
+    loop: asyncio.AbstractEventLoop,
+) -> None:
+    async def run() -> None:
+        limiter = ConnectionLimiter(loop, 2 * MAX_UNREAD)
+        reading, *stuck = connections = added(limiter, MAX_UNREAD)
+        read = limiter.paused(reading)
+        for one in stuck:
+            limiter.paused(one)
+        read.set_result(None)
+        await asyncio.sleep(0)
+        again, gone, late = added(limiter, 3)
+        limiter.paused(again)
+        assert over(connections) == []
+        limiter.paused(gone)
+        assert over(connections) == [1]
+        limiter.remove(gone)
+        limiter.paused(late)
+        assert over(connections) == [1]
+        assert limiter.refused == 1
+
+    loop.run_until_complete(run())
+
+
+def test_one_that_reads_and_stops_again_at_once_counts_on(loop: asyncio.AbstractEventLoop) -> None:
+    async def run() -> None:
+        limiter = ConnectionLimiter(loop, 2 * MAX_UNREAD)
+        first, *others = connections = added(limiter, MAX_UNREAD + 1)
+        limiter.paused(first).set_result(None)
+        limiter.paused(first)
+        await asyncio.sleep(0)
+        for one in others:
+            limiter.paused(one)
+        assert over(connections) == [0]
+
+    loop.run_until_complete(run())
 
 
 def test_of_several_pods_the_one_that_holds_most_makes_room(
