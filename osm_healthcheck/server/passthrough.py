@@ -35,6 +35,7 @@ async def pass_through(
     before that would have it follow a redirect that it does not follow without us.
     """
     limit = target.deadline + 2 * ANSWER_MARGIN
+    too_late = f"not over after {target.deadline:.3f} s"
     started = perf_counter()
     stream: Stream | None = None
     heard = False
@@ -53,7 +54,7 @@ async def pass_through(
                 upstream.cancel()
         result, reason = TargetResult.PASSED, "passed through"
         if perf_counter() - started > target.deadline:  # it ended because its caller did
-            result, reason = TargetResult.TIMEOUT, f"not over after {target.deadline:.3f} s"
+            result, reason = TargetResult.TIMEOUT, too_late
         elif not heard:
             result, reason = TargetResult.BROKEN, "the app closed the connection without a byte"
     except RefusedError as error:
@@ -65,11 +66,13 @@ async def pass_through(
         result, reason = TargetResult.BROKEN, str(error)
     except TimeoutError:
         broken = True
-        result, reason = TargetResult.TIMEOUT, f"not over after {target.deadline:.3f} s"
+        result, reason = TargetResult.TIMEOUT, too_late
     except asyncio.CancelledError:
-        # The caller left first, as the kubelet does once it has its answer.
-        if heard:
-            results.record(target, TargetResult.PASSED, perf_counter() - started, "passed through")
+        # The caller left first, as the kubelet does once it has its answer, or none in time.
+        if (took := perf_counter() - started) > target.deadline:
+            results.record(target, TargetResult.TIMEOUT, took, too_late)
+        elif heard:
+            results.record(target, TargetResult.PASSED, took, "passed through")
         raise
     finally:
         if stream is not None:

@@ -181,9 +181,8 @@ class TLSStream:
     def abandon(self) -> None:
         """See `ByteStream`."""
         if not self._is_in_thread:
-            with contextlib.suppress(
-                ssl.SSLError
-            ):  # it waits for the app's farewell; ours is ready
+            # It waits for the app's farewell; ours is ready.
+            with contextlib.suppress(ssl.SSLError):
                 self._tls.unwrap()
             if farewell := self._outgoing.read():
                 self._stream.send_now(farewell)

@@ -189,6 +189,28 @@ def test_the_kubelet_gives_up_before_we_do(client: ssl.SSLContext) -> None:
     assert results(running) == ["timeout"]
 
 
+@pytest.mark.parametrize("leave", [socket.socket.close, reset], ids=["closes", "resets"])
+def test_a_caller_that_has_given_up_had_no_answer_in_time(
+    leave: Callable[[socket.socket], None],
+) -> None:
+    """As the kubelet does at its timeout, 50 ms after our deadline and 50 before we end it."""
+
+    def serve(sock: socket.socket) -> None:
+        sock.sendall(b"half")
+        hold(sock)
+
+    with app(serve) as target, passing(target.port, 1) as running:
+        with connect(running.address, LIVENESS) as sock:
+            sock.sendall(b"\x16\x03\x01\x00\x01\x01")
+            sock.settimeout(1)
+            with contextlib.suppress(OSError):  # ours may come first on a busy machine
+                while sock.recv(100):
+                    pass
+            leave(sock)
+        target.wait_for(lambda app: app.open == 0)
+    assert results(running) == ["timeout"]
+
+
 @pytest.mark.parametrize("said", [b"", b"half"])
 def test_an_app_that_ends_when_its_caller_has_given_up_was_too_slow(said: bytes) -> None:
     def serve(sock: socket.socket) -> None:
