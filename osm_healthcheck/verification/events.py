@@ -199,21 +199,24 @@ def _meaning_without_answer(message: str, pod: Pod) -> str:
     """What it means that no answer came; empty where one did, or that is not known.
 
     Our container answers 50 ms before the kubelet's time is up, however slow the app is, and breaks
-    off connections of no probe but those over TLS that it hands through.
+    off no connection, but for TLS that it hands through: there the end is the app's, or none.
     """
     taken = "the mesh's proxy took the connection"
     asked = _ASKED.search(message)
     name, ports = served_ports(pod)
+    is_handed_through = asked is not None and int(asked[1]) in ports and "https://" in message
     if _TIMED_OUT.search(message):
         if asked is None:
             return f"{taken}, or the app answers too slowly"
         if int(asked[1]) not in ports:
             return _TOO_SLOW
+        if is_handed_through:
+            return f"TLS is handed through: {_TOO_SLOW}; or see the bypass"
         return f"{name} itself did not answer in time: the node is short of CPU, or see the bypass"
     if not _BROKEN_OFF.search(message):
         return ""
-    if asked and int(asked[1]) in ports and "https://" in message:
-        return f"TLS is handed through: the app refuses or stalls, or {taken}"
+    if is_handed_through:
+        return f"TLS is handed through: the app refuses or breaks off, or {taken}"
     return f"{taken}: see the bypass" if asked else taken
 
 

@@ -452,7 +452,11 @@ def _event(message: str, **more: Any) -> dict[str, Any]:
         ('Liveness probe failed: Get "http://10.1.1.1:15901/x": EOF', "see the bypass"),
         (
             'Liveness probe failed: Get "https://10.1.1.1:15901/x": EOF',
-            "TLS is handed through: the app refuses or stalls, or the mesh's proxy took",
+            "TLS is handed through: the app refuses or breaks off, or the mesh's proxy took",
+        ),
+        (
+            'Liveness probe failed: Get "https://10.1.1.1:15901/x": context deadline exceeded',
+            "TLS is handed through: the app answers too slowly",
         ),
         (
             'Liveness probe failed: Get "http://10.1.1.1:15901/x": context deadline exceeded',
