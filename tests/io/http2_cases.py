@@ -234,6 +234,11 @@ def informational(size: int) -> bytes:
     return b"".join(cut(sized(status(b"103"), one)) for one in lists)
 
 
+def opened(more: int, stream: int = 0) -> bytes:
+    """WINDOW_UPDATE."""
+    return frame(WINDOW, struct.pack(">I", more), stream=stream)
+
+
 # -- an HTTPS app that has settled on h2
 
 HTTPS: dict[str, Case] = {
@@ -249,6 +254,9 @@ HTTPS: dict[str, Case] = {
     ),
     "an answer with a priority": one(
         frame(HEADERS, b"\0\0\0\0\x10" + block(OK), END_HEADERS | PRIORITY) + BODY
+    ),
+    "an answer with flags that nobody knows": one(
+        frame(HEADERS, block(OK), END_HEADERS | 0xD2) + frame(DATA, b"body", END | 0xF6)
     ),
     "trailers": one(headers(OK) + frame(DATA, b"body") + headers([(b"x", b"y")], END)),
     "103, then an answer": one(headers(status(b"103", (b"link", b"x"))) + FINE),
@@ -266,6 +274,7 @@ HTTPS: dict[str, Case] = {
     "ENABLE_PUSH=2": one(FINE, first=settings((2, 2))),
     "MAX_FRAME_SIZE=1": one(FINE, first=settings((5, 1))),
     "INITIAL_WINDOW_SIZE too large": one(FINE, first=settings((4, 2**31))),
+    "INITIAL_WINDOW_SIZE=2**31 - 1": one(FINE, first=settings((4, 2**31 - 1))),
     "INITIAL_WINDOW_SIZE=0": one(FINE, first=settings((4, 0))),
     "HEADER_TABLE_SIZE=0": one(FINE, first=settings((1, 0))),
     "ENABLE_CONNECT_PROTOCOL=2": one(FINE, first=settings((8, 2))),
@@ -288,6 +297,7 @@ HTTPS: dict[str, Case] = {
     "GOAWAY of a graceful shutdown, then the answer": one(goaway(2**31 - 1) + FINE + goaway(1)),
     "GOAWAY with an error, then the answer": one(goaway(1, CALM, b"debug") + FINE),
     "GOAWAY, then the end": one(goaway(1), end="fin"),
+    "GOAWAY of a graceful shutdown, then the end": one(goaway(2**31 - 1), end="fin"),
     "GOAWAY with words, then the end": one(goaway(1, CALM, b"too_many\n"), end="fin"),
     "GOAWAY with a lower stream, then an answer": ([Talk(goaway(0)), Talk(FINE)]),
     "GOAWAY with a lower stream unasked": ([Talk(first=settings() + goaway(0)), Talk(FINE)]),
@@ -326,6 +336,10 @@ HTTPS: dict[str, Case] = {
     "WINDOW_UPDATE of nothing for the stream": one(frame(WINDOW, b"\0\0\0\0") + FINE),
     "WINDOW_UPDATE of nothing for another": one(frame(WINDOW, b"\0\0\0\0", stream=3) + FINE),
     "WINDOW_UPDATE past the limit": one(frame(WINDOW, b"\x7f\xff\xff\xff", stream=0) + FINE),
+    "WINDOW_UPDATE to the limit": one(opened(2**31 - 1 - 65535) + FINE),
+    "WINDOW_UPDATE a byte past the limit": one(opened(2**31 - 65535) + FINE),
+    "WINDOW_UPDATE of the stream to the limit": one(opened(2**31 - 1 - 65535, 1) + FINE),
+    # nothing a byte past it: there Go's client waits for itself for ever (processWindowUpdate)
     "WINDOW_UPDATE of two bytes": one(frame(WINDOW, b"\0\0", stream=0) + FINE),
     "PUSH_PROMISE": one(frame(PUSH, b"\0\0\0\2" + block(OK), END_HEADERS) + FINE),
     "PRIORITY": one(frame(PRIO, b"\0\0\0\0\x10") + FINE),
@@ -399,6 +413,17 @@ HTTPS: dict[str, Case] = {
     "half a header": one(frame(HEADERS, block(OK)[:-1], END_HEADERS) + BODY),
     "bad Huffman": one(frame(HEADERS, b"\x88\x00\x01x\x84\xff\xff\xff\xff", END_HEADERS) + BODY),
     "a table too large": one(frame(HEADERS, b"\x3f\xe2\x1f" + block(OK), END_HEADERS) + BODY),
+    "a table emptied in the middle": one(
+        frame(HEADERS, b"\x88\x40\x01x\x01y\x20", END_HEADERS) + BODY
+    ),
+    "a table emptied in the middle that is empty": one(
+        frame(HEADERS, b"\x88\x20", END_HEADERS) + BODY
+    ),
+    "a table emptied before the trailers": one(
+        frame(HEADERS, b"\x88\x40\x01x\x01y", END_HEADERS)
+        + frame(DATA, b"body")
+        + frame(HEADERS, b"\x20" + block([(b"x", b"y")]), END_HEADERS | END)
+    ),
     "a table of nothing": one(frame(HEADERS, b"\x20" + block(OK), END_HEADERS) + BODY),
     "an integer without end": one(frame(HEADERS, b"\x0f" + b"\xff" * 12, END_HEADERS) + BODY),
     # lengths
@@ -421,6 +446,9 @@ HTTPS: dict[str, Case] = {
     ),
     "a length, and a stream that does not end": one(
         headers([*OK, (b"content-length", b"4")]) + frame(DATA, b"body"), end="fin"
+    ),
+    "a length in pieces": one(
+        headers([*OK, (b"content-length", b"8")]) + frame(DATA, b"body") + BODY
     ),
     "a length, and more of it later": one(
         headers([*OK, (b"content-length", b"4")]) + frame(DATA, b"body") + BODY

@@ -15,7 +15,14 @@ import uvloop
 
 from osm_healthcheck.server.options import read_settings
 from osm_healthcheck.server.pod_server import PodServer
-from osm_healthcheck.wire.dial import Attempt, Network, NoSocketYetError, tcp_socket
+from osm_healthcheck.wire.dial import (
+    Attempt,
+    Network,
+    NoSocketYetError,
+    check_dial,
+    dial,
+    tcp_socket,
+)
 from osm_healthcheck.wire.errors import RefusedError
 from tests.io.apps import app, hold, reset
 from tests.io.sidecar import HEALTHCHECK, Sidecar, capture, sidecar, tcp_probe
@@ -225,6 +232,7 @@ def test_target_host_replaces_every_other_address() -> None:
 def test_a_refusal_that_comes_late_goes_on_too_and_is_what_is_told(listens: bool) -> None:
     """Late, because the first socket has to be waited for, as in node mode."""
     lines: list[dict[str, Any]] = []
+    made: list[socket.AddressFamily] = []
     address = own_address()
 
     async def check(port: int) -> Answer:
@@ -236,6 +244,7 @@ def test_a_refusal_that_comes_late_goes_on_too_and_is_what_is_told(listens: bool
             if none_yet:
                 loop.call_soon(coming.set_result, 0)
                 raise none_yet.pop()
+            made.append(family)
             return tcp_socket(family)
 
         settings = read_settings(["--bind", address], {}).pod
@@ -259,6 +268,7 @@ def test_a_refusal_that_comes_late_goes_on_too_and_is_what_is_told(listens: bool
     assert [(line["level"], line["reason"]) for line in lines] == [
         ("info" if listens else "warning", reason)
     ]
+    assert made == [socket.AF_INET, socket.AF_INET6]  # each address was asked once
 
 
 def test_going_on_is_for_refusals_only() -> None:
@@ -290,8 +300,9 @@ def test_a_second_look_tells_a_reset_from_an_orderly_end(
         assert attempt.sock.fileno() < 0
 
 
-def test_a_connection_that_is_reset_at_once_was_made() -> None:
-    """Its peer's address is gone, and it is no connection to itself for that."""
+@contextlib.contextmanager
+def resetting_at_once() -> Iterator[tuple[str, int, Network]]:
+    """An app that resets a connection as it is made, before its maker looks at it."""
     own = own_address()
     with socket.create_server(("127.0.0.1", 0)) as listener:
         address, port = listener.getsockname()
@@ -303,10 +314,28 @@ def test_a_connection_that_is_reset_at_once_was_made() -> None:
 
         with Reset(type=socket.SOCK_STREAM | socket.SOCK_NONBLOCK) as sock:
             sock.bind((own, port))  # only one with the app's port is looked at
-            attempt = Attempt(address, port, Network(make_socket=lambda family: sock))
-            assert not attempt.pending
-            with pytest.raises(RefusedError, match="connection reset by peer"):
-                attempt.confirm()
+            sock.setblocking(False)
+            yield address, port, Network(make_socket=lambda family: sock)
+
+
+def test_a_connection_that_is_reset_at_once_was_made() -> None:
+    """Its peer's address is gone, and it is no connection to itself for that."""
+    with resetting_at_once() as (address, port, network):
+        attempt = Attempt(address, port, network)
+        assert not attempt.pending
+        with pytest.raises(RefusedError, match="connection reset by peer"):
+            attempt.confirm()
+
+
+def test_a_check_looks_once_more_and_who_will_read_does_not() -> None:
+    with (
+        resetting_at_once() as (address, port, network),
+        pytest.raises(RefusedError, match="connection reset by peer"),
+    ):
+        asyncio.run(check_dial([address], port, network))
+    with resetting_at_once() as (address, port, network):
+        _, taker = asyncio.run(dial([address], port, network))
+        assert taker == address
 
 
 def test_a_connection_to_itself_is_a_refusal() -> None:

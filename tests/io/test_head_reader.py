@@ -83,6 +83,10 @@ def test_a_request_is_handed_on_with_its_head() -> None:
     [
         (b"HEAD / HTTP/1.0\r\n\r\n", ("HEAD", "/", False, False)),
         (b"POST /a HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\n", ("POST", "/a", True, True)),
+        (  # nobody reads the body, so it is not unpacked either
+            b"GET /a HTTP/1.1\r\nHost: x\r\nContent-Encoding: br\r\nContent-Length: 5\r\n\r\n",
+            ("GET", "/a", True, True),
+        ),
         (
             b"GET /a HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n",
             ("GET", "/a", True, True),

@@ -198,19 +198,21 @@ def test_a_body_comes_as_the_app_says_it_and_breaks_off_where_it_does() -> None:
 # -- HTTPS
 
 
-def test_https_is_http_1_without_alpn() -> None:
+def test_https_is_http_1_without_alpn_also_after_a_redirect() -> None:
     context = server_context("h2", "http/1.1")
     chosen: list[str | None] = []
 
     def serve(sock: socket.socket) -> None:
         with context.wrap_socket(sock, server_side=True) as secure:
             chosen.append(secure.selected_alpn_protocol())
-            read_head(secure)
-            secure.sendall(response(body=b"secret"))
+            if read_head(secure).startswith(b"GET /next "):
+                secure.sendall(response(body=b"secret"))
+            else:
+                secure.sendall(b"HTTP/1.1 302 Found\r\nLocation: /next\r\n\r\n")
 
     with app(serve) as target, hooked(target.port, scheme="HTTPS") as running:
         assert run(running).body == b"secret"
-    assert chosen == [None]
+    assert chosen == [None, None]
 
 
 def _no_tls(answer: bytes, requests: list[bytes]) -> Any:

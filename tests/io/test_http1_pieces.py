@@ -88,6 +88,7 @@ ANSWERS: dict[bytes, tuple[int, list[tuple[bytes, bytes]], bytes] | str] = {
     CHUNKED + b"4;" + b"x" * 5000 + b"\r\nbody\r\n0\r\n\r\n": "header line too long",
     OK + b" A: b\r\n\r\n": 'malformed MIME header initial line: " A: b"',
     OK + b"A: b\r\nC\r\n\r\n": 'malformed MIME header: missing colon: "C"',
+    OK + b"C" * 201 + b"\r\n\r\n": f'malformed MIME header: missing colon: "{"C" * 200}"',
     OK + b"a b: c\r\n\r\n": (200, [(b"a b", b"c")], b""),
     OK + b"a(b: c\r\n\r\n": 'malformed MIME header line: "a(b: c"',
     OK + b"a-b: \x01\r\n\r\n": 'malformed MIME header line: "A-B: \\x01"',

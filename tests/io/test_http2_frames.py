@@ -115,3 +115,40 @@ def test_a_request_is_sent_as_far_as_the_window_goes(size: int) -> None:
     pieces = [piece for piece in (b"1234567"[:size], b"1234567"[size:]) if piece]
     data = b"".join(h2.frame(h2.DATA, p, h2.END if p is pieces[-1] else 0) for p in pieces)
     assert b"".join(stream.sent).endswith(h2.headers(h2.OK) + data)
+
+
+@pytest.mark.parametrize(
+    ("window", "size", "more"),
+    [(65535, 4095, 0), (65535, 4096, 4096), (10, 4, 0), (10, 5, 5)],
+)
+def test_a_window_is_opened_again_by_4_kib_or_half_of_it(window: int, size: int, more: int) -> None:
+    """``inflowMinRefresh`` of golang.org/x/net/http2/flow.go: an app may wait for no more."""
+    stream = Frames(h2.settings() + h2.headers(h2.OK) + h2.frame(h2.DATA, b"x" * size))
+    client = Client({frames.INITIAL_WINDOW_SIZE: window}, 0, 1 << 24, is_strict=False)
+
+    async def ask() -> None:
+        connection = HTTP2Connection(stream, client)
+        connection.request([])
+        while True:
+            await connection.next_frame()
+
+    with pytest.raises(BrokenOffError):
+        asyncio.run(ask())
+    opened = h2.opened(more, 1) if more else b""
+    assert opened in b"".join(stream.sent)
+    assert b"".join(stream.sent).count(h2.opened(0, 1)[:9]) == bool(more)
+
+
+def test_an_answer_does_not_count_among_what_comes_besides_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(frames, "MAX_OVERHEAD_BYTES", 1024)
+    answer = ask("GET", h2.headers(h2.OK) + h2.frame(h2.DATA, b"x" * 4000) * 2 + h2.BODY)
+
+    async def read() -> bytes:
+        body = b""
+        while piece := await answer.read():
+            body += piece
+        return body
+
+    assert asyncio.run(read()) == b"x" * 8000 + b"body"

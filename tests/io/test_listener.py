@@ -78,6 +78,7 @@ def test_of_257_connections_the_oldest_is_closed() -> None:
                     assert await loop.sock_recv(first, 1) == b""
                 assert serving.refused == 1
             await serving.close(0)
+            assert listening.fileno() == -1  # a caller is refused, and does not wait
 
     with open_files(4096):
         asyncio.run(serve())

@@ -94,6 +94,15 @@ def test_messages_are_cut_off_whatever_the_pieces_in_which_they_come(
     assert found + cutter.finish() == protobuf.messages(message, 1)
 
 
+def test_a_message_is_cut_off_as_soon_as_it_has_come() -> None:
+    """So that a list that comes for minutes is not kept until its end."""
+    before, one = protobuf.text_field(1, "x" * 5000), protobuf.text_field(1, "y" * 1000)
+    cutter = protobuf.Cutter(1)
+    assert cutter.feed(before + one[:30]) == [b"x" * 5000]
+    assert cutter.feed(one[30:-1]) == []
+    assert cutter.feed(one[-1:]) == [b"y" * 1000]
+
+
 def test_a_message_that_ends_early_is_none() -> None:
     cutter = protobuf.Cutter(1)
     assert cutter.feed(protobuf.text_field(1, "x" * 100)[:-1]) == []

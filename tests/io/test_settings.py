@@ -220,7 +220,14 @@ def test_a_value_after_a_blank_is_the_one_after_an_equals_sign(
 
 @pytest.mark.parametrize(
     "arguments",
-    [["--nonsense"], ["nonsense"], ["serve", "extra"], ["--drain"], ["--bind", "--drain"]],
+    [
+        ["--nonsense"],
+        ["--nonsense", "1"],
+        ["nonsense"],
+        ["serve", "extra"],
+        ["--drain"],
+        ["--bind", "--drain"],
+    ],
 )
 def test_a_wrong_usage_ends_with_2(arguments: list[str]) -> None:
     with process(*arguments, bind=False) as running:

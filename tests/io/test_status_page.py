@@ -89,6 +89,8 @@ def test_it_names_each_probe_its_last_result_and_its_reason(running: Sidecar) ->
     assert f"last {RECENT_RESULTS}: " in text
     assert "since the start: 40 success, 1 failure" in text
     assert '<a href="/metrics">' in text
+    (title,) = re.findall("<title>(.*?)</title>", text)
+    assert ", pod 127.9.9.9 - " in title
 
 
 def test_there_is_a_bar_for_each_result_the_latest_at_the_right(running: Sidecar) -> None:

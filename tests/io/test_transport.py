@@ -65,6 +65,27 @@ def test_after_the_end_the_rest_is_sent_then_fin_and_not_a_byte_more(
     run(write)
 
 
+def test_the_first_goes_at_once_and_what_follows_it_together() -> None:
+    """An app may send its body in pieces of a byte: each would be a packet."""
+
+    async def write() -> None:
+        with accepted() as (caller, ours):
+            user = User()
+            to_caller = SocketTransport(ours, user, asyncio.get_running_loop())
+            to_caller.write(b"head")
+            wait_for(caller, select.POLLIN)
+            assert caller.recv(100) == b"head"
+            for piece in (b"b", b"o", b"dy"):
+                to_caller.write(piece)
+            assert to_caller.unsent() == 4
+            await asyncio.sleep(0)
+            wait_for(caller, select.POLLIN)
+            assert caller.recv(100) == b"body"
+            to_caller.abort()
+
+    run(write)
+
+
 def test_nothing_is_written_after_fin() -> None:
     async def write() -> None:
         with accepted() as (caller, ours):
