@@ -226,7 +226,11 @@ def test_a_container_that_listens_on_our_ports() -> None:
     assert "containerPort 15904 belongs to osm-healthcheck" in refused(listening(15904))[0]
     assert after(listening(15902)), "not used here"
     assert after(listening(15904, "UDP"))
-    assert after(pod(app(livenessProbe=HTTP), app("envoy", ports=[{"containerPort": 15901}])))
+    envoy = app("envoy", ports=[{"containerPort": 15901}])
+    assert after(pod(app(livenessProbe=HTTP), envoy))
+    manifest = listening(15901)
+    manifest["spec"]["containers"].insert(0, envoy)
+    assert "containerPort 15901 belongs to osm-healthcheck" in refused(manifest)[0]
 
 
 def test_a_job_would_never_complete_with_an_ordinary_container() -> None:
@@ -317,6 +321,8 @@ def test_users_of_the_proxys_number_are_warned() -> None:
     ):
         assert "app: warning: runs as user 1500, as the mesh's proxy does" in warnings(manifest)[0]
         assert not [one for one in warnings(manifest, "istio") if "runs as user" in one]
+        manifest["spec"]["containers"].insert(0, app("envoy"))
+        assert "app: warning: runs as user 1500, as the mesh's proxy does" in warnings(manifest)[0]
 
 
 def test_a_pod_that_osm_will_inject_is_warned_about() -> None:

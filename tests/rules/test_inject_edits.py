@@ -9,7 +9,7 @@ from osm_healthcheck.errors import InvalidInputError
 from osm_healthcheck.injection.inject import inject
 from osm_healthcheck.injection.uninject import uninject
 from tests.manifests.strategies import VERSION, injection
-from tests.rules.manifests import HTTP, TCP, after, app, pod, refused
+from tests.rules.manifests import HTTP, TCP, after, app, pod, refused, warnings
 
 
 def test_an_edit_after_injection_is_kept() -> None:
@@ -212,3 +212,25 @@ def test_a_copy_by_kubectl_debug_is_left_alone() -> None:
     copied["spec"]["containers"].append(app("late", livenessProbe=TCP))
     [error] = refused(copied)
     assert error.startswith("Pod shop/web: late.livenessProbe: this probe is not rewritten")
+
+
+def test_a_container_that_is_left_alone_may_ask_what_it_likes() -> None:
+    """It has no record, and is none whose record is lost."""
+    manifest = pod(app(livenessProbe=HTTP))
+    injected = after(manifest)
+    other = app("db", livenessProbe={"httpGet": {"path": "/osm-liveness-probe", "port": 15901}})
+    key = "healthcheck.openservicemesh.io/skip-containers"
+    for one in (manifest, injected):
+        one["metadata"].setdefault("annotations", {})[key] = "db"
+        one["spec"]["containers"].append(other)
+    assert uninject(injected, VERSION).manifest == manifest
+
+
+def test_https_passed_through_whose_record_is_lost_is_known_by_the_sidecar() -> None:
+    """It keeps its path, and a second sidecar's port would be asked of the first."""
+    https = {"httpGet": {"path": "/", "port": 8443, "scheme": "HTTPS"}}
+    injected = after(pod(app(livenessProbe=https)), "istio")
+    injected["metadata"]["annotations"] = {}
+    assert after(injected, "istio") == injected
+    [line] = warnings(injected, "istio")
+    assert "left alone: its probes have been rewritten already" in line

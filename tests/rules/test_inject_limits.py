@@ -110,3 +110,9 @@ def test_annotations_that_the_api_server_would_not_take() -> None:
     [error] = refused(manifest)
     assert error.startswith("Pod shop/web: metadata.annotations: Too long: may not be more than")
     assert json.dumps(error).isascii()
+
+
+@pytest.mark.parametrize("kind", [None, "", 5, ["Pod"]])
+def test_what_has_no_kind_is_no_object(kind: object) -> None:
+    told = ["kind: Required value: this is not a Kubernetes object"]
+    assert refused({"apiVersion": "v1", "kind": kind}) == told

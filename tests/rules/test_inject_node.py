@@ -103,6 +103,14 @@ def test_more_than_the_agent_takes_is_left_alone(probes: list[Any], said: str) -
     assert DECLARED_PROBES in after(fits, "istio", proxy="node")["metadata"]["annotations"]
 
 
+def test_hooks_that_are_left_do_not_count_among_what_the_agent_takes() -> None:
+    stop = {"preStop": {"httpGet": {"path": "/", "port": 8080}}}
+    manifest = pod(*(app(f"c{n}", livenessProbe=HTTP, lifecycle=stop) for n in range(33)))
+    assert after(manifest, "istio", proxy="node") == manifest
+    left = after(manifest, "istio", proxy="node", hooks="leave")
+    assert DECLARED_PROBES in left["metadata"]["annotations"]
+
+
 def test_verify_knows_it() -> None:
     injected = after(MANIFEST, "istio", proxy="node")
     found = findings(injected)

@@ -153,6 +153,10 @@ def test_errors_name_their_field(probe: dict[str, Any], where: str) -> None:
     assert found == [f"app.livenessProbe{where}"]
 
 
+def test_a_probe_of_nothing_but_a_handler_has_the_api_servers_defaults() -> None:
+    assert read({"tcpSocket": {"port": 80}})[0] == Probe(TCPSocketAction(80))
+
+
 def test_all_errors_at_once() -> None:
     probe = {
         "httpGet": {"port": 0, "scheme": "ftp", "paht": "/"},

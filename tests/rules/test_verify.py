@@ -541,9 +541,13 @@ def test_old_events_and_those_of_others_are_not_held_against_a_pod() -> None:
     other = _event("Liveness probe failed")
     other["involvedObject"] = {**other["involvedObject"], "name": "web-1"}
     started = _event("Container started", reason="Started")
-    findings = found(live(), events=[old, other, started])
+    newer = _event("Liveness probe failed", lastTimestamp="2030-03-17T16:47:10Z")  # of 17:46:40
+    findings = found(live(), events=[old, newer, other, started])
     assert marks(findings, Mark.WRONG) == []
-    assert marks(findings, Mark.UNSURE) == ["event web: Liveness probe failed, 7 hours ago"]
+    assert marks(findings, Mark.UNSURE) == [
+        "event web: Liveness probe failed, 7 hours ago",
+        "event web: Liveness probe failed, 59 minutes ago",
+    ]
 
 
 @pytest.mark.parametrize(("uid", "wrong"), [("1", 1), (None, 1), ("2", 0)])
