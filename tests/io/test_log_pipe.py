@@ -121,6 +121,37 @@ def test_the_last_lines_are_written_before_the_end() -> None:
     assert messages[-2:] == ["ending", "ended"]
 
 
+ENDING = """
+import sys, threading
+from osm_healthcheck.cli.process import run_until_told
+
+wait_for = threading.Condition.wait_for
+
+def shown(self, predicate, timeout=None):
+    if threading.current_thread() is threading.main_thread():
+        print(timeout, flush=True)
+    return wait_for(self, predicate, timeout)
+
+threading.Condition.wait_for = shown
+
+async def serve(log):
+    log.warning("never written")
+
+sys.exit(run_until_told(serve, "test", "info", "json"))
+"""
+
+
+def test_the_end_waits_for_a_full_pipe_for_a_tenth_of_a_second() -> None:
+    with small_pipe() as (reading, writing):
+        fill(writing)
+        ran = subprocess.run(
+            [sys.executable, "-c", ENDING], stdout=subprocess.PIPE, stderr=writing, timeout=TIMEOUT
+        )
+        os.set_blocking(reading, False)
+        assert os.read(reading, 2 * PIPE_BYTES) == b"x" * PIPE_BYTES
+    assert (ran.returncode, ran.stdout) == (0, b"0.1\n")
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_full_device_changes_no_exit_code(number: signal.Signals) -> None:
     full = os.open("/dev/full", os.O_WRONLY)
