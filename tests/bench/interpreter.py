@@ -23,7 +23,12 @@ from tests.bench.errors import UsageError
 _PROJECT = Path(__file__).parents[2]
 ROOT_PYTHON = "/opt/venv/bin/python"
 ROOT_FLAGS = ("-X", "lazy_imports=all", "-OO")
-_WHAT_SERVERS_NEED = ("osm_healthcheck", "tests/bench/__init__.py", "tests/bench/servers")
+_WHAT_SERVERS_NEED = (
+    "osm_healthcheck",
+    "tests/bench/__init__.py",
+    "tests/bench/servers",
+    *(f"tests/io/{name}.py" for name in ("apps", "floods", "http2_cases", "tls", "wire")),
+)
 _ANSWER_SECONDS = 60
 
 

@@ -37,9 +37,24 @@ def tcp_check(port: int, *, app_port: int) -> Probe:
     return _get(port, "/osm-healthcheck", f"Original-Tcp-Port: {app_port}\r\n")
 
 
-def liveness(port: int) -> Probe:
+def grpc_check(port: int, *, app_port: int) -> Probe:
+    """Return the probe that a grpc probe is rewritten to."""
+    return _get(port, "/osm-healthcheck", f"Original-Grpc-Port: {app_port}\r\n")
+
+
+def healthz(port: int) -> Probe:
+    """Return the sidecar's own startup probe."""
+    return _get(port, "/healthz", "")
+
+
+def metrics(port: int) -> Probe:
+    """Return what Prometheus asks."""
+    return _get(port, "/metrics", "")
+
+
+def liveness(port: int, container: str = "") -> Probe:
     """Return the probe that an httpGet liveness probe is rewritten to."""
-    return _get(port, "/osm-liveness-probe", "")
+    return _get(port, "/osm-liveness-probe" + (container and f"/{container}"), "")
 
 
 def never_the_same(probe: Probe) -> Probe:
@@ -92,6 +107,14 @@ def send(server: Process, probe: Probe, count: int) -> list[int]:
         if not answer.startswith(b"HTTP/1.1 200 "):
             raise BenchError(f"{server.name}: a probe was answered by {answer[:200]!r}")
     return latencies
+
+
+def at_a_rate(rate: float, seconds: float) -> Iterator[int]:
+    """Count, each number at its time: ``rate`` a second, for so long."""
+    began = time.perf_counter()
+    for number in range(int(seconds * rate)):
+        time.sleep(max(0.0, began + number / rate - time.perf_counter()))
+        yield number
 
 
 def until_ready(server: Process, probe: Probe) -> float:

@@ -14,7 +14,7 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from tests.bench import go_daemon
+from tests.bench import go_daemon, load
 from tests.bench.environment import Environment
 from tests.bench.errors import BenchError, UsageError
 from tests.bench.measurement import Column, Figures, percentile
@@ -182,10 +182,7 @@ RATE_COLUMNS = (
 def ask_at_a_rate(asked: Sequence[Namespace], rate: float, seconds: float) -> Figures:
     """Ask every probe of every pod in turn: milliseconds of one, and how many failed."""
     latencies, failed = [], 0
-    began = time.perf_counter()
-    for number in range(int(seconds * rate)):
-        due = began + number / rate
-        time.sleep(max(0.0, due - time.perf_counter()))
+    for number in load.at_a_rate(rate, seconds):
         pod = asked[number // len(ALL) % len(asked)]
         start = time.perf_counter_ns()
         try:

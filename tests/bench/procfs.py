@@ -44,6 +44,12 @@ def cpu_ns(pid: int) -> int:
     return (user + system) * 1_000_000_000 // _TICKS_PER_SECOND
 
 
+def waited_ns(pid: int) -> int:
+    """For how long a process's first thread could have run and had no core, in nanoseconds."""
+    path = Path(f"/proc/{pid}/schedstat")
+    return int(path.read_text().split()[1]) if path.exists() else 0
+
+
 def memory(pid: int) -> Memory:
     """Return what a process has in memory now."""
     sizes: dict[str, int] = {}

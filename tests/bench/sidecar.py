@@ -1,6 +1,7 @@
 """The sidecar's own command lines, as the measurements start it."""
 
 import json
+from collections.abc import Mapping
 
 from tests.bench.environment import Environment
 
@@ -30,4 +31,17 @@ def for_http_probes(
         *("--healthcheck-port", str(healthcheck_port)),
         *("--liveness-port", str(port)),
         *("--liveness", f"http://:{app_port}/liveness"),
+    )
+
+
+def for_pod(
+    environment: Environment, port: int, *, liveness_port: int, probes: Mapping[str, object]
+) -> list[str]:
+    """Return the sidecar of a pod that declares ``probes``: those of each container."""
+    return environment.python.command(
+        "osm_healthcheck",
+        *("--bind", "127.0.0.1"),
+        *("--healthcheck-port", str(port)),
+        *("--liveness-port", str(liveness_port)),
+        *("--probes", json.dumps(probes)),
     )

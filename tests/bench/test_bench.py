@@ -13,6 +13,7 @@ import pytest
 
 from tests.bench import go_daemon, load, sidecar
 from tests.bench.errors import LeftOutError
+from tests.bench.servers.flooding_app import NAMES as FLOODS
 from tests.bench.tcp_servers import APPLICATION, FLOOR, HANDLER
 
 PROJECT = Path(__file__).parents[2]
@@ -54,6 +55,23 @@ def test_check_writes_a_table_and_json(tmp_path: Path) -> None:
             assert target["met"] is (target["measured"] <= target["limit"])
         else:
             assert go_daemon.NAME not in measurement["servers"]
+
+
+@pytest.mark.slow
+def test_who_is_attacked_is_measured_beside_calm(tmp_path: Path) -> None:
+    path = tmp_path / "bench.json"
+    ran = bench("attacked", "--quick", "--json", str(path))
+    assert ran.returncode == 0, ran.stderr
+    floods, scrapes = json.loads(path.read_text())["measurements"]
+    for measurement in (floods, scrapes):
+        calm, *attacks = measurement["servers"].values()
+        assert attacks
+        for row in (calm, *attacks):
+            for figure in calm["median"].keys() - {"failed", "late", "latest"}:
+                assert row["median"][figure] > 0
+        assert all(target["measured"] is not None for target in measurement["targets"])
+    for name in FLOODS:  # they last until the deadline, or there is none to be late
+        assert floods["servers"][name]["median"]["took"] > 900
 
 
 @pytest.mark.parametrize(
