@@ -68,16 +68,20 @@ async def follow_redirects(
 async def stream_answer(connection: Caller, response: Response, http11: bool) -> None:
     """Pass an answer on as it comes, and break off where it does.
 
-    ``http11`` is whether the caller knows chunks.
+    ``http11`` is whether the caller knows chunks. ``response`` has no headers after that.
 
     Raises:
         BrokenOffError: where it ends before it is whole; the caller's side has ended then, too.
     """
     chunked = response.framing is Framing.CHUNKED and http11
     write = connection.write
-    head = _head(response, chunked)
+    first = _head(response, chunked)
+    response.headers = ()  # an app can send a hundred kilobytes of them, and then nothing for long
     # What came with the head goes on with it: most answers are one write.
-    await write(head if connection.head_only or chunked else head + response.received())
+    if not (connection.head_only or chunked):
+        first += response.received()
+    await write(first)
+    del first
     try:
         if not connection.head_only:
             while piece := await response.read():

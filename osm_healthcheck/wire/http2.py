@@ -80,7 +80,7 @@ async def exchange(stream: ByteStream, method: str, hop: Hop) -> "HTTP2Response"
     connection.request(_request_fields(method, hop))
     answer = _Answer(connection, method)
     try:
-        while not answer.headers:
+        while not answer.has_head:
             await answer.advance()
     except _RetryError as error:
         raise UnprocessedError(str(error)) from None
@@ -138,12 +138,13 @@ class _RetryError(BrokenOffError):
 class _Answer:
     """An answer as its frames come: first ``headers`` with their ``:status``, then ``data``.
 
-    ``is_whole`` says that nothing follows.
+    ``has_head`` stays when the headers are taken away, ``is_whole`` says that nothing follows.
     """
 
     def __init__(self, connection: HTTP2Connection, method: str) -> None:
         self.connection = connection
         self.headers: tuple[Field, ...] = ()
+        self.has_head = False
         self.status = 0
         self.data = b""
         self.is_whole = False
@@ -164,7 +165,7 @@ class _Answer:
                 raise BrokenOffError("unexpected EOF") from None
             raise BrokenOffError(self._farewell()) from None
         match frame.type:
-            case frames.HEADERS if self.headers:
+            case frames.HEADERS if self.has_head:
                 self._take_trailers(frame)
             case frames.HEADERS:
                 self._take_headers(frame)
@@ -195,14 +196,14 @@ class _Answer:
             if self._informational_bytes > _MAX_LIST_BYTES:
                 raise _malformed(frame, "header list too large")
             return
-        self.headers = frame.fields
+        self.headers, self.has_head = frame.fields, True
 
     def _take_trailers(self, frame: Frame) -> None:
         if not frame.ends_stream or any(name[:1] == b":" for name, _ in frame.fields):
             raise ConnectionFailedError("PROTOCOL_ERROR")
 
     def _take_data(self, frame: Frame) -> None:
-        if not self.headers or (self._is_head and frame.payload):
+        if not self.has_head or (self._is_head and frame.payload):
             raise StreamFailedError(frame.stream, "PROTOCOL_ERROR")
         self.data = frame.payload
 
@@ -253,6 +254,7 @@ class HTTP2Response:
             for name, value in answer.headers
             if name[:1] != b":" and name not in dropped
         )
+        answer.headers = ()
 
     def received(self) -> bytes:
         """See `Response`."""
