@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from osm_healthcheck.probes.constants import ProbeKind
+from osm_healthcheck.server.connection_limiter import MAX_UNREAD
 from tests.io import http2_cases as h2
 from tests.io.apps import app, read_head, read_until_gone
 from tests.io.attacked_pod import open_files
@@ -192,10 +193,15 @@ def test_a_hundred_that_are_redirected_fit(size: int, status: int) -> None:
 
 
 def test_a_thousand_that_read_nothing_of_a_long_page_fit() -> None:
-    """Whoever reaches the port can have an app's page sent, and leave it unread."""
+    """Whoever reaches the port can have an app's page sent, and leave it unread.
+
+    The app sends it to all of them at once: the kernel has its part for each.
+    """
+    all_there = threading.Barrier(1000)
 
     def serve(sock: socket.socket) -> None:
         read_head(sock)
+        all_there.wait(4 * TIMEOUT)
         with contextlib.suppress(OSError):
             sock.sendall(OK + b"\r\n" + bytes(200_000))
 
@@ -214,7 +220,7 @@ def test_a_thousand_that_read_nothing_of_a_long_page_fit() -> None:
             caller.connect((sidecar.address, LIVENESS))
             caller.sendall(b"GET /osm-liveness-probe HTTP/1.1\r\nHost: x\r\n\r\n")
             callers.append(caller)
-        running.wait_for(lambda app: app.connections == 1000)
+        running.wait_for(lambda app: app.connections == 1000 and app.open <= MAX_UNREAD)
         Hundred(sidecar, cgroup, callers).assert_fit()
 
 
