@@ -159,11 +159,13 @@ class HPACKDecoder:
     def _huffman(self, start: int, end: int, limit: int) -> Generator[None, None, bytes]:
         """Decode a Huffman string with hpack's table, in turns, from where it has come to."""
         table = HUFFMAN_TABLE
-        decoded = bytearray()
+        # in pieces: of a hundred buffers that grow side by side the heap keeps what they leave
+        pieces: list[bytes] = []
         state, flags = 0, HUFFMAN_COMPLETE
         for at in range(start, end, _HUFFMAN_TURN_BYTES):
             if at > start:
                 yield
+            decoded = bytearray()
             for byte in self._buffer[at : min(at + _HUFFMAN_TURN_BYTES, end)]:
                 for nibble in (byte >> 4, byte & 0x0F):
                     state, flags, symbol = table[state * 16 + nibble]
@@ -171,11 +173,13 @@ class HPACKDecoder:
                         decoded.append(symbol)
                     elif flags & HUFFMAN_FAIL:
                         raise DecodingError("invalid Huffman-encoded data")
-            if len(decoded) > limit:
+            pieces.append(bytes(decoded))
+            limit -= len(decoded)
+            if limit < 0:
                 raise DecodingError("string too long")
         if not flags & HUFFMAN_COMPLETE:
             raise DecodingError("invalid Huffman-encoded data")
-        return bytes(decoded)
+        return b"".join(pieces)
 
 
 class _NeedMoreError(Exception):
