@@ -1,11 +1,12 @@
 """What is compared: a probe, and what the app does with each connection."""
 
 import ssl
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from tests.io.apps import read_head
+from tests.io.http2_cases import Talk
 
 End = Literal["close", "truncate", "reset", "hang"]
 
@@ -43,6 +44,7 @@ class Case:
     connection in turn, the last one for all that follow. ``read`` takes the request off the
     connection and returns it. ``tls`` makes the server's context, ``None`` is plain TCP.
     ``address`` is where the app listens. ``time_limit`` in seconds: short where the app hangs.
+    ``talk`` is what an app says that speaks HTTP/2; then there is no ``script``.
     """
 
     group: str
@@ -53,3 +55,10 @@ class Case:
     read: Callable[[Any], bytes] = read_head
     address: str = "127.0.0.1"
     time_limit: float = 10.0
+    talk: Sequence[Talk] = ()
+
+    def handler_for(self, port: int) -> Mapping[str, Any]:
+        """The handler where the app is on ``port``: that of ``grpc`` is a number."""
+        if "grpc" in self.handler:
+            return {"grpc": {"port": port, **self.handler["grpc"]}}
+        return self.handler

@@ -45,7 +45,11 @@ class Seen:
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """One case about which the two differ; ``aspect`` is ``verdict``, ``text`` or ``request``."""
+    """One case about which the two differ; ``aspect`` is ``verdict``, ``text`` or ``request``.
+
+    It ``varies`` where it is a verdict to which either side may come. ``ours`` is our prober's, or
+    what Kubernetes' own comes to through the sidecar.
+    """
 
     case: Case
     aspect: str
@@ -70,6 +74,9 @@ class Difference:
         return self.case.group, self.aspect, theirs, own
 
 
+Ask = Callable[[Case, KubernetesProber, asyncio.Runner], list[Difference]]
+
+
 def differences(kubernetes: Seen, ours: Seen, case: Case) -> Iterator[Difference]:
     """What differs; a text is compared where the verdict is the same."""
     if kubernetes.verdict != ours.verdict:
@@ -80,14 +87,22 @@ def differences(kubernetes: Seen, ours: Seen, case: Case) -> Iterator[Difference
         yield Difference(case, "request", kubernetes, ours)
 
 
+def _differ(case: Case, prober: KubernetesProber, runner: asyncio.Runner) -> list[Difference]:
+    return list(differences(ask_kubernetes(case, prober), ask_ours(case, runner), case))
+
+
 def compare(
     cases: Iterable[Case],
     program: Path,
+    ask: Ask = _differ,
     *,
     workers: int = 4,
     progress: Callable[[int], None] = lambda _done: None,
 ) -> list[Difference]:
-    """Ask every case, ``workers`` at a time; ``program`` is Kubernetes' prober as it was built."""
+    """Ask every case, ``workers`` at a time; ``program`` is Kubernetes' prober as it was built.
+
+    ``ask`` says how a case differs: between Kubernetes' prober and ours, where it is not given.
+    """
     found: list[Difference] = []
     done = 0
     local = threading.local()
@@ -99,26 +114,22 @@ def compare(
             stack.callback(local.runner.close)
             stack.callback(local.prober.close)
 
-        def ask(case: Case) -> list[Difference]:
+        def find(case: Case) -> list[Difference]:
             if not hasattr(local, "prober"):
                 begin()
-            return list(differences(*_ask_both(case, local.prober, local.runner), case))
+            return ask(case, local.prober, local.runner)
 
-        for result in pool.map(ask, cases):
+        for result in pool.map(find, cases):
             found += result
             done += 1
             progress(done)
     return found
 
 
-def _ask_both(case: Case, prober: KubernetesProber, runner: asyncio.Runner) -> tuple[Seen, Seen]:
-    return ask_kubernetes(case, prober), ask_ours(case, runner)
-
-
 def ask_kubernetes(case: Case, prober: KubernetesProber) -> Seen:
     """What Kubernetes' prober makes of ``case``."""
     with puppet(case.address, case) as app:
-        handler = _handler(case, app.port)
+        handler = case.handler_for(app.port)
         ports = {"app": app.port}
         concluded = prober.run_probe(handler, case.address, ports, case.time_limit)
         return Seen(concluded, app.received(), app.port)
@@ -127,16 +138,10 @@ def ask_kubernetes(case: Case, prober: KubernetesProber) -> Seen:
 def ask_ours(case: Case, runner: asyncio.Runner) -> Seen:
     """What our prober makes of it."""
     with puppet(case.address, case) as app:
-        handler = _handler(case, app.port)
+        handler = case.handler_for(app.port)
         ports = {"app": app.port}
         concluded = runner.run(_run_ours(handler, case.address, ports, case.time_limit))
         return Seen(concluded, app.received(), app.port)
-
-
-def _handler(case: Case, port: int) -> Mapping[str, Any]:
-    if "grpc" in case.handler:
-        return {"grpc": {"port": port, **case.handler["grpc"]}}
-    return case.handler
 
 
 async def _run_ours(

@@ -59,7 +59,7 @@ KNOWN = (
     Known(
         "verdict",
         r"^failure: HTTP probe failed with statuscode: 101$",
-        r"^no verdict: context deadline exceeded",
+        r"^no verdict: (?:context deadline exceeded|read tcp .*connection reset by peer$)",
         "an app that switches protocols and is silent: Go waits for it past its timeout",
     ),
     Known(
@@ -86,6 +86,14 @@ KNOWN = (
         r"dial tcp \[::1%lo\]\S+ connect: invalid argument$",
         "a zone with an address that has none: Go takes it, the C library does not",
     ),
+    Known(
+        "verdict",
+        r"^no verdict: unexpected EOF$",
+        r"^failure: HTTP probe failed with statuscode: 502$",
+        "a 204 or 304 over HTTP/2 that breaks off: HTTP/1 has no body there that could",
+        group="h2",
+    ),
+    Known("varies", "", "", "Kubernetes' prober comes to either verdict when it asks directly"),
 )
 
 

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 
 from tests.differential.case import Case, Reply
 from tests.io.apps import app, read_until_gone, reset
+from tests.io.http2_cases import talker
 from tests.io.wire import TIMEOUT
 
 
@@ -68,8 +69,14 @@ class Puppet:
 
 @contextlib.contextmanager
 def puppet(address: str, case: Case) -> Iterator[Puppet]:
-    """Run the app of ``case`` at ``address``."""
+    """Run the app of ``case`` at ``address``; of one that talks, nothing is received."""
     played = Puppet(address, case)
+    if case.talk:
+        with talker(case.tls() if case.tls else None, address) as running:
+            running.play(list(case.talk))
+            played.port = running.port
+            yield played
+        return
     with app(played.serve, address) as running:
         played.port = running.port
         yield played

@@ -10,10 +10,20 @@ _MAX_SHOWN = 300
 _REPEATED = re.compile(r"(.{1,16}?)\1{9,}")
 
 
+BESIDE_OURS = ("Kubernetes", "ours")
+DIRECTLY_AND_THROUGH = ("directly", "through the sidecar")
+
+
 def render(
-    group: str, count: int, found: list[Difference], *, everything: bool = False
+    group: str,
+    count: int,
+    found: list[Difference],
+    sides: tuple[str, str] = BESIDE_OURS,
+    *,
+    everything: bool = False,
 ) -> tuple[str, int]:
     """The report of a group of ``count`` cases, and how many differences nobody has explained."""
+    one, other = sides
     by_aspect: dict[str, int] = defaultdict(int)
     classes: dict[tuple[str, ...], list[Difference]] = defaultdict(list)
     known: dict[str, int] = defaultdict(int)
@@ -32,8 +42,8 @@ def render(
         theirs, own = example.pair
         lines += [
             f"  {aspect}, {len(members)} times, e.g. {example.case.name}: {_shown(example)}",
-            f"    Kubernetes: {_shortened(theirs)}",
-            f"    ours:       {_shortened(own)}",
+            f"    {one}: {_shortened(theirs)}",
+            f"    {other}: {_shortened(own)}",
         ]
     return "\n".join(lines), sum(1 for difference in found if not reason_for(difference))
 

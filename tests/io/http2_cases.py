@@ -160,7 +160,7 @@ class Talker(App):
 
 
 @contextlib.contextmanager
-def talker(tls: ssl.SSLContext | None = None) -> Iterator[Talker]:
+def talker(tls: ssl.SSLContext | None = None, address: str = "127.0.0.1") -> Iterator[Talker]:
     """Run an app that can play cases; over TLS, where it has a context."""
 
     def serve(plain: socket.socket) -> None:
@@ -187,7 +187,7 @@ def talker(tls: ssl.SSLContext | None = None) -> Iterator[Talker]:
                 sock.shutdown(socket.SHUT_WR)
             read_until_gone(sock)
 
-    running = Talker(serve)
+    running = Talker(serve, address)
     try:
         yield running
     finally:

@@ -11,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log"
 	"os"
 	"time"
 
@@ -76,6 +77,7 @@ func runProbe(asked request) (probe.Result, string, error) {
 func main() {
 	klog.SetOutput(io.Discard)
 	klog.LogToStderr(false)
+	log.SetOutput(io.Discard)
 	requests := bufio.NewReader(os.Stdin)
 	answers := json.NewEncoder(os.Stdout)
 	for {
