@@ -17,7 +17,7 @@ from tests.differential.through import ask_through, cases_of
 from tests.differential.zoo import GROUPS, SIDECAR_GROUPS
 from tests.io.go_http2 import FILE as HTTP2_FILE
 
-_SIDECAR = "compare the app asked directly with the app asked through the sidecar, verdicts alone"
+_SIDECAR = "compare the app asked directly with the app asked through the sidecar; texts are not"
 _RECORDS = f"write {FILE.name} and {HTTP2_FILE.name} anew"
 
 

@@ -19,6 +19,7 @@ from osm_healthcheck.injection.pods import SIDECAR
 from osm_healthcheck.injection.rewrite import HTTPS_MODES, HTTPSMode
 from tests.differential.case import Case
 from tests.differential.compare import Difference, Seen, ask_kubernetes
+from tests.differential.known import reason_for
 from tests.differential.kubernetes import KubernetesProber
 from tests.differential.puppet import puppet
 from tests.differential.zoo import SIDECAR_GROUPS
@@ -56,20 +57,24 @@ def cases_of(group: str) -> Iterator[tuple[str, HTTPSMode, list[Case]]]:
 def ask_through(
     https: HTTPSMode, case: Case, prober: KubernetesProber, _: asyncio.Runner
 ) -> list[Difference]:
-    """How the verdicts differ, if they do; HTTPS is asked as ``https`` says.
+    """How the verdicts, or what the app is sent, differ; HTTPS is asked as ``https`` says.
 
     A verdict ``varies`` where Kubernetes' prober, asked directly again, comes to the sidecar's.
     """
-    patient = replace(case, time_limit=10.0 if case.time_limit > _LONG else 1.0)
+    hangs = case.time_limit < _LONG
     with _address(case) as address:
-        patient = replace(patient, address=address)
-        direct = _ask_directly(patient, prober)
-        through = _ask_sidecar(patient, prober, https)
+        asked = replace(case, address=address, time_limit=1.0 if hangs else 10.0)
+        direct = _ask_directly(asked, prober)
+        through = _ask_sidecar(asked, prober, https)
         if direct.verdict == through.verdict:
-            return []
-        again = (_ask_directly(patient, prober).verdict for _ in range(_TRIES))
-        aspect = "varies" if through.verdict in again else "verdict"
-    return [Difference(case, aspect, direct, through)]
+            # of one that hangs, the clock says how many requests it gets
+            is_sent_another = not hangs and direct.requests != through.requests
+            return [Difference(case, "request", direct, through)] if is_sent_another else []
+        found = Difference(case, "verdict", direct, through)
+        again = (_ask_directly(asked, prober).verdict for _ in range(_TRIES))
+        if not reason_for(found) and through.verdict in again:
+            found = replace(found, aspect="varies")
+        return [found]
 
 
 def _ask_directly(case: Case, prober: KubernetesProber) -> Seen:
