@@ -93,12 +93,6 @@ KNOWN = (
         "a 204 or 304 over HTTP/2 that breaks off: HTTP/1 has no body there that could",
         group="h2",
     ),
-    Known(
-        "request",
-        r"^\[b'(?:Host: \S+:<port>|Referer: https://[^,]*)'(?:, b'Referer: https://[^,]*')?\]$",
-        r"^\[b'(?:Host: \S+:15901|Referer: https://\S+:15901[^,]*)'(?:, b'Referer: [^,]*')?\]$",
-        "TLS is handed through: an app sees the port that was asked",
-    ),
     Known("varies", "", "", "Kubernetes' prober comes to either verdict when it asks directly"),
 )
 

@@ -41,6 +41,11 @@ class Injected:
     handler: Mapping[str, Any]
     declared: dict[str, Any]
 
+    @property
+    def is_handed_through(self) -> bool:
+        """Whether what it sends goes to the app as it is."""
+        return bool(self.handler["httpGet"].get("scheme") == "HTTPS")
+
 
 def cases_of(group: str) -> Iterator[tuple[str, HTTPSMode, list[Case]]]:
     """The cases of a group that ``inject`` rewrites: a name, how HTTPS is asked, the cases.
@@ -92,7 +97,12 @@ def _ask_sidecar(case: Case, prober: KubernetesProber, https: HTTPSMode) -> Seen
         # for callers on loopback an app is at 127.0.0.1, unless it is said where
         with sidecar(injected.declared, "--target-host", case.address, address=case.address):
             concluded = prober.run_probe(injected.handler, case.address, {}, case.time_limit)
-        return Seen(concluded, app.received(), app.port)
+        requests = app.received()
+        if injected.is_handed_through:
+            # they name the port that was asked, which is the sidecar's (docs/differences.md)
+            asked = b":%d" % injected.handler["httpGet"]["port"]
+            requests = tuple(one.replace(asked, b":<port>") for one in requests)
+        return Seen(concluded, requests, app.port)
 
 
 @contextlib.contextmanager
