@@ -14,6 +14,9 @@ from tests.differential.report import DIRECTLY_AND_THROUGH, render
 from tests.differential.through import ask_through, cases_of
 from tests.differential.zoo import GROUPS, SIDECAR_GROUPS
 
+# apps of the group tls have TLS 1.0 and 1.1
+pytestmark = pytest.mark.filterwarnings("ignore:ssl.TLSVersion:DeprecationWarning")
+
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
