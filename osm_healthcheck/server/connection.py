@@ -221,9 +221,8 @@ class Connection:
     # -- what `ConnectionLimiter` calls
 
     def expire(self) -> None:
-        """See `LimitedConnection`. The kernel's buffers are free at once."""
-        if self._is_unfinished():
-            self._reset_on_close()
+        """See `LimitedConnection`: what the kernel keeps for it is free at once."""
+        self._break_off()
         self.transport.abort()
 
     # -- what `HeadReader` calls
@@ -320,7 +319,7 @@ class Connection:
     def reset(self) -> None:
         """Break the connection off, so that nobody takes what was written for the whole."""
         if self._state is not State.CLOSED:
-            self._reset_on_close()
+            self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
             self.abort()
 
     def abort(self) -> None:
@@ -348,16 +347,10 @@ class Connection:
 
     def _break_off(self) -> None:
         """End at once. FIN after half an answer would read as the end of a whole one."""
-        if self._is_unfinished():
+        if self._state in _UNFINISHED or (self._is_registered and self.transport.unsent()):
             self.reset()
         elif self._state is not State.CLOSED:
             self.abort()
-
-    def _is_unfinished(self) -> bool:
-        return self._state in _UNFINISHED or (self._is_registered and self.transport.unsent() > 0)
-
-    def _reset_on_close(self) -> None:
-        self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
 
     def _end(self, how: Callable[[], None]) -> None:
         """End as ``how`` does; a task that answers, and says so, takes note of its result first."""
