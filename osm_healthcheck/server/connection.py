@@ -144,8 +144,7 @@ class Connection:
 
     def begin(self) -> None:
         """Read what has come, and answer it, or register for what is to come."""
-        allow_from = self._context.allow_from
-        if allow_from is not None and not allow_from.permits(self._peer):
+        if (allow := self._context.allow_from) is not None and not allow.permits(self._peer):
             self._endpoint = _FORBIDDEN
         try:
             data = self._sock.recv(READ_BYTES)
@@ -158,8 +157,7 @@ class Connection:
         if not data:  # the caller has left
             self._sock.close()
             return
-        reply = self._endpoint.remembered.get(data)
-        if reply is not None:
+        if (reply := self._endpoint.remembered.get(data)) is not None:
             self._answer(Event.REQUEST, reply)
             return
         self._register()
@@ -172,8 +170,7 @@ class Connection:
     def data_received(self, data: bytes) -> None:
         """Read the request, or whatever comes after it."""
         if self._state is State.NEW:
-            reply = self._endpoint.remembered.get(data)
-            if reply is not None:
+            if (reply := self._endpoint.remembered.get(data)) is not None:
                 self._answer(Event.REQUEST, reply)
                 return
             if data[0] == _TLS_HANDSHAKE and self._begin_tls(data):
@@ -330,6 +327,10 @@ class Connection:
     async def receive(self) -> bytes:
         """The caller's next bytes on a connection that was taken over; ``b""`` at the end."""
         return await self._inbox.get() if self._inbox is not None else b""
+
+    def held_up(self) -> "asyncio.Future[None]":
+        """Note that the app does not read, until what is returned is done."""
+        return self._context.limiter.paused(self)
 
     # -- the rest
 

@@ -14,7 +14,7 @@ from typing import Protocol
 from osm_healthcheck.errors import OSMHealthcheckError
 
 MAX_CONNECTIONS = 1024
-# Of those whose callers do not read what they are sent: each holds buffers here and in the kernel.
+# Of those whose caller, or app, does not read: each holds buffers here and in the kernel.
 MAX_UNREAD = 128
 # Descriptors for all that is not a probe: logs, listeners, the event loop.
 _RESERVED_FILES = 64
@@ -102,7 +102,7 @@ class ConnectionLimiter:
         self.refused = 0
         self._all: dict[LimitedConnection, None] = {}
         self._waiting: dict[LimitedConnection, None] = {}
-        self._unread: dict[LimitedConnection, asyncio.Future[None]] = {}
+        self._unread: dict[LimitedConnection, int] = {}  # of its two sides
         self._timer: asyncio.TimerHandle | None = None
         self._gone: asyncio.Future[None] | None = None
 
@@ -130,20 +130,23 @@ class ConnectionLimiter:
         self._refuse(next(iter(self._all if few else self._waiting)))
 
     def paused(self, connection: LimitedConnection) -> "asyncio.Future[None]":
-        """Note that the caller of ``connection`` does not read, until what is returned is done.
+        """Note that a side of ``connection`` does not read, until what is returned is done.
 
-        Of more than `MAX_UNREAD` the one that has not read for longest ends.
+        Of more than `MAX_UNREAD` the one that has stood still for longest ends.
         """
         read: asyncio.Future[None] = self._loop.create_future()
-        read.add_done_callback(lambda _: self._resumed(connection, read))
-        self._unread[connection] = read
+        read.add_done_callback(lambda _: self._resumed(connection))
+        self._unread[connection] = self._unread.get(connection, 0) + 1
         if len(self._unread) > MAX_UNREAD:
             self._refuse(next(iter(self._unread)))
         return read
 
-    def _resumed(self, connection: LimitedConnection, read: "asyncio.Future[None]") -> None:
-        if self._unread.get(connection) is read:
-            del self._unread[connection]
+    def _resumed(self, connection: LimitedConnection) -> None:
+        sides = self._unread.get(connection, 0) - 1
+        if sides > 0:
+            self._unread[connection] = sides
+        else:
+            self._unread.pop(connection, None)
 
     def _refuse(self, connection: LimitedConnection) -> None:
         self.remove(connection)

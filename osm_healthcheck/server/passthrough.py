@@ -14,7 +14,7 @@ from osm_healthcheck.wire.stream import Stream
 
 # Of what a caller sends the kernel keeps so much until the app reads it; left alone, it keeps up to
 # 4 MiB. It doubles the number.
-UPSTREAM_BUFFER_BYTES = 16 * 1024
+UPSTREAM_BUFFER_BYTES = 4 * 1024
 
 
 async def pass_through(
@@ -87,7 +87,10 @@ async def pass_through(
 async def _to_app(connection: Caller, stream: Stream, data: bytes) -> None:
     try:
         while data:
-            await stream.send(data)
+            if left := stream.try_to_send(data):
+                taken = connection.held_up()
+                await stream.send(left)
+                taken.set_result(None)
             data = await connection.receive()
         stream.end()
     except BrokenOffError:

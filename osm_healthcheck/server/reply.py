@@ -4,6 +4,7 @@
 same way each time, so that a reply can be used again for a head that comes again.
 """
 
+import asyncio
 from collections.abc import Coroutine
 from http import HTTPStatus
 from typing import Any, Protocol
@@ -51,6 +52,9 @@ class Caller(Protocol):
 
     async def receive(self) -> bytes:
         """The caller's next bytes on a connection that was taken over; ``b""`` at the end."""
+
+    def held_up(self) -> asyncio.Future[None]:
+        """Note that the app does not read, until what is returned is done."""
 
     def close(self) -> None:
         """End the connection after what has been written."""

@@ -88,14 +88,24 @@ class Stream:
 
     async def send(self, data: bytes) -> None:
         """See `ByteStream`."""
+        while data := self.try_to_send(data):
+            await wait_writable(self.sock)
+
+    def try_to_send(self, data: bytes) -> bytes:
+        """Send what can be sent without waiting; what is left of it.
+
+        Raises:
+            BrokenOffError: where it cannot be sent at all.
+        """
         self._asked = True
         while data:
             try:
                 data = data[self.sock.send(data) :]
             except (BlockingIOError, InterruptedError):
-                await wait_writable(self.sock)
+                break
             except OSError as error:
                 raise self._broken("write", error) from None
+        return data
 
     def send_now(self, data: bytes) -> None:
         """Send what can be sent without waiting: a farewell is not worth more."""

@@ -100,6 +100,20 @@ def test_one_that_reads_and_stops_again_at_once_counts_on(loop: asyncio.Abstract
     loop.run_until_complete(run())
 
 
+def test_one_side_that_reads_does_not_count_for_the_other(loop: asyncio.AbstractEventLoop) -> None:
+    async def run() -> None:
+        limiter = ConnectionLimiter(loop, 2 * MAX_UNREAD)
+        both, *others = connections = added(limiter, MAX_UNREAD + 1)
+        limiter.paused(both)
+        limiter.paused(both).set_result(None)
+        await asyncio.sleep(0)
+        for one in others:
+            limiter.paused(one)
+        assert over(connections) == [0]
+
+    loop.run_until_complete(run())
+
+
 def test_of_several_pods_the_one_that_holds_most_makes_room(
     loop: asyncio.AbstractEventLoop,
 ) -> None:
