@@ -109,6 +109,10 @@ class ConnectionLimiter:
     def __len__(self) -> int:
         return len(self._all)
 
+    def asked(self) -> int:
+        """How many have sent their request, and have not ended."""
+        return len(self._all) - len(self._waiting)
+
     def add(self, connection: LimitedConnection) -> None:
         """Take in a new connection, which has not sent its request.
 

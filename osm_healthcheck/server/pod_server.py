@@ -67,7 +67,7 @@ class PodServer:
         self.make_reader = make_server()
         self.allow_from = settings.allow_from
         self._settings = settings
-        self._network = network
+        self._network = Network(network.lingering, network.make_socket, self.limiter.asked)
         self._limit = limit
         self.results = Results(log)
         self._app_addresses = AppAddresses(

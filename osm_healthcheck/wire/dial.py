@@ -17,9 +17,12 @@ from osm_healthcheck.wire.lingering import LingeringSockets
 from osm_healthcheck.wire.stream import Stream, wait_writable
 
 # Of an app's answer the kernel keeps so much before it is read; left alone, it keeps up to 6 MiB.
-# It doubles the number, and counts its own overhead against that: 15 MB for 1024 connections.
-# Answers of up to 16 kB come as fast as with more.
-RECEIVE_BUFFER_BYTES = 6 * 1024
+# It doubles the number, and counts its own overhead against that. What does not fit is lost where
+# the app resets the connection after it, and the kubelet would have had it.
+RECEIVE_BUFFER_BYTES = 32 * 1024
+# Of a thousand that would be 45 MB: where so many are asked for, each further one has less.
+MANY = 128
+RECEIVE_BUFFER_OF_MANY_BYTES = 4 * 1024
 _PENDING = frozenset({errno.EINPROGRESS, errno.EALREADY, errno.EWOULDBLOCK})
 # socket(2): files of the process or of the machine, memory
 _NO_SOCKET = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
@@ -47,16 +50,25 @@ class Network:
     """Where sockets are made, and who ends those that were abandoned.
 
     A socket stays for life in the network namespace in which ``make_socket`` makes it: connecting
-    in another one takes nothing but another ``make_socket``.
+    in another one takes nothing but another ``make_socket``. ``asked`` is how many answers are
+    waited for at the moment.
     """
 
-    __slots__ = ("lingering", "make_socket")
+    __slots__ = ("_asked", "lingering", "make_socket")
 
     def __init__(
-        self, lingering: LingeringSockets | None = None, make_socket: MakeSocket = tcp_socket
+        self,
+        lingering: LingeringSockets | None = None,
+        make_socket: MakeSocket = tcp_socket,
+        asked: Callable[[], int] = lambda: 1,
     ) -> None:
         self.lingering = LingeringSockets() if lingering is None else lingering
         self.make_socket = make_socket
+        self._asked = asked
+
+    def receive_buffer(self) -> int:
+        """How many bytes of an answer the kernel is to keep: fewer where there are `MANY`."""
+        return RECEIVE_BUFFER_BYTES if self._asked() <= MANY else RECEIVE_BUFFER_OF_MANY_BYTES
 
 
 class Attempt:
@@ -95,7 +107,8 @@ class Attempt:
             self._have_none(error.errno or errno.EIO)
         if self._will_read:
             # Before the connection, because the window that is agreed on hangs on it.
-            self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER_BYTES)
+            size = self._network.receive_buffer()
+            self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, size)
         target = (self.address, self.port)
         try:
             code = self.sock.connect_ex(target)

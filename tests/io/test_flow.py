@@ -1,17 +1,24 @@
 """How bodies flow: at the reader's pace, in constant memory, and no longer than the deadline."""
 
+import fcntl
+import json
+import os
 import select
+import signal
 import socket
+import struct
+import termios
 import threading
+import time
 from collections.abc import Callable
 
 import pytest
 
 from osm_healthcheck.wire import lingering
-from tests.io.apps import App, app, hold, read_head, read_until_gone
+from tests.io.apps import App, app, hold, read_head, read_until_gone, reset, response
 from tests.io.attacked_pod import AttackedPod, pod
-from tests.io.sidecar import LIVENESS, http_probe, sidecar
-from tests.io.wire import TIMEOUT, connect, parse, read_to_end
+from tests.io.sidecar import LIVENESS, http_probe, process, sidecar
+from tests.io.wire import TIMEOUT, connect, get, parse, read_to_end
 
 GIGABYTE = 1 << 30
 MEGABYTE = bytes(1 << 20)
@@ -230,3 +237,35 @@ def test_an_app_that_goes_on_sending_sees_fin_after_a_whole_answer(status: int) 
 def _ended(running: App, ends: list[str]) -> None:
     running.wait_for(lambda app: app.open == 0)
     assert ends
+
+
+def test_what_an_app_sends_before_it_resets_arrives() -> None:
+    """The kubelet's kernel would have had it, however late the kubelet reads."""
+    body = bytes(30_000)
+
+    def serve(sock: socket.socket) -> None:
+        read_head(sock)
+        running.popen.send_signal(signal.SIGSTOP)
+        try:
+            sock.sendall(response(body=body))
+            end = time.monotonic() + TIMEOUT
+            while unacknowledged(sock) and time.monotonic() < end:
+                os.sched_yield()
+            reset(sock)
+        finally:
+            running.popen.send_signal(signal.SIGCONT)
+
+    with app(serve) as target:
+        declared = json.dumps(
+            {"app": {"livenessProbe": http_probe(target.port, timeoutSeconds=60)}}
+        )
+        with process("--probes", declared) as running:
+            running.wait_for("ready")
+            answer = get(running.address, LIVENESS, "/osm-liveness-probe")
+    assert (answer.status, answer.body) == (200, body)
+
+
+def unacknowledged(sock: socket.socket) -> int:
+    """How many bytes the other side's kernel has not taken (tcp(7): ``SIOCOUTQ``)."""
+    (count,) = struct.unpack("i", fcntl.ioctl(sock, termios.TIOCOUTQ, bytes(4)))
+    return int(count)

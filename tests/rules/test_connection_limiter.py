@@ -114,6 +114,19 @@ def test_one_side_that_reads_does_not_count_for_the_other(loop: asyncio.Abstract
     loop.run_until_complete(run())
 
 
+def test_those_that_wait_for_an_answer_are_counted(loop: asyncio.AbstractEventLoop) -> None:
+    limiter = ConnectionLimiter(loop, 16)
+    one, two, _silent = added(limiter, 3)
+    assert limiter.asked() == 0
+    limiter.request_received(one)
+    limiter.request_received(two)
+    assert limiter.asked() == 2
+    limiter.answered(one)
+    assert limiter.asked() == 1
+    limiter.remove(two)
+    assert limiter.asked() == 0
+
+
 def test_of_several_pods_the_one_that_holds_most_makes_room(
     loop: asyncio.AbstractEventLoop,
 ) -> None:
