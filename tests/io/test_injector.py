@@ -337,7 +337,7 @@ def test_a_pair_that_does_not_match_changes_nothing() -> None:
 
 def test_sigterm_under_load_fails_no_admission() -> None:
     """Two replicas, as behind a Service: one ends, and callers go to the other one."""
-    with injector("--drain", "1") as leaving, injector() as staying:
+    with injector("--drain", "5") as leaving, injector() as staying:
         with Load(leaving, staying) as load:
             leaving.signal(signal.SIGTERM)
             leaving.wait_for("ending")
